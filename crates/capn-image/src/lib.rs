@@ -1,0 +1,1 @@
+//! Image names, sources and the node image builder.

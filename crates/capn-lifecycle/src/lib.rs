@@ -1,0 +1,1 @@
+//! Lean Cluster API controllers for the embedded management plane.

@@ -1,0 +1,1 @@
+//! Pure decisions of the provider: from what was observed to the next step.

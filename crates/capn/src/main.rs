@@ -1,0 +1,3 @@
+//! The `capn` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Wire types of the Incus and LXD REST API.

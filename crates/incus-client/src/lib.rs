@@ -1,0 +1,1 @@
+//! An async client of the Incus and LXD REST API.
