@@ -151,7 +151,10 @@ mod tests {
 
     use super::*;
 
-    fn workspace(packages: &[(&str, &[(&str, Option<&str>)])]) -> Value {
+    /// A dependency's name and kind; no kind means a normal one.
+    type Uses<'a> = &'a [(&'a str, Option<&'a str>)];
+
+    fn workspace(packages: &[(&str, Uses<'_>)]) -> Value {
         let list: Vec<Value> = packages
             .iter()
             .map(|(name, dependencies)| {
