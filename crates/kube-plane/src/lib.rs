@@ -1,1 +1,38 @@
 //! A Kubernetes-compatible API server over SQLite.
+//!
+//! [`Plane`] keeps objects in one SQLite file and answers the Kubernetes API for them: namespaces,
+//! secrets, config maps, events, leases, service accounts and everything that is defined by a
+//! `CustomResourceDefinition`. There are two doors:
+//!
+//! * in process, as a [`tower::Service`] ([`Plane::service`]) or a [`kube::Client`]
+//!   ([`Plane::client`]), without a socket, TLS or authentication;
+//! * over HTTPS ([`Plane::serve_https`]) with the certificates of a [`Pki`], for `kubectl` and any
+//!   other client.
+//!
+//! # Guarantees
+//!
+//! * A write is acknowledged after it is durable (WAL, `synchronous=FULL`). Watchers are told
+//!   after the commit, never before.
+//! * There is one monotonic revision for all kinds. A write that changes nothing gets no revision
+//!   and no event.
+//! * One process opens a plane at a time; the second gets an error that names the first's pid.
+//!
+//! # What it is not
+//!
+//! It schedules nothing: pods, nodes, services and endpoints are empty, read-only lists. There is
+//! no RBAC: whoever has a client certificate of the plane's CA may do everything. Request bodies
+//! are JSON or YAML; protobuf is refused with 415. The limits of server-side apply are told in
+//! `docs/kube-plane.md`.
+
+mod admission;
+mod error;
+mod pki;
+mod plane;
+mod serve;
+mod service;
+
+pub use admission::{Admission, FieldError, FieldErrorKind};
+pub use error::Error;
+pub use pki::{Pki, PkiError, ServerTls};
+pub use plane::{Plane, PlaneOptions};
+pub use service::{PlaneService, ResponseBody};

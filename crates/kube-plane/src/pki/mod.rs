@@ -1,0 +1,277 @@
+//! Certificates of a plane: a CA, the server's certificate and an administrator's.
+
+mod files;
+mod issue;
+
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use self::issue::{Identity, Leaf};
+
+/// A certificate could not be made, read or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PkiError {
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file or folder could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is not the certificate or key it should be. Deleting it makes a new one.
+    #[error("{} is not usable: {message}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A certificate could not be issued.
+    #[error("cannot issue the certificate `{name}`")]
+    Issue {
+        /// Common name of the certificate.
+        name: String,
+        /// Why not.
+        source: rcgen::Error,
+    },
+    /// The certificates cannot be used for TLS.
+    #[error("cannot use the certificates for TLS: {message}")]
+    Tls {
+        /// Why not.
+        message: String,
+    },
+}
+
+/// The certificates of a plane, kept in a folder (mode 0700, files 0600): `ca`, `server` and
+/// `admin`, each as `.crt` and `.key` in PEM.
+#[derive(Clone)]
+pub struct Pki {
+    ca: String,
+    server: Identity,
+    admin: Identity,
+}
+
+impl Pki {
+    /// Reads the certificates from `dir` and makes what is missing, near its end (CA: 90 days,
+    /// others: 30 days), signed by another CA, or not valid for a name in `hosts`.
+    ///
+    /// The server's certificate is always valid for `localhost`, `127.0.0.1` and `::1`; `hosts` are
+    /// further DNS names or addresses. A new CA makes new certificates for all. Blocks on files.
+    ///
+    /// # Errors
+    /// If the folder cannot be used, or holds something that is not a certificate or key.
+    pub fn open(dir: &Path, hosts: &[String]) -> Result<Self, PkiError> {
+        files::make_private_dir(dir)?;
+        let now = jiff::Timestamp::now();
+        let ca = issue::authority(dir, now)?;
+        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        for host in hosts {
+            let host = host.trim_matches(['[', ']']);
+            // One spelling for each address, so that it is found again in the certificate.
+            let host = host.parse::<IpAddr>().map_or_else(|_| host.to_owned(), |ip| ip.to_string());
+            if !names.contains(&host) {
+                names.push(host);
+            }
+        }
+        let server = issue::leaf(dir, now, &ca, &Leaf::server(names))?;
+        let admin = issue::leaf(dir, now, &ca, &Leaf::client("admin", "kubernetes-admin"))?;
+        Ok(Self { ca: ca.certificate_pem().to_owned(), server, admin })
+    }
+
+    /// The CA's certificate, PEM.
+    #[must_use]
+    pub fn ca_certificate_pem(&self) -> &str {
+        &self.ca
+    }
+
+    /// The administrator's certificate, PEM.
+    #[must_use]
+    pub fn admin_certificate_pem(&self) -> &str {
+        &self.admin.certificate
+    }
+
+    /// The administrator's private key, PEM. A secret.
+    #[must_use]
+    pub fn admin_key_pem(&self) -> &str {
+        &self.admin.key
+    }
+
+    /// What [`crate::Plane::serve_https`] needs: the server's identity and the CA of its clients.
+    ///
+    /// # Errors
+    /// [`PkiError::Tls`] if rustls refuses the certificates.
+    pub fn server_tls(&self) -> Result<ServerTls, PkiError> {
+        let tls = |error: &dyn std::fmt::Display| PkiError::Tls { message: error.to_string() };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(self.ca.as_bytes()) {
+            roots.add(certificate.map_err(|e| tls(&e))?).map_err(|e| tls(&e))?;
+        }
+        let provider = Arc::new(ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .allow_unauthenticated()
+                .build()
+                .map_err(|e| tls(&e))?;
+        let chain = CertificateDer::pem_slice_iter(self.server.certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| tls(&e))?;
+        let key = PrivateKeyDer::from_pem_slice(self.server.key.as_bytes()).map_err(|e| tls(&e))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| tls(&e))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(|e| tls(&e))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(ServerTls { config: Arc::new(config), token: None })
+    }
+
+    /// A kubeconfig for the administrator with everything inside. A secret.
+    ///
+    /// `name` names its cluster, user and context; `server` is a URL as `https://127.0.0.1:6443`.
+    #[must_use]
+    pub fn kubeconfig(&self, name: &str, server: &str) -> String {
+        let ca = BASE64.encode(&self.ca);
+        let certificate = BASE64.encode(&self.admin.certificate);
+        let key = BASE64.encode(&self.admin.key);
+        let (name, server) = (quote(name), quote(server));
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: {name}\nclusters:\n- name: {name}\n  \
+             cluster:\n    server: {server}\n    certificate-authority-data: {ca}\nusers:\n- name: \
+             {name}\n  user:\n    client-certificate-data: {certificate}\n    client-key-data: \
+             {key}\ncontexts:\n- name: {name}\n  context:\n    cluster: {name}\n    user: {name}\n    \
+             namespace: default\n"
+        )
+    }
+
+    /// Writes [`Pki::kubeconfig`] to `path`, mode 0600, in one step. Blocks on files.
+    ///
+    /// # Errors
+    /// [`PkiError::Write`] if the file cannot be written.
+    pub fn write_kubeconfig(&self, path: &Path, name: &str, server: &str) -> Result<(), PkiError> {
+        files::write_private(path, self.kubeconfig(name, server).as_bytes())
+    }
+}
+
+impl std::fmt::Debug for Pki {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pki")
+    }
+}
+
+/// A JSON string is a YAML string whatever it holds.
+fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// TLS of a server that asks for client certificates. Cloning is cheap.
+#[derive(Clone)]
+pub struct ServerTls {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) token: Option<Arc<str>>,
+}
+
+impl ServerTls {
+    /// Also lets in whoever sends this bearer token.
+    #[must_use]
+    pub fn with_bearer_token(mut self, token: impl Into<Arc<str>>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+}
+
+impl std::fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerTls").field("token", &self.token.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn certificates_are_reused_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("pki");
+        let first = Pki::open(&dir, &[]).unwrap();
+        let second = Pki::open(&dir, &[]).unwrap();
+        assert_eq!(first.ca, second.ca);
+        assert_eq!(first.server.certificate, second.server.certificate);
+        assert_eq!(first.admin.key, second.admin.key);
+        assert_eq!(mode(&dir), 0o700);
+        for file in ["ca.crt", "ca.key", "server.crt", "server.key", "admin.crt", "admin.key"] {
+            assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
+        }
+        first.server_tls().unwrap();
+    }
+
+    #[test]
+    fn a_new_host_renews_only_the_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Pki::open(dir.path(), &[]).unwrap();
+        let hosts =
+            ["192.0.2.7".to_owned(), "plane.example".to_owned(), "[2001:DB8::1]".to_owned()];
+        let second = Pki::open(dir.path(), &hosts).unwrap();
+        assert_eq!(first.ca, second.ca);
+        assert_ne!(first.server.certificate, second.server.certificate);
+        assert_eq!(first.admin.certificate, second.admin.certificate);
+        let third = Pki::open(dir.path(), &hosts).unwrap();
+        assert_eq!(second.server.certificate, third.server.certificate);
+    }
+
+    #[test]
+    fn a_lost_authority_renews_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Pki::open(dir.path(), &[]).unwrap();
+        std::fs::remove_file(dir.path().join("ca.crt")).unwrap();
+        let second = Pki::open(dir.path(), &[]).unwrap();
+        assert_ne!(first.ca, second.ca);
+        assert_ne!(first.server.certificate, second.server.certificate);
+        assert_ne!(first.admin.certificate, second.admin.certificate);
+    }
+
+    #[test]
+    fn a_broken_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        Pki::open(dir.path(), &[]).unwrap();
+        std::fs::write(dir.path().join("server.crt"), "no").unwrap();
+        let error = Pki::open(dir.path(), &[]).unwrap_err();
+        assert!(error.to_string().contains("server.crt"), "{error}");
+    }
+
+    #[test]
+    fn kubeconfig_is_read_by_kube() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), &[]).unwrap();
+        let path = dir.path().join("plane.kubeconfig");
+        pki.write_kubeconfig(&path, "plane", "https://127.0.0.1:1").unwrap();
+        assert_eq!(mode(&path), 0o600);
+        let config = kube::config::Kubeconfig::read_from(&path).unwrap();
+        assert_eq!(config.current_context.as_deref(), Some("plane"));
+    }
+}

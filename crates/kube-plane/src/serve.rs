@@ -1,0 +1,1 @@
+//! HTTPS for clients outside the process.
