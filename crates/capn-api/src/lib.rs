@@ -1,1 +1,48 @@
-//! The custom resources of Cluster API Provider Incus.
+//! The custom resources of Cluster API Provider Incus, group
+//! `infrastructure.cluster.x-k8s.io`, version `v1alpha2`.
+//!
+//! Kinds and field names are those of the Go provider (CAPN), so its users can switch in place:
+//! [`LXCCluster`], [`LXCClusterTemplate`], [`LXCMachine`], [`LXCMachineTemplate`]. The status
+//! follows the Cluster API contract v1beta2: `status.initialization.provisioned` and
+//! `metav1.Condition`s. Ours on top, all optional: [`LXCClusterSpec::isolation`] and the status
+//! fields that say what was resolved.
+//!
+//! Only types, names and constants: nothing here talks to a server or decides anything.
+
+#[expect(unreachable_pub, reason = "the KubeSchema derive repeats the struct inside a function")]
+mod cluster;
+mod common;
+pub mod conditions;
+mod crds;
+pub mod keys;
+mod load_balancer;
+mod machine;
+mod names;
+mod template;
+
+pub use cluster::{
+    ClusterInitialization, FailureDomain, LXCCluster, LXCClusterSpec, LXCClusterStatus,
+};
+pub use common::{
+    ApiEndpoint, ImageSource, InstanceType, Isolation, MachineAddress, MachineAddressType,
+    SecretRef,
+};
+pub use crds::crds;
+pub use load_balancer::{
+    ExternalLoadBalancer, InstanceLoadBalancer, KubeVipLoadBalancer, LoadBalancer,
+    LoadBalancerInstanceSpec, LoadBalancerKind, OvnLoadBalancer,
+};
+pub use machine::{LXCMachine, LXCMachineSpec, LXCMachineStatus, MachineInitialization};
+pub use names::{PROVIDER_ID_PREFIX, load_balancer_instance_name, provider_id};
+pub use template::{
+    LXCClusterTemplate, LXCClusterTemplateResource, LXCClusterTemplateSpec, LXCMachineTemplate,
+    LXCMachineTemplateResource, LXCMachineTemplateSpec, LXCMachineTemplateStatus, NodeInfo,
+    TemplateMeta,
+};
+
+/// The API group of every kind in this crate.
+pub const GROUP: &str = "infrastructure.cluster.x-k8s.io";
+/// The only served and stored version.
+pub const VERSION: &str = "v1alpha2";
+/// `GROUP/VERSION`, as it stands in `apiVersion`.
+pub const API_VERSION: &str = "infrastructure.cluster.x-k8s.io/v1alpha2";

@@ -1,0 +1,167 @@
+//! LXCCluster: what a cluster needs from one Incus or LXD server besides its machines.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{ApiEndpoint, Isolation, LoadBalancer, SecretRef, common::is_false};
+
+/// What the user asks for.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "infrastructure.cluster.x-k8s.io",
+    version = "v1alpha2",
+    kind = "LXCCluster",
+    plural = "lxcclusters",
+    namespaced,
+    status = "LXCClusterStatus",
+    category = "cluster-api",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "The infrastructure of one cluster on an Incus or LXD server.",
+    printcolumn(
+        name = "Cluster",
+        type_ = "string",
+        json_path = ".metadata.labels['cluster\\.x-k8s\\.io/cluster-name']",
+        description = "Cluster that this object belongs to"
+    ),
+    printcolumn(
+        name = "Load Balancer",
+        type_ = "string",
+        json_path = ".spec.controlPlaneEndpoint.host",
+        description = "Host of the control plane endpoint"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.ready",
+        description = "Whether the infrastructure is ready"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since creation"
+    ),
+    printcolumn(
+        name = "Isolation",
+        type_ = "string",
+        json_path = ".status.isolation",
+        description = "How nodes are kept apart from the host",
+        priority = "1"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "!has(self.isolation) || !has(self.unprivileged) || (self.isolation == 'privileged') != self.unprivileged"
+).message("isolation and unprivileged contradict each other: leave out one of them"))]
+pub struct LXCClusterSpec {
+    /// Where the API server is reached. The provider fills what is left out: the host with the
+    /// load balancer's address, the port with 6443. The host has to be given for the load
+    /// balancers `ovn`, `kubeVIP` and `external`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane_endpoint: Option<ApiEndpoint>,
+    /// Secret in the same namespace with the identity for the Incus or LXD server.
+    #[serde(default, skip_serializing_if = "SecretRef::is_empty")]
+    pub secret_ref: SecretRef,
+    /// The load balancer in front of the API servers.
+    pub load_balancer: LoadBalancer,
+    /// Whether the nodes are unprivileged containers; false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unprivileged: Option<bool>,
+    /// How nodes are kept apart from the host and from each other: `shared` and `isolated` are
+    /// unprivileged, `isolated` also gives each node host user ids of its own. Left out:
+    /// `shared` if `unprivileged` is true, else `privileged`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// Leave out the config and devices that Kubernetes needs in a container: the profiles of
+    /// the machines bring them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub skip_default_kubeadm_profile: bool,
+}
+
+impl LXCClusterSpec {
+    /// The isolation that holds, also when only `unprivileged` or neither is given.
+    pub fn effective_isolation(&self) -> Isolation {
+        match (self.isolation, self.unprivileged) {
+            (Some(isolation), _) => isolation,
+            (None, Some(true)) => Isolation::Shared,
+            (None, Some(false) | None) => Isolation::Privileged,
+        }
+    }
+
+    /// The port of the API server: the endpoint's, else 6443.
+    pub fn endpoint_port(&self) -> u16 {
+        self.control_plane_endpoint
+            .as_ref()
+            .and_then(|endpoint| u16::try_from(endpoint.port).ok())
+            .filter(|port| *port != 0)
+            .unwrap_or(6443)
+    }
+
+    /// The host of the endpoint, if one is set.
+    pub fn endpoint_host(&self) -> Option<&str> {
+        self.control_plane_endpoint
+            .as_ref()
+            .map(|endpoint| endpoint.host.as_str())
+            .filter(|host| !host.is_empty())
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LXCClusterStatus {
+    /// Whether the load balancer serves; kept for the printer column.
+    #[serde(default)]
+    pub ready: bool,
+    /// Progress of the first provisioning, as the contract wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initialization: Option<ClusterInitialization>,
+    /// The isolation that holds for the nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// Failure domains that machines can be placed in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["name"]
+    ))]
+    pub failure_domains: Vec<FailureDomain>,
+    /// Conditions; the types are in [`crate::conditions`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["type"],
+        "maxItems" = 32
+    ))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Progress of the first provisioning of a cluster's infrastructure.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1))]
+pub struct ClusterInitialization {
+    /// Whether the infrastructure is fully there; never goes back to false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<bool>,
+}
+
+/// A place that fails on its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureDomain {
+    /// Name of the cluster member or group.
+    #[schemars(length(min = 1, max = 100))]
+    pub name: String,
+    /// Whether control planes can be placed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<bool>,
+    /// More about the place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}

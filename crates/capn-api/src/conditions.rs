@@ -1,0 +1,78 @@
+//! Condition types and reasons.
+//!
+//! Names that the Go provider has keep its spelling. A reason is what a machine reads; the
+//! message next to it names the object, the cause and the next step.
+
+/// Whether everything about the object holds; summary of the others.
+pub const READY: &str = "Ready";
+/// Whether the controllers leave the object alone.
+pub const PAUSED: &str = "Paused";
+/// Whether the object is being deleted, and what that waits for.
+pub const DELETING: &str = "Deleting";
+/// LXCCluster: whether the load balancer serves.
+pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";
+/// LXCMachine: whether the instance exists, runs and has an address.
+pub const INSTANCE_PROVISIONED: &str = "InstanceProvisioned";
+
+/// Reasons of conditions.
+pub mod reasons {
+    /// `Paused` is true.
+    pub const PAUSED: &str = "Paused";
+    /// `Paused` is false.
+    pub const NOT_PAUSED: &str = "NotPaused";
+    /// `Ready` is true.
+    pub const READY: &str = "Ready";
+    /// `Ready` is false.
+    pub const NOT_READY: &str = "NotReady";
+    /// The object is being deleted.
+    pub const DELETING: &str = "Deleting";
+    /// The object is not being deleted.
+    pub const NOT_DELETING: &str = "NotDeleting";
+    /// An LXCCluster still waits for its Machines to go.
+    pub const WAITING_FOR_MACHINES: &str = "WaitingForMachines";
+    /// A Secret or server needed for the deletion is missing.
+    pub const DELETION_BLOCKED: &str = "DeletionBlocked";
+
+    /// The owner (Cluster or Machine) has not been set.
+    pub const WAITING_FOR_OWNER: &str = "WaitingForOwner";
+    /// The identity Secret is missing or incomplete.
+    pub const IDENTITY_UNAVAILABLE: &str = "IdentityUnavailable";
+    /// The Incus or LXD server does not answer or refuses us.
+    pub const SERVER_UNAVAILABLE: &str = "ServerUnavailable";
+
+    /// The load balancer serves.
+    pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";
+    /// The load balancer is being made.
+    pub const CREATING_LOAD_BALANCER: &str = "CreatingLoadBalancer";
+    /// The load balancer runs and waits for an address.
+    pub const WAITING_FOR_LOAD_BALANCER_ADDRESS: &str = "WaitingForLoadBalancerAddress";
+    /// A retry can help.
+    pub const LOAD_BALANCER_PROVISIONING_FAILED: &str = "LoadBalancerProvisioningFailed";
+    /// Only a change by the user can help.
+    pub const LOAD_BALANCER_PROVISIONING_ABORTED: &str = "LoadBalancerProvisioningAborted";
+
+    /// The instance exists, runs and has an address.
+    pub const INSTANCE_PROVISIONED: &str = "InstanceProvisioned";
+    /// The load balancer of the cluster is not there yet.
+    pub const WAITING_FOR_CLUSTER_INFRASTRUCTURE: &str = "WaitingForClusterInfrastructure";
+    /// A worker waits for the first control plane.
+    pub const WAITING_FOR_CONTROL_PLANE_AVAILABLE: &str = "WaitingForControlPlaneAvailable";
+    /// The bootstrap provider has not made its data yet.
+    pub const WAITING_FOR_BOOTSTRAP_DATA: &str = "WaitingForBootstrapData";
+    /// The server is making the instance.
+    pub const CREATING_INSTANCE: &str = "CreatingInstance";
+    /// The instance is being started.
+    pub const STARTING_INSTANCE: &str = "StartingInstance";
+    /// The instance runs and waits for an address.
+    pub const WAITING_FOR_ADDRESS: &str = "WaitingForAddress";
+    /// A control plane waits for its load balancer to know it.
+    pub const WAITING_FOR_LOAD_BALANCER: &str = "WaitingForLoadBalancer";
+    /// A provisioned instance stopped and is left stopped, as the user asked.
+    pub const INSTANCE_STOPPED: &str = "InstanceStopped";
+    /// A retry can help.
+    pub const INSTANCE_PROVISIONING_FAILED: &str = "InstanceProvisioningFailed";
+    /// Only a change by the user can help.
+    pub const INSTANCE_PROVISIONING_ABORTED: &str = "InstanceProvisioningAborted";
+    /// A provisioned instance is gone; it is not made again.
+    pub const INSTANCE_DELETED: &str = "InstanceDeleted";
+}

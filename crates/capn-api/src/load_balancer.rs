@@ -1,0 +1,159 @@
+//! The load balancer in front of a cluster's API servers, as the user asks for it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ImageSource;
+
+/// Exactly one of the fields is set; [`LoadBalancer::kind`] says which.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct LoadBalancer {
+    /// A container with haproxy, made and kept by the provider. It is a single point of failure
+    /// in front of the control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lxc: Option<InstanceLoadBalancer>,
+    /// An application container with haproxy from an OCI image. Needs the server extensions
+    /// `instance_oci` and `instance_oci_entrypoint`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<InstanceLoadBalancer>,
+    /// A load balancer of an OVN network, listening on `spec.controlPlaneEndpoint.host`. Needs
+    /// the server extensions `network_load_balancer` and `network_load_balancer_health_check`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ovn: Option<OvnLoadBalancer>,
+    /// A virtual IP (`spec.controlPlaneEndpoint.host`) held by the control plane nodes with
+    /// kube-vip.
+    #[serde(default, rename = "kubeVIP", skip_serializing_if = "Option::is_none")]
+    pub kube_vip: Option<KubeVipLoadBalancer>,
+    /// Nothing is made: `spec.controlPlaneEndpoint` names a load balancer kept by someone else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalLoadBalancer>,
+}
+
+/// The one kind of load balancer that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadBalancerKind<'a> {
+    /// See [`LoadBalancer::lxc`].
+    Lxc(&'a InstanceLoadBalancer),
+    /// See [`LoadBalancer::oci`].
+    Oci(&'a InstanceLoadBalancer),
+    /// See [`LoadBalancer::ovn`].
+    Ovn(&'a OvnLoadBalancer),
+    /// See [`LoadBalancer::kube_vip`].
+    KubeVip(&'a KubeVipLoadBalancer),
+    /// See [`LoadBalancer::external`].
+    External,
+}
+
+impl LoadBalancerKind<'_> {
+    /// The field name under `spec.loadBalancer`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lxc(_) => "lxc",
+            Self::Oci(_) => "oci",
+            Self::Ovn(_) => "ovn",
+            Self::KubeVip(_) => "kubeVIP",
+            Self::External => "external",
+        }
+    }
+}
+
+impl LoadBalancer {
+    /// A haproxy container with all defaults.
+    pub fn default_lxc() -> Self {
+        Self { lxc: Some(InstanceLoadBalancer::default()), ..Self::default() }
+    }
+
+    /// A load balancer kept by someone else.
+    pub fn default_external() -> Self {
+        Self { external: Some(ExternalLoadBalancer {}), ..Self::default() }
+    }
+
+    /// The one that is set; `None` when none or several are, which the schema refuses.
+    pub fn kind(&self) -> Option<LoadBalancerKind<'_>> {
+        let Self { lxc, oci, ovn, kube_vip, external } = self;
+        let mut set = [
+            lxc.as_ref().map(LoadBalancerKind::Lxc),
+            oci.as_ref().map(LoadBalancerKind::Oci),
+            ovn.as_ref().map(LoadBalancerKind::Ovn),
+            kube_vip.as_ref().map(LoadBalancerKind::KubeVip),
+            external.as_ref().map(|_| LoadBalancerKind::External),
+        ]
+        .into_iter()
+        .flatten();
+        let first = set.next();
+        if set.next().is_some() { None } else { first }
+    }
+}
+
+/// A load balancer that is an instance with haproxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceLoadBalancer {
+    /// How the instance looks.
+    #[serde(default, skip_serializing_if = "LoadBalancerInstanceSpec::is_empty")]
+    pub instance_spec: LoadBalancerInstanceSpec,
+    /// A Go template that replaces the built-in haproxy configuration.
+    #[serde(
+        default,
+        rename = "customHAProxyConfigTemplate",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub custom_haproxy_config_template: String,
+}
+
+/// The instance of an `lxc` or `oci` load balancer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancerInstanceSpec {
+    /// Size, for example `c1-m1` or `t3.micro`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub flavor: String,
+    /// Profiles of the server, in order. None: the server's `default` profile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// Image. None: the haproxy image of the load balancer's kind.
+    #[serde(default, skip_serializing_if = "ImageSource::is_empty")]
+    pub image: ImageSource,
+    /// Cluster member (`name`) or group (`@name`); ignored by a server that is not clustered.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target: String,
+}
+
+impl LoadBalancerInstanceSpec {
+    /// Whether everything is left to defaults.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A load balancer of an OVN network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OvnLoadBalancer {
+    /// Name of the OVN network.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network_name: String,
+}
+
+/// A virtual IP held by kube-vip.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeVipLoadBalancer {
+    /// Container image of kube-vip.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub image: String,
+    /// Network interface in the node; empty: kube-vip's own choice.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub interface: String,
+    /// Path in the node of the kubeconfig that kube-vip uses.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kubeconfig_path: String,
+    /// Path in the node of the static pod manifest.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub manifest_path: String,
+}
+
+/// A load balancer kept by someone else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExternalLoadBalancer {}

@@ -1,0 +1,122 @@
+//! The templates that Cluster API clones LXCClusters and LXCMachines from.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{LXCClusterSpec, LXCMachineSpec};
+
+/// Labels and annotations of the objects made from a template.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateMeta {
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl TemplateMeta {
+    /// Whether there is nothing to copy.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.annotations.is_empty()
+    }
+}
+
+/// The spec of a cluster template.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "infrastructure.cluster.x-k8s.io",
+    version = "v1alpha2",
+    kind = "LXCClusterTemplate",
+    plural = "lxcclustertemplates",
+    namespaced,
+    category = "cluster-api",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "The template that LXCClusters are cloned from.",
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since creation"
+    )
+)]
+pub struct LXCClusterTemplateSpec {
+    /// What each clone gets.
+    pub template: LXCClusterTemplateResource,
+}
+
+/// What each clone of a cluster template gets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LXCClusterTemplateResource {
+    /// Labels and annotations of the clone.
+    #[serde(default, skip_serializing_if = "TemplateMeta::is_empty")]
+    pub metadata: TemplateMeta,
+    /// Spec of the clone.
+    pub spec: LXCClusterSpec,
+}
+
+/// The spec of a machine template.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "infrastructure.cluster.x-k8s.io",
+    version = "v1alpha2",
+    kind = "LXCMachineTemplate",
+    plural = "lxcmachinetemplates",
+    namespaced,
+    status = "LXCMachineTemplateStatus",
+    category = "cluster-api",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "The template that LXCMachines are cloned from.",
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since creation"
+    )
+)]
+pub struct LXCMachineTemplateSpec {
+    /// What each clone gets.
+    pub template: LXCMachineTemplateResource,
+}
+
+/// What each clone of a machine template gets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LXCMachineTemplateResource {
+    /// Labels and annotations of the clone.
+    #[serde(default, skip_serializing_if = "TemplateMeta::is_empty")]
+    pub metadata: TemplateMeta,
+    /// Spec of the clone.
+    pub spec: LXCMachineSpec,
+}
+
+/// What an autoscaler needs to know to scale from zero.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LXCMachineTemplateStatus {
+    /// `cpu` and `memory` of a machine made from the template.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub capacity: BTreeMap<String, Quantity>,
+    /// Architecture and operating system of a machine made from the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_info: Option<NodeInfo>,
+}
+
+/// Architecture and operating system of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeInfo {
+    /// `amd64`, `arm64`, `s390x` or `ppc64le`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub architecture: String,
+    /// `linux`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operating_system: String,
+}
