@@ -1,0 +1,77 @@
+//! What was observed of a control plane.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::core::StatusVersion;
+
+/// What was observed of a control plane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeadmControlPlaneStatus {
+    /// See [`conditions`](super::conditions).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub conditions: Vec<Condition>,
+    /// Progress that never goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initialization: Option<KubeadmControlPlaneInitialization>,
+    /// Label selector of the machines, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub selector: Option<String>,
+    /// Number of machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Number of machines whose condition Ready is True.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// Number of machines whose condition Available is True.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_replicas: Option<i32>,
+    /// Number of machines whose condition UpToDate is True.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to_date_replicas: Option<i32>,
+    /// Kubernetes versions of the machines, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub versions: Vec<StatusVersion>,
+    /// Oldest Kubernetes version of the machines; `versions` says more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub version: Option<String>,
+    /// Generation of the spec that was last reconciled without an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The last replacement of an unhealthy machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_remediation: Option<LastRemediation>,
+    /// Written by older controllers; kept as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::crd::any_object")]
+    pub deprecated: Option<serde_json::Value>,
+}
+
+/// Progress that never goes back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeadmControlPlaneInitialization {
+    /// kubeadm has initialised the control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane_initialized: Option<bool>,
+}
+
+/// The last replacement of an unhealthy machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRemediation {
+    /// Name of the machine that was replaced.
+    #[schemars(length(min = 1, max = 253))]
+    pub machine: String,
+    /// When.
+    pub time: Time,
+    /// Which try this was, from 0.
+    #[schemars(range(min = 0))]
+    pub retry_count: i32,
+}
