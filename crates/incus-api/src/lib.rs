@@ -1,1 +1,75 @@
-//! Wire types of the Incus and LXD REST API.
+//! Wire types of the REST API that [Incus] and LXD share, and request building.
+//!
+//! Nothing here does I/O: a [`Request`] says what to send, a [`Reply`] what came back, and the
+//! rest are the objects in between. One file per resource, named as the server names it.
+//!
+//! Three habits of the servers shape the types:
+//!
+//! * Go writes an empty map or list as `null`, so every map and list accepts `null`.
+//! * Servers gain fields and status codes all the time, so unknown fields are ignored and unknown
+//!   codes and kinds are kept as they came ([`StatusCode::Other`], [`InstanceType::Other`]).
+//! * Points in time are RFC 3339 strings and stay strings; `0001-01-01T00:00:00Z` means "never".
+//!
+//! Facts come from the servers' own descriptions (`doc/rest-api.yaml`, `doc/api-extensions.md`)
+//! and from what Incus 6.0 and LXD 5.0 answer.
+//!
+//! [Incus]: https://linuxcontainers.org/incus/docs/main/rest-api/
+//!
+//! ```
+//! use incus_api::Request;
+//!
+//! let request = Request::get(&["instances", "web", "state"]).query("project", "lab");
+//! assert_eq!(request.path_and_query(), "/1.0/instances/web/state?project=lab");
+//! ```
+
+mod null;
+
+pub mod certificate;
+pub mod cluster;
+pub mod event;
+pub mod exec;
+pub mod file;
+pub mod filter;
+pub mod image;
+pub mod instance;
+pub mod metadata;
+pub mod network;
+pub mod operation;
+pub mod profile;
+pub mod project;
+pub mod reply;
+pub mod request;
+pub mod server;
+pub mod state;
+pub mod status;
+pub mod storage;
+
+pub use certificate::{Certificate, CertificatesPost};
+pub use cluster::{Cluster, ClusterMember};
+pub use event::{Event, EventKind, EventLifecycle, EventLogging};
+pub use exec::{ExecControl, ExecPost};
+pub use file::{FileHeaders, FileKind};
+pub use filter::InstanceFilter;
+pub use image::{
+    Image, ImageAlias, ImageAliasesEntry, ImageAliasesPost, ImagePut, ImagesPost, ImagesPostSource,
+};
+pub use instance::{
+    Config, Devices, Instance, InstanceFull, InstancePost, InstancePut, InstanceSource,
+    InstanceType, InstancesPost,
+};
+pub use metadata::{ImageMetadata, ImageMetadataTemplate};
+pub use network::{
+    Network, NetworkLease, NetworkPut, NetworkState, NetworkStateAddress, NetworksPost,
+};
+pub use operation::{Operation, OperationClass};
+pub use profile::{Profile, ProfilePut, ProfilesPost};
+pub use project::{Project, ProjectPut, ProjectsPost};
+pub use reply::{Reply, ReplyError};
+pub use request::{Method, Request};
+pub use server::{Flavor, Server, ServerEnvironment};
+pub use state::{
+    AddressFamily, AddressScope, InstanceAction, InstanceState, InstanceStateAddress,
+    InstanceStateNetwork, InstanceStatePut,
+};
+pub use status::StatusCode;
+pub use storage::{StoragePool, StoragePoolPut, StoragePoolResources, StoragePoolsPost};

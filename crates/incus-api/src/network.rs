@@ -1,0 +1,111 @@
+//! `/1.0/networks`: networks, their state and their leases.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Config;
+
+/// A network: managed by the server, or an interface of the host it merely sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Network {
+    /// Name.
+    pub name: String,
+    /// Free text.
+    #[serde(deserialize_with = "crate::null::default")]
+    pub description: String,
+    /// `bridge`, `ovn`, `physical`, `macvlan`, `loopback`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// True when the server manages it.
+    pub managed: bool,
+    /// `Created`, `Pending`, `Errored`, `Unavailable`; empty for a network that is not managed.
+    pub status: String,
+    /// Configuration (`ipv4.address`, …).
+    #[serde(deserialize_with = "crate::null::default")]
+    pub config: Config,
+    /// Resource paths that use it.
+    #[serde(deserialize_with = "crate::null::default")]
+    pub used_by: Vec<String>,
+    /// Cluster members it is on.
+    #[serde(deserialize_with = "crate::null::default")]
+    pub locations: Vec<String>,
+    /// Project it is in.
+    pub project: String,
+}
+
+/// `PUT /1.0/networks/NAME`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkPut {
+    /// Configuration.
+    #[serde(deserialize_with = "crate::null::default")]
+    pub config: Config,
+    /// Free text.
+    pub description: String,
+}
+
+/// `POST /1.0/networks`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworksPost {
+    /// Name.
+    pub name: String,
+    /// Kind; empty is `bridge`.
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// Everything else.
+    #[serde(flatten)]
+    pub put: NetworkPut,
+}
+
+/// A DHCP lease, or a static address the server knows of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkLease {
+    /// Host name.
+    pub hostname: String,
+    /// Hardware address.
+    pub hwaddr: String,
+    /// Address.
+    pub address: String,
+    /// `dynamic`, `static`, `gateway`, `uplink`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Cluster member; empty without a cluster.
+    pub location: String,
+}
+
+/// `GET /1.0/networks/NAME/state`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkState {
+    /// Addresses of the host on it.
+    #[serde(deserialize_with = "crate::null::default")]
+    pub addresses: Vec<NetworkStateAddress>,
+    /// Hardware address.
+    pub hwaddr: String,
+    /// Maximum transmission unit.
+    pub mtu: i64,
+    /// `up` or `down`.
+    pub state: String,
+    /// `broadcast`, `loopback`, `point-to-point`, `unknown`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Bridge details, as they come.
+    pub bridge: Option<Value>,
+}
+
+/// One address of a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkStateAddress {
+    /// `inet` or `inet6`.
+    pub family: String,
+    /// The address, without prefix length.
+    pub address: String,
+    /// Prefix length, as text.
+    pub netmask: String,
+    /// `global`, `link`, `local`.
+    pub scope: String,
+}
