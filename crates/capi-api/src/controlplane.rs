@@ -30,8 +30,7 @@ pub const SKIP_KUBE_PROXY: &str = "controlplane.cluster.x-k8s.io/skip-kube-proxy
 /// Annotation of a KubeadmControlPlane: CoreDNS is left as it is when the version changes.
 pub const SKIP_CORE_DNS: &str = "controlplane.cluster.x-k8s.io/skip-coredns";
 /// Annotation of a KubeadmControlPlane: a machine is being replaced.
-pub const REMEDIATION_IN_PROGRESS: &str =
-    "controlplane.cluster.x-k8s.io/remediation-in-progress";
+pub const REMEDIATION_IN_PROGRESS: &str = "controlplane.cluster.x-k8s.io/remediation-in-progress";
 /// Annotation of a Machine: which machine it replaces.
 pub const REMEDIATION_FOR: &str = "controlplane.cluster.x-k8s.io/remediation-for";
 

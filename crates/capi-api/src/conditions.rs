@@ -1,0 +1,283 @@
+//! Conditions: their names, their reasons, and how they are kept.
+//!
+//! A condition's `lastTransitionTime` moves only when its status does. [`Conditions`] is the list
+//! of one object while it is being worked on; [`get`] and its friends read lists of any object.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+/// Condition: the object can be used.
+pub const AVAILABLE: &str = "Available";
+/// Condition: the object is as it should be right now.
+pub const READY: &str = "Ready";
+/// Condition: the object matches what its owner wants.
+pub const UP_TO_DATE: &str = "UpToDate";
+/// Condition: the bootstrap data is there.
+pub const BOOTSTRAP_CONFIG_READY: &str = "BootstrapConfigReady";
+/// Condition: the infrastructure is ready.
+pub const INFRASTRUCTURE_READY: &str = "InfrastructureReady";
+/// Condition of a Machine: its node is ready.
+pub const NODE_READY: &str = "NodeReady";
+/// Condition of a Machine: its node is ready and under no pressure.
+pub const NODE_HEALTHY: &str = "NodeHealthy";
+/// Condition of a Machine: a health check finds nothing wrong.
+pub const HEALTH_CHECK_SUCCEEDED: &str = "HealthCheckSucceeded";
+/// Condition of a Machine: its owner has dealt with it being broken.
+pub const OWNER_REMEDIATED: &str = "OwnerRemediated";
+/// Condition of a Machine: it is being changed in place.
+pub const UPDATING: &str = "Updating";
+/// Condition of a Cluster: its control plane has taken requests.
+pub const CONTROL_PLANE_INITIALIZED: &str = "ControlPlaneInitialized";
+/// Condition of a Cluster: its control plane can be used.
+pub const CONTROL_PLANE_AVAILABLE: &str = "ControlPlaneAvailable";
+/// Condition of a Cluster: its workers can be used.
+pub const WORKERS_AVAILABLE: &str = "WorkersAvailable";
+/// Condition of a Cluster: its control plane machines are ready.
+pub const CONTROL_PLANE_MACHINES_READY: &str = "ControlPlaneMachinesReady";
+/// Condition of a Cluster: its control plane machines are up to date.
+pub const CONTROL_PLANE_MACHINES_UP_TO_DATE: &str = "ControlPlaneMachinesUpToDate";
+/// Condition of a Cluster: its workers are ready.
+pub const WORKER_MACHINES_READY: &str = "WorkerMachinesReady";
+/// Condition of a Cluster: its workers are up to date.
+pub const WORKER_MACHINES_UP_TO_DATE: &str = "WorkerMachinesUpToDate";
+/// Condition of a Cluster: its API server answers us.
+pub const REMOTE_CONNECTION_PROBE: &str = "RemoteConnectionProbe";
+/// Condition: all machines are ready.
+pub const MACHINES_READY: &str = "MachinesReady";
+/// Condition: all machines are up to date.
+pub const MACHINES_UP_TO_DATE: &str = "MachinesUpToDate";
+/// Condition: machines are being replaced.
+pub const ROLLING_OUT: &str = "RollingOut";
+/// Condition: machines are missing.
+pub const SCALING_UP: &str = "ScalingUp";
+/// Condition: there are too many machines.
+pub const SCALING_DOWN: &str = "ScalingDown";
+/// Condition: broken machines are being replaced.
+pub const REMEDIATING: &str = "Remediating";
+/// Condition: the object is being deleted.
+pub const DELETING: &str = "Deleting";
+/// Condition: nothing reconciles the object.
+pub const PAUSED: &str = "Paused";
+
+/// Reasons, as upstream spells them. Reasons that only one kind uses stay with its controller.
+pub mod reason {
+    #![expect(missing_docs, reason = "the names are the reasons, word for word")]
+
+    pub const AVAILABLE: &str = "Available";
+    pub const NOT_AVAILABLE: &str = "NotAvailable";
+    pub const AVAILABLE_UNKNOWN: &str = "AvailableUnknown";
+    pub const READY: &str = "Ready";
+    pub const NOT_READY: &str = "NotReady";
+    pub const READY_UNKNOWN: &str = "ReadyUnknown";
+    pub const UP_TO_DATE: &str = "UpToDate";
+    pub const NOT_UP_TO_DATE: &str = "NotUpToDate";
+    pub const UP_TO_DATE_UNKNOWN: &str = "UpToDateUnknown";
+    pub const ROLLING_OUT: &str = "RollingOut";
+    pub const NOT_ROLLING_OUT: &str = "NotRollingOut";
+    pub const SCALING_UP: &str = "ScalingUp";
+    pub const NOT_SCALING_UP: &str = "NotScalingUp";
+    pub const SCALING_DOWN: &str = "ScalingDown";
+    pub const NOT_SCALING_DOWN: &str = "NotScalingDown";
+    pub const REMEDIATING: &str = "Remediating";
+    pub const NOT_REMEDIATING: &str = "NotRemediating";
+    pub const NO_REPLICAS: &str = "NoReplicas";
+    pub const WAITING_FOR_REPLICAS_SET: &str = "WaitingForReplicasSet";
+    pub const INVALID_CONDITION_REPORTED: &str = "InvalidConditionReported";
+    pub const INTERNAL_ERROR: &str = "InternalError";
+    pub const OBJECT_DOES_NOT_EXIST: &str = "ObjectDoesNotExist";
+    pub const OBJECT_DELETED: &str = "ObjectDeleted";
+    pub const NOT_PAUSED: &str = "NotPaused";
+    pub const PAUSED: &str = "Paused";
+    pub const CONNECTION_DOWN: &str = "ConnectionDown";
+    pub const NOT_DELETING: &str = "NotDeleting";
+    pub const DELETING: &str = "Deleting";
+    pub const DELETION_COMPLETED: &str = "DeletionCompleted";
+    pub const INSPECTION_FAILED: &str = "InspectionFailed";
+    pub const WAITING_FOR_CLUSTER_INFRASTRUCTURE_READY: &str =
+        "WaitingForClusterInfrastructureReady";
+    pub const WAITING_FOR_CONTROL_PLANE_INITIALIZED: &str = "WaitingForControlPlaneInitialized";
+    pub const WAITING_FOR_BOOTSTRAP_DATA: &str = "WaitingForBootstrapData";
+    pub const PROVISIONED: &str = "Provisioned";
+    pub const NOT_PROVISIONED: &str = "NotProvisioned";
+}
+
+/// Status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It cannot be said.
+    Unknown,
+}
+
+impl Status {
+    /// The status as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    /// Reads a status; anything unknown is [`Status::Unknown`].
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "True" => Self::True,
+            "False" => Self::False,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Status {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+/// The condition of a type, if the list has it.
+#[must_use]
+pub fn get<'a>(conditions: Option<&'a Vec<Condition>>, kind: &str) -> Option<&'a Condition> {
+    conditions?.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Status of the condition of a type, if the list has it.
+#[must_use]
+pub fn status(conditions: Option<&Vec<Condition>>, kind: &str) -> Option<Status> {
+    get(conditions, kind).map(|condition| Status::parse(&condition.status))
+}
+
+/// The list has the condition and it holds.
+#[must_use]
+pub fn is_true(conditions: Option<&Vec<Condition>>, kind: &str) -> bool {
+    status(conditions, kind) == Some(Status::True)
+}
+
+/// The conditions of one object while they are being worked out.
+///
+/// Starts from the conditions the object has, so that those of other writers stay, and keeps
+/// `lastTransitionTime` of every condition whose status did not change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conditions {
+    list: Vec<Condition>,
+    now: Timestamp,
+    generation: Option<i64>,
+}
+
+impl Conditions {
+    /// Starts from what the object has. `now` becomes the transition time of what changes.
+    #[must_use]
+    pub fn new(existing: Option<&Vec<Condition>>, generation: Option<i64>, now: Timestamp) -> Self {
+        Self { list: existing.cloned().unwrap_or_default(), now, generation }
+    }
+
+    /// Sets a condition.
+    pub fn set(
+        &mut self,
+        kind: &str,
+        status: Status,
+        reason: &str,
+        message: impl Into<String>,
+    ) -> &mut Self {
+        let position = self.list.iter().position(|condition| condition.type_ == kind);
+        let since = position
+            .and_then(|at| self.list.get(at))
+            .filter(|condition| condition.status == status.as_str())
+            .map_or(Time(self.now), |condition| condition.last_transition_time.clone());
+        let condition = Condition {
+            type_: kind.to_owned(),
+            status: status.as_str().to_owned(),
+            reason: reason.to_owned(),
+            message: message.into(),
+            last_transition_time: since,
+            observed_generation: self.generation,
+        };
+        match position.and_then(|at| self.list.get_mut(at)) {
+            Some(place) => *place = condition,
+            None => self.list.push(condition),
+        }
+        self
+    }
+
+    /// Takes a condition away.
+    pub fn remove(&mut self, kind: &str) -> &mut Self {
+        self.list.retain(|condition| condition.type_ != kind);
+        self
+    }
+
+    /// The condition of a type.
+    #[must_use]
+    pub fn get(&self, kind: &str) -> Option<&Condition> {
+        self.list.iter().find(|condition| condition.type_ == kind)
+    }
+
+    /// Status of the condition of a type.
+    #[must_use]
+    pub fn status(&self, kind: &str) -> Option<Status> {
+        self.get(kind).map(|condition| Status::parse(&condition.status))
+    }
+
+    /// The condition of a type is there and holds.
+    #[must_use]
+    pub fn is_true(&self, kind: &str) -> bool {
+        self.status(kind) == Some(Status::True)
+    }
+
+    /// The list for the object's status: sorted by type, except that `Available` and `Ready` come
+    /// first, as upstream shows them.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Condition> {
+        self.list.sort_by_key(|condition| {
+            let rank = match condition.type_.as_str() {
+                AVAILABLE => 0,
+                READY => 1,
+                _ => 2,
+            };
+            (rank, condition.type_.clone())
+        });
+        self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let mut first = Conditions::new(None, Some(1), at(10));
+        first.set(READY, Status::False, "A", "x");
+        let list = first.finish();
+
+        let mut same = Conditions::new(Some(&list), Some(2), at(20));
+        same.set(READY, Status::False, "B", "y");
+        let same = same.finish();
+        assert_eq!(same[0].last_transition_time, Time(at(10)));
+        assert_eq!(same[0].reason, "B");
+        assert_eq!(same[0].observed_generation, Some(2));
+
+        let mut other = Conditions::new(Some(&same), Some(2), at(30));
+        other.set(READY, Status::True, "C", "");
+        assert_eq!(other.finish()[0].last_transition_time, Time(at(30)));
+    }
+
+    #[test]
+    fn conditions_of_other_writers_stay() {
+        let mut theirs = Conditions::new(None, None, at(1));
+        theirs.set("Theirs", Status::True, "R", "");
+        let list = theirs.finish();
+        let mut ours = Conditions::new(Some(&list), None, at(2));
+        ours.set(READY, Status::True, "R", "").set(AVAILABLE, Status::True, "R", "");
+        let kinds: Vec<_> = ours.finish().into_iter().map(|c| c.type_).collect();
+        assert_eq!(kinds, ["Available", "Ready", "Theirs"]);
+    }
+}
