@@ -423,6 +423,7 @@ pub struct KubeConfigCluster {
     pub insecure_skip_tls_verify: Option<bool>,
     /// PEM of the authority, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub certificate_authority_data: Option<ByteString>,
     /// URL of a proxy.
     #[serde(default, rename = "proxyURL", skip_serializing_if = "Option::is_none")]
