@@ -23,7 +23,23 @@ pub use self::user_data::{
     ContainerLinuxConfig, DiskSetup, Encoding, File, FileContentFormat, FileSource, Filesystem,
     Format, IgnitionSpec, Ntp, Partition, PartitionSpec, PasswdSource, SecretKeySource, User,
 };
-use crate::refs::TemplateMeta;
+use crate::core::TemplateMeta;
+use crate::crd::{self, Column, finish};
+
+const PROVIDER: &str = "bootstrap-kubeadm";
+
+const CONFIG_COLUMNS: &[Column] = &[
+    Column::text("Cluster", r".metadata.labels['cluster\.x-k8s\.io/cluster-name']"),
+    crd::PAUSED,
+    Column::text("Data secret created", ".status.initialization.dataSecretCreated"),
+    crd::AGE,
+];
+
+const TEMPLATE_COLUMNS: &[Column] = &[
+    Column::text("ClusterClass", r#".metadata.ownerReferences[?(@.kind=="ClusterClass")].name"#),
+    Column::text("Cluster", r#".metadata.ownerReferences[?(@.kind=="Cluster")].name"#),
+    crd::AGE,
+];
 
 /// Condition type: all of the conditions below hold.
 pub const READY: &str = "Ready";
@@ -43,15 +59,8 @@ pub const DATA_SECRET_AVAILABLE: &str = "DataSecretAvailable";
     plural = "kubeadmconfigs",
     namespaced,
     status = "KubeadmConfigStatus",
-    category = "cluster-api",
-    label("cluster.x-k8s.io/provider", "bootstrap-kubeadm"),
-    label("cluster.x-k8s.io/v1beta2", "v1beta2"),
-    label("clusterctl.cluster.x-k8s.io", ""),
+    derive = "Default",
     derive = "PartialEq",
-    printcolumn = r#"{"name":"Cluster","type":"string","description":"Cluster","jsonPath":".metadata.labels['cluster\\.x-k8s\\.io/cluster-name']"}"#,
-    printcolumn = r#"{"name":"Paused","type":"string","description":"Reconciliation paused","jsonPath":".status.conditions[?(@.type==\"Paused\")].status","priority":10}"#,
-    printcolumn = r#"{"name":"Data secret created","type":"string","description":"Whether the Secret with the bootstrap data exists","jsonPath":".status.initialization.dataSecretCreated"}"#,
-    printcolumn = r#"{"name":"Age","type":"date","description":"Time duration since creation of KubeadmConfig","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmConfigSpec {
@@ -110,9 +119,9 @@ pub struct KubeadmConfigSpec {
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmConfigStatus {
     /// Ready, DataSecretAvailable, CertificatesAvailable, Paused.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub conditions: Vec<Condition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crd::conditions")]
+    pub conditions: Option<Vec<Condition>>,
     /// Progress that never goes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<KubeadmConfigInitialization>,
@@ -122,10 +131,11 @@ pub struct KubeadmConfigStatus {
     pub data_secret_name: Option<String>,
     /// Generation of the spec that was last reconciled without an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub observed_generation: Option<i64>,
     /// Written by older controllers; kept as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::crd::any_object")]
+    #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,
 }
 
@@ -146,14 +156,8 @@ pub struct KubeadmConfigInitialization {
     kind = "KubeadmConfigTemplate",
     plural = "kubeadmconfigtemplates",
     namespaced,
-    category = "cluster-api",
-    label("cluster.x-k8s.io/provider", "bootstrap-kubeadm"),
-    label("cluster.x-k8s.io/v1beta2", "v1beta2"),
-    label("clusterctl.cluster.x-k8s.io", ""),
+    derive = "Default",
     derive = "PartialEq",
-    printcolumn = r#"{"name":"ClusterClass","type":"string","description":"Name of the ClusterClass owning this template","jsonPath":".metadata.ownerReferences[?(@.kind==\"ClusterClass\")].name"}"#,
-    printcolumn = r#"{"name":"Cluster","type":"string","description":"Name of the Cluster owning this template","jsonPath":".metadata.ownerReferences[?(@.kind==\"Cluster\")].name"}"#,
-    printcolumn = r#"{"name":"Age","type":"date","description":"Time duration since creation of KubeadmConfigTemplate","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmConfigTemplateSpec {
@@ -176,5 +180,8 @@ pub struct KubeadmConfigTemplateResource {
 /// The definitions of this group.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![KubeadmConfig::crd(), KubeadmConfigTemplate::crd()]
+    vec![
+        finish(KubeadmConfig::crd(), PROVIDER, CONFIG_COLUMNS),
+        finish(KubeadmConfigTemplate::crd(), PROVIDER, TEMPLATE_COLUMNS),
+    ]
 }

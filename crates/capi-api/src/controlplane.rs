@@ -7,9 +7,11 @@ mod template;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
+use crate::crd::finish;
+
 pub use self::spec::{
-    KubeadmControlPlane, KubeadmControlPlaneDeletion, KubeadmControlPlaneMachineSpec,
-    KubeadmControlPlaneMachineTemplate, KubeadmControlPlaneRemediation, KubeadmControlPlaneRollout,
+    KubeadmControlPlane, KubeadmControlPlaneMachineSpec, KubeadmControlPlaneMachineTemplate,
+    KubeadmControlPlaneRemediation, KubeadmControlPlaneRollout,
     KubeadmControlPlaneRolloutBefore, KubeadmControlPlaneRolloutStrategy, KubeadmControlPlaneSpec,
     MachineNaming, RollingUpdate, RolloutStrategyType,
 };
@@ -21,6 +23,8 @@ pub use self::template::{
     KubeadmControlPlaneTemplateMachineTemplate, KubeadmControlPlaneTemplateResource,
     KubeadmControlPlaneTemplateResourceSpec, KubeadmControlPlaneTemplateSpec,
 };
+
+const PROVIDER: &str = "control-plane-kubeadm";
 
 /// Annotation of a Machine: it must not go before the control plane has let go of it.
 pub const PRE_TERMINATE_HOOK: &str =
@@ -34,7 +38,7 @@ pub const REMEDIATION_IN_PROGRESS: &str = "controlplane.cluster.x-k8s.io/remedia
 /// Annotation of a Machine: which machine it replaces.
 pub const REMEDIATION_FOR: &str = "controlplane.cluster.x-k8s.io/remediation-for";
 
-/// Conditions of a KubeadmControlPlane.
+/// Conditions that only a KubeadmControlPlane has; the others are in [`crate::conditions`].
 pub mod conditions {
     /// kubeadm has initialised the control plane; never goes back.
     pub const INITIALIZED: &str = "Initialized";
@@ -44,24 +48,6 @@ pub mod conditions {
     pub const ETCD_CLUSTER_HEALTHY: &str = "EtcdClusterHealthy";
     /// Every API server, controller manager and scheduler is healthy.
     pub const COMPONENTS_HEALTHY: &str = "ControlPlaneComponentsHealthy";
-    /// Every machine is ready.
-    pub const MACHINES_READY: &str = "MachinesReady";
-    /// Every machine is as the spec asks.
-    pub const MACHINES_UP_TO_DATE: &str = "MachinesUpToDate";
-    /// Requests can be served.
-    pub const AVAILABLE: &str = "Available";
-    /// Machines are replaced by newer ones.
-    pub const ROLLING_OUT: &str = "RollingOut";
-    /// Machines are added.
-    pub const SCALING_UP: &str = "ScalingUp";
-    /// Machines are taken away.
-    pub const SCALING_DOWN: &str = "ScalingDown";
-    /// An unhealthy machine is being replaced.
-    pub const REMEDIATING: &str = "Remediating";
-    /// The control plane is being deleted.
-    pub const DELETING: &str = "Deleting";
-    /// Nothing is reconciled.
-    pub const PAUSED: &str = "Paused";
 }
 
 /// Conditions that the control plane writes to its Machines.
@@ -78,12 +64,13 @@ pub mod machine_conditions {
     pub const ETCD_MEMBER_HEALTHY: &str = "EtcdMemberHealthy";
     /// The node has the label and the taint that kubeadm gives to control plane nodes.
     pub const NODE_KUBEADM_LABELS_AND_TAINTS_SET: &str = "NodeKubeadmLabelsAndTaintsSet";
-    /// The machine is as the spec asks.
-    pub const UP_TO_DATE: &str = "UpToDate";
 }
 
 /// The definitions of this group.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![KubeadmControlPlane::crd(), KubeadmControlPlaneTemplate::crd()]
+    vec![
+        finish(KubeadmControlPlane::crd(), PROVIDER, spec::COLUMNS),
+        finish(KubeadmControlPlaneTemplate::crd(), PROVIDER, template::COLUMNS),
+    ]
 }

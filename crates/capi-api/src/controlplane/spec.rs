@@ -8,8 +8,27 @@ use serde::{Deserialize, Serialize};
 
 use super::status::KubeadmControlPlaneStatus;
 use crate::bootstrap::KubeadmConfigSpec;
-use crate::core::{MachineReadinessGate, MachineTaint};
-use crate::refs::{ContractRef, TemplateMeta};
+use crate::core::{ConditionGate, ContractRef, MachineDeletion, MachineTaint, TemplateMeta};
+use crate::crd::{self, Column};
+
+pub(super) const COLUMNS: &[Column] = &[
+    Column::text("Cluster", r".metadata.labels['cluster\.x-k8s\.io/cluster-name']"),
+    Column::text("Available", r#".status.conditions[?(@.type=="Available")].status"#),
+    Column::count("Desired", ".spec.replicas"),
+    Column::count("Current", ".status.replicas"),
+    Column::count("Ready", ".status.readyReplicas"),
+    Column::count("Available", ".status.availableReplicas"),
+    Column::count("Up-to-date", ".status.upToDateReplicas"),
+    crd::PAUSED,
+    Column {
+        name: "Initialized",
+        kind: "boolean",
+        path: ".status.initialization.controlPlaneInitialized",
+        priority: 0,
+    },
+    crd::AGE,
+    Column::text("Version", ".spec.version"),
+];
 
 /// A control plane whose machines are set up with kubeadm.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,27 +40,13 @@ use crate::refs::{ContractRef, TemplateMeta};
     shortname = "kcp",
     namespaced,
     status = "KubeadmControlPlaneStatus",
-    category = "cluster-api",
-    label("cluster.x-k8s.io/provider", "control-plane-kubeadm"),
-    label("cluster.x-k8s.io/v1beta2", "v1beta2"),
-    label("clusterctl.cluster.x-k8s.io", ""),
+    derive = "Default",
     derive = "PartialEq",
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
-    printcolumn = r#"{"name":"Cluster","type":"string","description":"Cluster","jsonPath":".metadata.labels['cluster\\.x-k8s\\.io/cluster-name']"}"#,
-    printcolumn = r#"{"name":"Available","type":"string","description":"Whether requests can be served","jsonPath":".status.conditions[?(@.type==\"Available\")].status"}"#,
-    printcolumn = r#"{"name":"Desired","type":"integer","description":"The desired number of machines","jsonPath":".spec.replicas"}"#,
-    printcolumn = r#"{"name":"Current","type":"integer","description":"The number of machines","jsonPath":".status.replicas"}"#,
-    printcolumn = r#"{"name":"Ready","type":"integer","description":"The number of machines with Ready condition true","jsonPath":".status.readyReplicas"}"#,
-    printcolumn = r#"{"name":"Available","type":"integer","description":"The number of machines with Available condition true","jsonPath":".status.availableReplicas"}"#,
-    printcolumn = r#"{"name":"Up-to-date","type":"integer","description":"The number of machines with UpToDate condition true","jsonPath":".status.upToDateReplicas"}"#,
-    printcolumn = r#"{"name":"Paused","type":"string","description":"Reconciliation paused","jsonPath":".status.conditions[?(@.type==\"Paused\")].status","priority":10}"#,
-    printcolumn = r#"{"name":"Initialized","type":"boolean","description":"Whether kubeadm has initialised the control plane","jsonPath":".status.initialization.controlPlaneInitialized"}"#,
-    printcolumn = r#"{"name":"Age","type":"date","description":"Time duration since creation of KubeadmControlPlane","jsonPath":".metadata.creationTimestamp"}"#,
-    printcolumn = r#"{"name":"Version","type":"string","description":"Kubernetes version of this control plane","jsonPath":".spec.version"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneSpec {
@@ -85,34 +90,16 @@ pub struct KubeadmControlPlaneMachineSpec {
     /// Template of the infrastructure machine.
     pub infrastructure_ref: ContractRef,
     /// Further conditions a machine must have to be ready.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub readiness_gates: Vec<MachineReadinessGate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["conditionType"]))]
+    pub readiness_gates: Option<Vec<ConditionGate>>,
     /// How long the steps of a machine's deletion may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion: Option<KubeadmControlPlaneDeletion>,
+    pub deletion: Option<MachineDeletion>,
     /// Taints of the node that are kept in place.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub taints: Vec<MachineTaint>,
-}
-
-/// How long the steps of a machine's deletion may take, in seconds; 0 means no limit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct KubeadmControlPlaneDeletion {
-    /// Draining the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub node_drain_timeout_seconds: Option<i32>,
-    /// Waiting for volumes to be detached.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub node_volume_detach_timeout_seconds: Option<i32>,
-    /// Deleting the Node object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub node_deletion_timeout_seconds: Option<i32>,
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key", "effect"]))]
+    pub taints: Option<Vec<MachineTaint>>,
 }
 
 /// When and how machines are replaced by newer ones.

@@ -5,15 +5,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::core::StatusVersion;
+use crate::crd;
 
 /// What was observed of a control plane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneStatus {
-    /// See [`conditions`](super::conditions).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub conditions: Vec<Condition>,
+    /// Conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crd::conditions")]
+    pub conditions: Option<Vec<Condition>>,
     /// Progress that never goes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<KubeadmControlPlaneInitialization>,
@@ -34,22 +35,23 @@ pub struct KubeadmControlPlaneStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_to_date_replicas: Option<i32>,
     /// Kubernetes versions of the machines, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
-    pub versions: Vec<StatusVersion>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["version"]))]
+    pub versions: Option<Vec<StatusVersion>>,
     /// Oldest Kubernetes version of the machines; `versions` says more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub version: Option<String>,
     /// Generation of the spec that was last reconciled without an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub observed_generation: Option<i64>,
     /// The last replacement of an unhealthy machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_remediation: Option<LastRemediation>,
     /// Written by older controllers; kept as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::crd::any_object")]
+    #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,
 }
 

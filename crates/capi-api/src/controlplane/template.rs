@@ -4,13 +4,15 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::spec::{
-    KubeadmControlPlaneDeletion, KubeadmControlPlaneRemediation, KubeadmControlPlaneRollout,
-    MachineNaming,
-};
+use super::spec::{KubeadmControlPlaneRemediation, KubeadmControlPlaneRollout, MachineNaming};
 use crate::bootstrap::KubeadmConfigSpec;
-use crate::core::MachineTaint;
-use crate::refs::TemplateMeta;
+use crate::core::{MachineDeletion, MachineTaint, TemplateMeta};
+use crate::crd::{self, Column};
+
+pub(super) const COLUMNS: &[Column] = &[
+    Column::text("ClusterClass", r#".metadata.ownerReferences[?(@.kind=="ClusterClass")].name"#),
+    crd::AGE,
+];
 
 /// What a KubeadmControlPlane is cloned from in a ClusterClass.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,13 +22,8 @@ use crate::refs::TemplateMeta;
     kind = "KubeadmControlPlaneTemplate",
     plural = "kubeadmcontrolplanetemplates",
     namespaced,
-    category = "cluster-api",
-    label("cluster.x-k8s.io/provider", "control-plane-kubeadm"),
-    label("cluster.x-k8s.io/v1beta2", "v1beta2"),
-    label("clusterctl.cluster.x-k8s.io", ""),
+    derive = "Default",
     derive = "PartialEq",
-    printcolumn = r#"{"name":"ClusterClass","type":"string","description":"Name of the ClusterClass owning this template","jsonPath":".metadata.ownerReferences[?(@.kind==\"ClusterClass\")].name"}"#,
-    printcolumn = r#"{"name":"Age","type":"date","description":"Time duration since creation of KubeadmControlPlaneTemplate","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneTemplateSpec {
@@ -85,9 +82,9 @@ pub struct KubeadmControlPlaneTemplateMachineTemplate {
 pub struct KubeadmControlPlaneTemplateMachineSpec {
     /// How long the steps of a machine's deletion may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion: Option<KubeadmControlPlaneDeletion>,
+    pub deletion: Option<MachineDeletion>,
     /// Taints of the node that are kept in place.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub taints: Vec<MachineTaint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key", "effect"]))]
+    pub taints: Option<Vec<MachineTaint>>,
 }
