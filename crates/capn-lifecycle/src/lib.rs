@@ -1,1 +1,83 @@
 //! Lean Cluster API controllers for the embedded management plane.
+//!
+//! [`run`] drives all of them over one [`kube::Client`] until it is told to stop. Each kind has a
+//! folder with the same files: `observe` reads, `validate` and `plan` decide without I/O, `apply`
+//! writes, `report` turns what is known into status. Infrastructure and bootstrap objects are
+//! reached only through the contract ([`contract`]), so this crate knows no provider.
+
+pub mod admission;
+pub mod contract;
+pub mod kubeconfig;
+pub mod pki;
+pub mod workload;
+
+mod backoff;
+mod cluster;
+mod context;
+mod drive;
+mod error;
+mod external;
+mod kubeadm_config;
+mod kubeadm_control_plane;
+mod machine;
+mod machine_deployment;
+mod machine_set;
+mod patch;
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use context::{Context, Options};
+pub use error::Error;
+
+/// Runs every controller of this crate until `shutdown` is done, then lets running reconciles
+/// finish.
+///
+/// # Guarantees
+///
+/// Reconciles are level-triggered: all state is in the objects. Dropping the returned future stops
+/// everything at its next `.await`; running again continues from what was written.
+///
+/// # Errors
+///
+/// [`Error::Controller`] when a controller ended before it was told to, which is a defect of this
+/// crate; failures of single objects are retried and shown in their conditions.
+pub async fn run(
+    client: Client,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let ctx = Arc::new(Context::new(client, options));
+    let stop = CancellationToken::new();
+    // Also when this future is dropped, so that nothing that was spawned outlives it.
+    let _stop_on_drop = stop.clone().drop_guard();
+
+    let mut running = JoinSet::new();
+    running.spawn(named("Cluster", cluster::run(ctx.clone(), stop.clone())));
+    running.spawn(named("Machine", machine::run(ctx.clone(), stop.clone())));
+    running.spawn(named("MachineSet", machine_set::run(ctx.clone(), stop.clone())));
+    running.spawn(named("MachineDeployment", machine_deployment::run(ctx.clone(), stop.clone())));
+    running.spawn(named("KubeadmConfig", kubeadm_config::run(ctx.clone(), stop.clone())));
+    running.spawn(named(
+        "KubeadmControlPlane",
+        kubeadm_control_plane::run(ctx.clone(), stop.clone()),
+    ));
+
+    tokio::select! {
+        () = shutdown => {}
+        ended = running.join_next() => return Err(Error::ended(ended)),
+    }
+    stop.cancel();
+    while let Some(ended) = running.join_next().await {
+        ended.map_err(|source| Error::Controller { name: "any", source: Some(source) })?;
+    }
+    Ok(())
+}
+
+async fn named(name: &'static str, controller: impl Future<Output = ()>) -> &'static str {
+    controller.await;
+    name
+}

@@ -1,0 +1,44 @@
+//! What upstream's webhooks do: defaults and checks of single objects, as plain functions over
+//! JSON. The binary hands them to the plane.
+
+use serde_json::Value;
+
+/// One wrong field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Path, for example `spec.template.spec.version`.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with a field.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// Completes a new object; the second argument is the stored one on update.
+pub type Mutate = fn(&mut Value, Option<&Value>);
+/// Judges a completed object; the second argument is the stored one on update.
+pub type Validate = fn(&Value, Option<&Value>) -> Vec<Problem>;
+
+/// Defaults and checks of one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Admission {
+    /// API group.
+    pub group: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+    /// Completes a new or changed object.
+    pub mutate: Mutate,
+    /// Judges it afterwards; no problems means it is accepted.
+    pub validate: Validate,
+}
+
+/// The admissions of every kind this crate has a controller for.
+#[must_use]
+pub fn admission() -> Vec<Admission> {
+    Vec::new()
+}

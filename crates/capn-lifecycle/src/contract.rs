@@ -1,0 +1,296 @@
+//! Objects of other providers, reached through the Cluster API contract: a reference names group,
+//! kind and name; the version is found in the labels of the kind's definition.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use capi_api::core::{ApiEndpoint, ContractRef, FailureDomain, MachineAddress};
+use capi_api::{conditions, refs};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{ApiResource, DynamicObject};
+use kube::{Api, Client};
+use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{is_conflict, is_not_found};
+
+/// How long a version that was looked up is believed.
+const BELIEVED_FOR: Duration = Duration::from_secs(300);
+
+/// Why a reference could not be followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nobody has defined the kind: its provider is not installed.
+    #[error("no definition {crd}: the provider of {kind} is not installed")]
+    NotDefined {
+        /// Name of the definition.
+        crd: String,
+        /// Kind of the reference.
+        kind: String,
+    },
+    /// The definition does not say which versions follow the contract.
+    #[error("the definition {crd} has no label {label}: its provider does not follow the contract")]
+    NoContract {
+        /// Name of the definition.
+        crd: String,
+        /// The label that is missing.
+        label: &'static str,
+    },
+    /// The API server refused or did not answer.
+    #[error("{act} {object}")]
+    Request {
+        /// What was tried.
+        act: &'static str,
+        /// Kind and name.
+        object: String,
+        /// Why it failed.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+impl Error {
+    pub(crate) fn request(
+        act: &'static str,
+        object: impl Into<String>,
+    ) -> impl FnOnce(kube::Error) -> Self {
+        let object = object.into();
+        move |source| Self::Request { act, object, source: Box::new(source) }
+    }
+
+    /// The object changed since it was read.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Request { source, .. } if is_conflict(source))
+    }
+}
+
+/// Looks up which version of a kind follows the contract, and remembers it for some minutes.
+pub struct Contracts {
+    client: Client,
+    known: Mutex<HashMap<String, (Instant, ApiResource)>>,
+}
+
+impl Contracts {
+    /// Looks up in the definitions that `client` sees.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, known: Mutex::new(HashMap::new()) }
+    }
+
+    /// How the API server calls a kind.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotDefined`] and [`Error::NoContract`] need a user; [`Error::Request`] may pass.
+    pub async fn resolve(&self, group: &str, kind: &str) -> Result<ApiResource, Error> {
+        let name = refs::crd_name(group, kind);
+        if let Some(known) = self.recall(&name) {
+            return Ok(known);
+        }
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let definition = definitions
+            .get_metadata_opt(&name)
+            .await
+            .map_err(Error::request("get", format!("CustomResourceDefinition {name}")))?
+            .ok_or_else(|| Error::NotDefined { crd: name.clone(), kind: kind.to_owned() })?;
+        let version = refs::contract_version(definition.metadata.labels.as_ref()).ok_or_else(
+            || Error::NoContract {
+                crd: name.clone(),
+                label: capi_api::labels::CONTRACT_V1BETA2,
+            },
+        )?;
+        let resource = refs::api_resource(group, &version, kind);
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, (Instant::now(), resource.clone()));
+        Ok(resource)
+    }
+
+    /// The API of the kind a reference points at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Contracts::resolve`].
+    pub async fn api(
+        &self,
+        namespace: &str,
+        reference: &ContractRef,
+    ) -> Result<(Api<DynamicObject>, ApiResource), Error> {
+        let resource = self.resolve(&reference.api_group, &reference.kind).await?;
+        Ok((Api::namespaced_with(self.client.clone(), namespace, &resource), resource))
+    }
+
+    /// The object a reference points at, or `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Contracts::resolve`].
+    pub async fn get(
+        &self,
+        namespace: &str,
+        reference: &ContractRef,
+    ) -> Result<Option<DynamicObject>, Error> {
+        let (api, _) = self.api(namespace, reference).await?;
+        api.get_opt(&reference.name).await.map_err(Error::request("get", reference.to_string()))
+    }
+
+    /// Asks for the deletion of the object a reference points at. It is fine if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Contracts::resolve`].
+    pub async fn delete(&self, namespace: &str, reference: &ContractRef) -> Result<(), Error> {
+        let (api, _) = self.api(namespace, reference).await?;
+        match api.delete(&reference.name, &kube::api::DeleteParams::background()).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_not_found(&error) => Ok(()),
+            Err(error) => Err(Error::request("delete", reference.to_string())(error)),
+        }
+    }
+
+    fn recall(&self, name: &str) -> Option<ApiResource> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, resource) = known.get(name)?;
+        (since.elapsed() < BELIEVED_FOR).then(|| resource.clone())
+    }
+}
+
+/// What the contract lets an object of another provider say.
+///
+/// Reads a [`DynamicObject`] and nothing else: an absent or malformed field reads as not said.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a>(pub &'a DynamicObject);
+
+impl<'a> Said<'a> {
+    fn field(self, pointer: &str) -> Option<&'a Value> {
+        self.0.data.pointer(pointer).filter(|value| !value.is_null())
+    }
+
+    fn parsed<T: DeserializeOwned>(self, pointer: &str) -> Option<T> {
+        self.field(pointer).and_then(|value| T::deserialize(value).ok())
+    }
+
+    fn text(self, pointer: &str) -> Option<&'a str> {
+        self.field(pointer).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// Infrastructure: `status.initialization.provisioned`.
+    #[must_use]
+    pub fn is_provisioned(self) -> bool {
+        self.parsed("/status/initialization/provisioned") == Some(true)
+    }
+
+    /// Control plane: `status.initialization.controlPlaneInitialized`.
+    #[must_use]
+    pub fn is_control_plane_initialized(self) -> bool {
+        self.parsed("/status/initialization/controlPlaneInitialized") == Some(true)
+    }
+
+    /// Bootstrap: `status.dataSecretName`, once `status.initialization.dataSecretCreated`.
+    #[must_use]
+    pub fn data_secret(self) -> Option<&'a str> {
+        if self.parsed("/status/initialization/dataSecretCreated") != Some(true) {
+            return None;
+        }
+        self.text("/status/dataSecretName")
+    }
+
+    /// Infrastructure and control plane: `spec.controlPlaneEndpoint`, once host and port are set.
+    #[must_use]
+    pub fn endpoint(self) -> Option<ApiEndpoint> {
+        self.parsed::<ApiEndpoint>("/spec/controlPlaneEndpoint").filter(ApiEndpoint::is_valid)
+    }
+
+    /// Infrastructure of a cluster: `status.failureDomains`.
+    #[must_use]
+    pub fn failure_domains(self) -> Vec<FailureDomain> {
+        self.parsed("/status/failureDomains").unwrap_or_default()
+    }
+
+    /// Infrastructure of a machine: `spec.providerID`.
+    #[must_use]
+    pub fn provider_id(self) -> Option<&'a str> {
+        self.text("/spec/providerID")
+    }
+
+    /// Infrastructure of a machine: `spec.failureDomain`, which overrides that of the machine.
+    #[must_use]
+    pub fn spec_failure_domain(self) -> Option<&'a str> {
+        self.text("/spec/failureDomain")
+    }
+
+    /// Infrastructure of a machine: `status.failureDomain`.
+    #[must_use]
+    pub fn failure_domain(self) -> Option<&'a str> {
+        self.text("/status/failureDomain")
+    }
+
+    /// Infrastructure of a machine: `status.addresses`.
+    #[must_use]
+    pub fn addresses(self) -> Vec<MachineAddress> {
+        self.parsed("/status/addresses").unwrap_or_default()
+    }
+
+    /// Infrastructure of a machine: `status.interruptible`.
+    #[must_use]
+    pub fn is_interruptible(self) -> bool {
+        self.parsed("/status/interruptible") == Some(true)
+    }
+
+    /// A number in status, for example `replicas`.
+    #[must_use]
+    pub fn status_count(self, name: &str) -> Option<i32> {
+        self.parsed(&format!("/status/{name}"))
+    }
+
+    /// Control plane: `spec.replicas`.
+    #[must_use]
+    pub fn desired_replicas(self) -> Option<i32> {
+        self.parsed("/spec/replicas")
+    }
+
+    /// Control plane: `spec.version`.
+    #[must_use]
+    pub fn version(self) -> Option<&'a str> {
+        self.text("/spec/version")
+    }
+
+    /// Control plane: the oldest version that runs, `status.version` or from `status.versions`.
+    #[must_use]
+    pub fn status_version(self) -> Option<&'a str> {
+        self.text("/status/version")
+    }
+
+    /// Anything in the object by JSON pointer.
+    #[must_use]
+    pub fn at<T: DeserializeOwned>(self, pointer: &str) -> Option<T> {
+        self.parsed(pointer)
+    }
+
+    /// A condition, if it is there and well formed.
+    #[must_use]
+    pub fn condition(self, kind: &str) -> Option<Condition> {
+        let all: Vec<Value> = self.parsed("/status/conditions")?;
+        all.into_iter()
+            .filter_map(|value| Condition::deserialize(value).ok())
+            .find(|condition| condition.type_ == kind)
+    }
+
+    /// The condition `Ready`.
+    #[must_use]
+    pub fn ready(self) -> Option<Condition> {
+        self.condition(conditions::READY)
+    }
+
+    /// The object is being deleted.
+    #[must_use]
+    pub fn is_deleting(self) -> bool {
+        self.0.metadata.deletion_timestamp.is_some()
+    }
+}

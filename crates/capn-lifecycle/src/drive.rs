@@ -1,0 +1,88 @@
+//! Runs a controller: retries with a growing pause, logs, stops when told to.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryFuture};
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::Context;
+use crate::backoff::Backoff;
+use crate::error::chain;
+
+/// What a retry wants to know about an error.
+pub(crate) trait Retry: std::error::Error {
+    /// Someone else changed the object: read again at once, and do not call it a failure.
+    fn is_conflict(&self) -> bool;
+}
+
+/// How long to wait after somebody else changed an object.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Runs `reconcile` for every object of a controller until `stop`.
+///
+/// # Guarantees
+///
+/// One object is reconciled by one task at a time. A failed reconcile is tried again after a pause
+/// that doubles from 100 ms to 30 s for each object in a row of failures, or at once when anything
+/// about the object changes. Returns after running reconciles have finished.
+pub(crate) async fn drive<K, Fut>(
+    controller: Controller<K>,
+    ctx: Arc<Context>,
+    stop: CancellationToken,
+    reconcile: impl Fn(Arc<K>, Arc<Context>) -> Fut + Send + 'static,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone + Debug + Unpin,
+    Fut: Future + TryFuture<Ok = Action> + Send + 'static,
+    Fut: Future<Output = Result<Action, <Fut as TryFuture>::Error>>,
+    <Fut as TryFuture>::Error: Retry + Send + 'static,
+{
+    let backoff = Arc::new(Backoff::default());
+    let failed = backoff.clone();
+    let config = Config::default().concurrency(ctx.concurrency);
+    let stopping = stop.clone();
+    controller
+        .with_config(config)
+        .graceful_shutdown_on(async move { stopping.cancelled().await })
+        .run(
+            move |object, ctx| {
+                let key = key(object.as_ref());
+                let backoff = backoff.clone();
+                let work = reconcile(object, ctx);
+                async move {
+                    let action = work.await?;
+                    backoff.forget(&key);
+                    Ok(action)
+                }
+            },
+            move |object, error: &<Fut as TryFuture>::Error, _| {
+                if error.is_conflict() {
+                    return Action::requeue(CONFLICT_PAUSE);
+                }
+                let pause = failed.next(&key(object.as_ref()));
+                tracing::warn!(
+                    kind = %K::kind(&()),
+                    namespace = object.namespace().unwrap_or_default(),
+                    name = object.name_any(),
+                    again_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                    error = chain(error),
+                    "reconcile failed"
+                );
+                Action::requeue(pause)
+            },
+            ctx,
+        )
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+fn key<K: Resource<DynamicType = ()>>(object: &K) -> ObjectRef<K> {
+    ObjectRef::from_obj(object)
+}

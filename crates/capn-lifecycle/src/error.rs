@@ -1,0 +1,132 @@
+//! What can go wrong: with running at all ([`Error`]), and with one object ([`Failure`]).
+
+use kube::Resource;
+use tokio::task::JoinError;
+
+use crate::{contract, workload};
+
+/// Why [`crate::run`] ended on its own.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A controller ended although nobody asked for it. With a source it panicked.
+    #[error("the {name} controller ended unexpectedly")]
+    Controller {
+        /// Kind of the controller, `any` if it is not known.
+        name: &'static str,
+        /// The panic.
+        #[source]
+        source: Option<JoinError>,
+    },
+}
+
+impl Error {
+    pub(crate) fn ended(ended: Option<Result<&'static str, JoinError>>) -> Self {
+        match ended {
+            Some(Ok(name)) => Self::Controller { name, source: None },
+            Some(Err(source)) => Self::Controller { name: "any", source: Some(source) },
+            None => Self::Controller { name: "any", source: None },
+        }
+    }
+}
+
+/// Why a reconcile of one object did not get to its end. All of them are tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The API server refused or did not answer.
+    #[error("{act} {object}")]
+    Api {
+        /// What was tried: `get`, `create`, `patch` …
+        act: &'static str,
+        /// Kind, namespace and name.
+        object: String,
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// An object a reference points at could not be reached.
+    #[error("follow the reference of {object}")]
+    Contract {
+        /// Kind, namespace and name of the object with the reference.
+        object: String,
+        #[source]
+        source: contract::Error,
+    },
+    /// The workload cluster could not be reached.
+    #[error("reach the workload cluster of {object}")]
+    Workload {
+        /// Kind, namespace and name.
+        object: String,
+        #[source]
+        source: workload::Error,
+    },
+    /// An object is not as it has to be.
+    #[error("{object}: {problem}")]
+    Invalid {
+        /// Kind, namespace and name.
+        object: String,
+        /// What is wrong with it and what to do.
+        problem: String,
+    },
+}
+
+impl Failure {
+    /// Wraps an error of the API server: `map_err(Failure::api("patch", &machine))`.
+    pub(crate) fn api<K: Resource<DynamicType = ()>>(
+        act: &'static str,
+        object: &K,
+    ) -> impl FnOnce(kube::Error) -> Self {
+        let object = describe(object);
+        move |source| Self::Api { act, object, source: Box::new(source) }
+    }
+
+    /// Wraps an error of the API server about an object that is only known by name.
+    pub(crate) fn api_named(
+        act: &'static str,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> impl FnOnce(kube::Error) -> Self {
+        let object = format!("{kind} {namespace}/{name}");
+        move |source| Self::Api { act, object, source: Box::new(source) }
+    }
+}
+
+impl crate::drive::Retry for Failure {
+    fn is_conflict(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => is_conflict(source),
+            Self::Contract { source, .. } => source.is_conflict(),
+            Self::Workload { .. } | Self::Invalid { .. } => false,
+        }
+    }
+}
+
+/// Kind, namespace and name of an object, for messages.
+pub(crate) fn describe<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    let meta = object.meta();
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let name = meta.name.as_deref().unwrap_or_default();
+    format!("{} {namespace}/{name}", K::kind(&()))
+}
+
+/// The object changed since it was read (or, on create, exists).
+pub(crate) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// The object is not there.
+pub(crate) fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// An error and everything behind it, for logs and conditions.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
