@@ -1,1 +1,38 @@
-//! Pure decisions of the provider: from what was observed to the next step.
+//! Pure decisions of the provider: from what is wanted and what was observed to the next step,
+//! and to the exact request that carries it out.
+//!
+//! No I/O, no clock, no async: every rule here is a table test. A plan is a function of its
+//! arguments, is never stored, and is made again after each step.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`machine`] | the next step for one LXCMachine |
+//! | [`balancer`] | the next step for the load balancer of one LXCCluster |
+//! | [`launch`] | the exact instance that is asked for |
+//! | [`profile`] | config and devices that Kubernetes needs in a container |
+//! | [`devices`] | device strings of a manifest |
+//! | [`owner`] | whose instance it is |
+//! | [`life`] | how far an instance has come, from the server's own marks |
+//! | [`address`] | which addresses of an instance count |
+//! | [`modules`] | what to do when the server cannot load kernel modules |
+//! | [`haproxy`] | the load balancer's configuration |
+//! | [`cni`] | the pod network of a node |
+//! | [`diagnosis`] | what a server's refusal means and what the user can do |
+//! | [`names`] | instance names |
+
+pub mod address;
+pub mod balancer;
+pub mod cni;
+pub mod devices;
+pub mod diagnosis;
+pub mod haproxy;
+pub mod launch;
+pub mod life;
+pub mod machine;
+pub mod modules;
+pub mod names;
+pub mod owner;
+pub mod profile;
+
+pub use names::InstanceName;
+pub use owner::{Owner, Ownership, Role};

@@ -1,0 +1,183 @@
+//! What a server's refusal means: whether trying again can help, and what the user can do.
+//!
+//! Servers answer in words. The texts here are those of Incus 6.0 and LXD 5.0; a text that is not
+//! known is taken for a passing failure.
+
+/// Whether, and when, trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Only a change of the object can help.
+    Final,
+    /// Something on the server has to change: an image, a profile, room. Tried again slowly.
+    Blocked,
+    /// May pass by itself. Tried again with growing pauses.
+    Passing,
+}
+
+/// What a refusal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// Whether trying again can help.
+    pub class: Class,
+    /// What the user can do, where that is known.
+    pub hint: Option<&'static str>,
+}
+
+/// Parts of a refusal, all in lower case, and what it means when all of them occur.
+const KNOWN: &[(&[&str], Class, &str)] = &[
+    (
+        &["not enough uid/gid available"],
+        Class::Blocked,
+        "the host has no range of user ids left for another isolated instance: give root a larger range in /etc/subuid and /etc/subgid and restart the server, delete isolated instances, or use isolation shared",
+    ),
+    (
+        &["newuidmap"],
+        Class::Blocked,
+        "the host's id map is wrong: /etc/subuid and /etc/subgid must have exactly one line for root (installing both Incus and LXD adds a second one); correct them and restart the server",
+    ),
+    (
+        &["no space left on device"],
+        Class::Blocked,
+        "free space in the server's storage pool, or use a larger one",
+    ),
+    (
+        &["disk quota exceeded"],
+        Class::Blocked,
+        "raise the limit of the project or the storage pool",
+    ),
+    (&["reached maximum number of"], Class::Blocked, "raise the limits of the project"),
+    (
+        &["requested profile", "doesn't exist"],
+        Class::Blocked,
+        "create the profile on the server, or correct spec.profiles",
+    ),
+    (
+        &["image not provided"],
+        Class::Blocked,
+        "check the image name with `incus image list`; `capn image build` makes the default images",
+    ),
+    (
+        &["couldn't find image"],
+        Class::Blocked,
+        "check the image name with `incus image list`; `capn image build` makes the default images",
+    ),
+    (
+        &["image", "not found"],
+        Class::Blocked,
+        "check the image name with `incus image list`; `capn image build` makes the default images",
+    ),
+    (
+        &["failed getting remote image"],
+        Class::Blocked,
+        "check that the server reaches the image server, or build the image with `capn image build`",
+    ),
+    (
+        &["no root device could be found"],
+        Class::Blocked,
+        "give the profile a root disk device, or add one to spec.devices",
+    ),
+    (
+        &["network not found"],
+        Class::Blocked,
+        "create the network on the server, or correct the profile or spec.devices",
+    ),
+    (
+        &["storage pool not found"],
+        Class::Blocked,
+        "create the storage pool on the server, or correct the profile or spec.devices",
+    ),
+    (
+        &["not allowed in project"],
+        Class::Blocked,
+        "lift the project's restriction, or use another project",
+    ),
+    (&["is forbidden"], Class::Blocked, "lift the project's restriction, or use another project"),
+    (&["provided instance type doesn't exist"], Class::Final, "use a flavor such as c2-m4"),
+    (&["unknown configuration key"], Class::Final, "correct spec.config"),
+    (&["invalid config"], Class::Final, "correct spec.config"),
+    (&["invalid value for"], Class::Final, "correct spec.config"),
+    (&["invalid devices"], Class::Final, "correct spec.devices"),
+    (&["failed add validation for device"], Class::Final, "correct spec.devices"),
+    (&["unsupported device type"], Class::Final, "correct spec.devices"),
+    (&["invalid instance name"], Class::Final, "choose another name"),
+];
+
+/// Reads a server's refusal.
+pub fn diagnose(refusal: &str) -> Diagnosis {
+    let text = refusal.to_lowercase();
+    KNOWN.iter().find(|(parts, _, _)| parts.iter().all(|part| text.contains(part))).map_or(
+        Diagnosis { class: Class::Passing, hint: None },
+        |(_, class, hint)| Diagnosis { class: *class, hint: Some(hint) },
+    )
+}
+
+/// Whether a refused creation means that the name is taken: by an instance that appeared since
+/// the last look, most likely our own.
+pub fn is_name_taken(refusal: &str) -> bool {
+    let text = refusal.to_lowercase();
+    text.contains("already exists") || text.contains("unique constraint failed: instances")
+}
+
+/// The lines of an instance's log (`lxc.log`) that say why it did not start, shortest form first.
+///
+/// At most `max_lines`, without the time and source position that each line begins with.
+pub fn start_failure(log: &str, max_lines: usize) -> Vec<String> {
+    log.lines()
+        .filter(|line| line.contains(" ERROR "))
+        .filter_map(|line| line.rsplit_once(" - ").map(|(_, text)| text.trim().to_owned()))
+        .filter(|text| !text.is_empty())
+        .take(max_lines)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_real_servers_are_told_apart() {
+        for (refusal, class) in [
+            (
+                "Failed creating instance record: Failed initializing instance: Not enough uid/gid available for the container",
+                Class::Blocked,
+            ),
+            ("Requested profile \"nope\" doesn't exist", Class::Blocked),
+            ("Image not provided for instance creation", Class::Blocked),
+            ("Failed creating instance record: Unknown configuration key: nope", Class::Final),
+            ("Provided instance type doesn't exist: nosuch", Class::Final),
+            (
+                "Failed add validation for device \"nob2\": Missing source path \"/nonexistent\" for disk \"nob2\"",
+                Class::Final,
+            ),
+            ("write /var/lib/incus/x: no space left on device", Class::Blocked),
+            ("Failed to run: incusd forkstart: exit status 1", Class::Passing),
+        ] {
+            assert_eq!(diagnose(refusal).class, class, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_taken_name_is_known_in_both_spellings() {
+        for refusal in [
+            "Instance \"a\" already exists",
+            "Add instance info to the database: Failed to create \"instances\" entry: UNIQUE constraint failed: instances.project_id, instances.name",
+        ] {
+            assert!(is_name_taken(refusal), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn the_log_says_why_a_start_failed() {
+        let log = "lxc a 20261124110849.577 ERROR    conf - ../src/lxc/conf.c:lxc_map_ids:3708 - newuidmap failed to write mapping \"newuidmap: write to uid_map failed: Invalid argument\": newuidmap 12441 0 1000000 1000000000
+lxc a 20261124110849.577 ERROR    start - ../src/lxc/start.c:lxc_spawn:1788 - Failed to set up id mapping.
+lxc a 20261124110849.587 WARN     start - ../src/lxc/start.c:lxc_abort:1036 - No such process";
+        let lines = start_failure(log, 1);
+        assert_eq!(
+            lines,
+            [
+                "newuidmap failed to write mapping \"newuidmap: write to uid_map failed: Invalid argument\": newuidmap 12441 0 1000000 1000000000"
+            ]
+        );
+        assert_eq!(diagnose(&lines[0]).class, Class::Blocked);
+    }
+}

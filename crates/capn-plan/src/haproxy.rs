@@ -1,0 +1,155 @@
+//! The configuration of a load balancer made of haproxy.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use sha2::{Digest, Sha256};
+
+/// What the load balancer forwards, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Haproxy {
+    /// Port that clients connect to.
+    pub frontend_port: u16,
+    /// Port of the API server on each control plane.
+    pub backend_port: u16,
+    /// Whether to listen on IPv6 as well.
+    pub ipv6: bool,
+    /// Address of each control plane by its name. None: nothing is forwarded yet.
+    pub backends: BTreeMap<String, std::net::IpAddr>,
+}
+
+impl Haproxy {
+    /// The configuration file. The same input gives the same bytes.
+    ///
+    /// Connections are forwarded as they are, so that clients check the API server's certificate
+    /// themselves. A control plane takes part while `GET /healthz` over TLS answers 200; its
+    /// certificate is not checked there, since the load balancer has no use for the answer but
+    /// the code. There is no statistics page.
+    pub fn render(&self) -> String {
+        let Self { frontend_port, backend_port, ipv6, backends } = self;
+        // A kernel without IPv6 refuses the second form.
+        let bind =
+            if *ipv6 { format!(":::{frontend_port} v4v6") } else { format!("*:{frontend_port}") };
+        let mut text = format!(
+            "# Written by capn; changes are lost.
+global
+  log stdout format raw local0 info
+  user haproxy
+  group haproxy
+  # Else it is derived from the limit of open files, which is without bounds in some containers.
+  maxconn 10000
+
+defaults
+  log global
+  mode tcp
+  option tcplog
+  option dontlognull
+  timeout connect 5s
+  timeout client 50s
+  timeout server 50s
+  # Watches are quiet for long; both ends keep them open by TCP keepalive.
+  timeout tunnel 1h
+  option clitcpka
+  option srvtcpka
+  retries 3
+  option redispatch
+
+frontend control-plane
+  bind {bind}
+  default_backend kube-apiservers
+
+backend kube-apiservers
+  option httpchk GET /healthz
+  http-check expect status 200
+  default-server check check-ssl verify none inter 1s fastinter 500ms downinter 1s fall 3 rise 1 on-marked-down shutdown-sessions
+"
+        );
+        for (name, address) in backends {
+            let host = match address {
+                std::net::IpAddr::V4(ip) => ip.to_string(),
+                std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+            };
+            // Writing to a String cannot fail.
+            let written = writeln!(text, "  server {name} {host}:{backend_port}");
+            debug_assert!(written.is_ok());
+        }
+        text
+    }
+}
+
+/// The mark that a configuration is in place: 16 hex digits of its SHA-256.
+pub fn hash(text: &str) -> String {
+    let mut digits = hex::encode(Sha256::digest(text.as_bytes()));
+    digits.truncate(16);
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_are_in_order_of_name_and_both_families_are_written_right() {
+        let haproxy = Haproxy {
+            frontend_port: 8443,
+            backend_port: 6443,
+            ipv6: true,
+            backends: BTreeMap::from([
+                ("b".to_owned(), "2001:db8::7".parse().unwrap()),
+                ("a".to_owned(), "10.0.0.7".parse().unwrap()),
+            ]),
+        };
+        insta::assert_snapshot!(haproxy.render(), @r"
+        # Written by capn; changes are lost.
+        global
+          log stdout format raw local0 info
+          user haproxy
+          group haproxy
+          # Else it is derived from the limit of open files, which is without bounds in some containers.
+          maxconn 10000
+
+        defaults
+          log global
+          mode tcp
+          option tcplog
+          option dontlognull
+          timeout connect 5s
+          timeout client 50s
+          timeout server 50s
+          # Watches are quiet for long; both ends keep them open by TCP keepalive.
+          timeout tunnel 1h
+          option clitcpka
+          option srvtcpka
+          retries 3
+          option redispatch
+
+        frontend control-plane
+          bind :::8443 v4v6
+          default_backend kube-apiservers
+
+        backend kube-apiservers
+          option httpchk GET /healthz
+          http-check expect status 200
+          default-server check check-ssl verify none inter 1s fastinter 500ms downinter 1s fall 3 rise 1 on-marked-down shutdown-sessions
+          server a 10.0.0.7:6443
+          server b [2001:db8::7]:6443
+        ");
+    }
+
+    #[test]
+    fn without_ipv6_only_ipv4_is_bound() {
+        let haproxy = Haproxy {
+            frontend_port: 6443,
+            backend_port: 6443,
+            ipv6: false,
+            backends: BTreeMap::new(),
+        };
+        assert!(haproxy.render().contains("  bind *:6443\n"));
+    }
+
+    #[test]
+    fn the_mark_changes_with_the_text() {
+        assert_eq!(hash("a"), hash("a"));
+        assert_ne!(hash("a"), hash("b"));
+        assert_eq!(hash("a").len(), 16);
+    }
+}

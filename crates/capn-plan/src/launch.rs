@@ -1,0 +1,147 @@
+//! The exact instance that is asked for.
+
+use capn_api::{Isolation, LXCMachineSpec, LoadBalancerInstanceSpec};
+use incus_api::{Config, Devices, InstanceSource, InstanceType, InstancesPost, server::Flavor};
+
+use crate::{
+    InstanceName, Owner,
+    devices::{self, DeviceError},
+    modules::{self, Unloadable},
+    profile,
+};
+
+/// Where cloud-init in the instance finds the bootstrap data.
+pub const USER_DATA: &str = "cloud-init.user-data";
+
+/// What the server is and can do, as far as a launch depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Incus or LXD.
+    pub flavor: Flavor,
+    /// Whether it is clustered; `target` means nothing to one that is not.
+    pub clustered: bool,
+    /// Whether one request can create and start an instance (`instance_create_start`).
+    pub create_and_start: bool,
+    /// Kernel modules it is known not to load.
+    pub unloadable: Unloadable,
+}
+
+/// A launch request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Body of `POST /1.0/instances`.
+    pub request: InstancesPost,
+    /// Cluster member or `@group`.
+    pub target: Option<String>,
+}
+
+/// What a machine's instance is made of.
+#[derive(Clone, Debug)]
+pub struct MachineLaunch<'a> {
+    /// Name.
+    pub name: &'a InstanceName,
+    /// The keys that mark it.
+    pub owner: &'a Owner,
+    /// The user's wishes.
+    pub spec: &'a LXCMachineSpec,
+    /// How it is kept apart from the host.
+    pub isolation: Isolation,
+    /// Leave out the config and devices that Kubernetes needs.
+    pub skip_defaults: bool,
+    /// The image, resolved.
+    pub source: InstanceSource,
+    /// Bootstrap data, handed to cloud-init as it is.
+    pub user_data: &'a str,
+    /// The server.
+    pub server: &'a ServerFacts,
+}
+
+/// The launch of a machine of type `container`.
+///
+/// Later wins: defaults, bootstrap data, the user's config, and last the owner's keys, which the
+/// user cannot change. A device of the user's replaces a whole default device.
+///
+/// # Errors
+///
+/// When a device string of the spec cannot be understood.
+pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
+    let MachineLaunch { name, owner, spec, isolation, skip_defaults, source, user_data, server } =
+        input;
+    let mut config = Config::new();
+    let mut all_devices = Devices::new();
+    if *skip_defaults {
+        config.extend(profile::id_map(*isolation));
+    } else {
+        let defaults = profile::kubeadm(*isolation, server.flavor, &server.unloadable);
+        config.extend(defaults.config);
+        all_devices.extend(defaults.devices);
+        if !server.unloadable.is_empty() {
+            config.insert(capn_api::keys::INSTANCE_MODULES.into(), server.unloadable.describe());
+        }
+    }
+    config.insert(USER_DATA.into(), (*user_data).to_owned());
+    config.extend(spec.config.clone());
+    config.extend(owner.config());
+    all_devices.extend(devices::parse(&spec.devices)?);
+    let request = InstancesPost {
+        name: name.as_str().to_owned(),
+        instance_type: InstanceType::Container,
+        source: source.clone(),
+        flavor: spec.flavor.clone(),
+        config,
+        devices: all_devices,
+        profiles: profiles(&spec.profiles),
+        start: server.create_and_start,
+        ..InstancesPost::default()
+    };
+    Ok(Launch { request, target: target(&spec.target, server) })
+}
+
+/// The launch of a load balancer of type `lxc`: an unprivileged container with nothing but its
+/// marks. `nic` replaces a network card of the profile, to keep an address over a re-creation.
+pub fn load_balancer(
+    name: &InstanceName,
+    owner: &Owner,
+    spec: &LoadBalancerInstanceSpec,
+    source: InstanceSource,
+    nic: Option<(String, Config)>,
+    server: &ServerFacts,
+) -> Launch {
+    let mut config = owner.config();
+    // systemd of the image sandboxes its services with mounts of its own.
+    config.insert("security.nesting".into(), "true".into());
+    let request = InstancesPost {
+        name: name.as_str().to_owned(),
+        instance_type: InstanceType::Container,
+        source,
+        flavor: spec.flavor.clone(),
+        config,
+        devices: nic.into_iter().collect(),
+        profiles: profiles(&spec.profiles),
+        start: server.create_and_start,
+        ..InstancesPost::default()
+    };
+    Launch { request, target: target(&spec.target, server) }
+}
+
+/// The config to give an instance whose kernel modules the server could not load, or `None` when
+/// the list is the user's own.
+pub fn without_modules(config: &Config, unloadable: &Unloadable) -> Option<Config> {
+    let replacement = modules::replacement(config, unloadable)?;
+    let mut changes =
+        Config::from([(capn_api::keys::INSTANCE_MODULES.to_owned(), unloadable.describe())]);
+    // An empty value takes a key away, in a PATCH.
+    changes.insert(modules::KEY.into(), replacement.unwrap_or_default());
+    Some(changes)
+}
+
+fn profiles(wanted: &[String]) -> Option<Vec<String>> {
+    (!wanted.is_empty()).then(|| wanted.to_vec())
+}
+
+fn target(wanted: &str, server: &ServerFacts) -> Option<String> {
+    (server.clustered && !wanted.is_empty()).then(|| wanted.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! The next step for one machine.
+
+use std::{net::IpAddr, time::Duration};
+
+use capn_api::conditions::reasons;
+use incus_api::{Config, InstanceFull};
+
+use crate::{
+    InstanceName, Owner, Ownership, address,
+    launch::Launch,
+    life::{self, Life},
+};
+
+/// What happens to a provisioned instance that stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenStopped {
+    /// It is started again.
+    #[default]
+    Restart,
+    /// It stays stopped, and the machine is not ready.
+    Report,
+}
+
+/// Why an instance cannot be made yet. None of these holds up a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// The cluster has no load balancer or endpoint yet.
+    ClusterInfrastructure,
+    /// A worker has no bootstrap data, since there is no control plane to join.
+    ControlPlane,
+    /// There is no bootstrap data.
+    BootstrapData,
+}
+
+/// One machine, checked.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Name of its instance.
+    pub name: InstanceName,
+    /// The keys that mark the instance.
+    pub owner: Owner,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether it was provisioned before: its provider ID names the instance.
+    pub provisioned: bool,
+    /// What its making waits for.
+    pub gate: Option<Gate>,
+    /// What to ask for; present when the instance is absent and nothing holds it up.
+    pub launch: Option<Box<Launch>>,
+    /// What happens when it stops.
+    pub when_stopped: WhenStopped,
+    /// An address that is not the machine's although its card has it: the endpoint.
+    pub not_an_address: Option<IpAddr>,
+}
+
+/// What the server says about the instance.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The instance, if there is one of that name.
+    pub instance: Option<Box<InstanceFull>>,
+    /// What an operation that works on it does, in the server's words.
+    pub operation: Option<String>,
+    /// How long it has been running, where the server says.
+    pub running_for: Option<Duration>,
+}
+
+/// One effect on the server. Each can be interrupted anywhere and done again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Make the instance.
+    Create(Box<Launch>),
+    /// Write the missing owner keys into it.
+    Adopt(Config),
+    /// Delete it: its making was interrupted, and nothing ever ran in it.
+    Discard,
+    /// Start it.
+    Start,
+    /// Stop and delete it.
+    Delete,
+}
+
+/// Why there is nothing to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitingOn {
+    /// See [`Gate`].
+    Gate(Gate),
+    /// The server works on the instance.
+    Operation(String),
+    /// The instance runs and has no address yet; since when, if known.
+    Address(Option<Duration>),
+    /// The instance is frozen.
+    Thaw,
+    /// The instance is on its way from one state to another.
+    Change,
+    /// The instance stopped and is left so.
+    Start,
+    /// The server cannot say how the instance is.
+    Repair(String),
+    /// The provisioned instance is gone.
+    Replacement,
+}
+
+/// What cannot go on without the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clash {
+    /// Name of the instance.
+    pub name: InstanceName,
+    /// Whose it is.
+    pub whose: String,
+    /// Who wanted it, as `namespace/name`.
+    pub wanted_by: String,
+}
+
+/// The next step for one machine.
+#[must_use = "a plan does nothing until it is applied"]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// One effect, after which the world is observed again.
+    Do(Step),
+    /// Nothing to do now.
+    Wait(WaitingOn),
+    /// Somebody else's instance has the name.
+    Refuse(Clash),
+    /// The instance runs and has these addresses.
+    Ready(Vec<IpAddr>),
+    /// There is no instance left of a machine that is being deleted.
+    Gone,
+}
+
+/// Decides the next step for one machine.
+pub fn plan(machine: &Machine, seen: &Observed) -> Plan {
+    let Some(instance) = seen.instance.as_deref() else {
+        return without_instance(machine, seen);
+    };
+    let missing = match machine.owner.of(&instance.config, machine.provisioned) {
+        Ownership::Ours => None,
+        Ownership::Adoptable(missing) => Some(missing),
+        Ownership::Foreign(_) if machine.deleting => return Plan::Gone,
+        Ownership::Foreign(whose) => {
+            return Plan::Refuse(Clash {
+                name: machine.name.clone(),
+                whose,
+                wanted_by: machine.owner.full_name(),
+            });
+        }
+    };
+    if machine.deleting {
+        return match &seen.operation {
+            Some(operation) => Plan::Wait(WaitingOn::Operation(operation.clone())),
+            None => Plan::Do(Step::Delete),
+        };
+    }
+    match missing {
+        Some(missing) => Plan::Do(Step::Adopt(missing)),
+        None => of_our_instance(machine, seen, instance),
+    }
+}
+
+fn without_instance(machine: &Machine, seen: &Observed) -> Plan {
+    match (machine, &seen.operation) {
+        (_, Some(operation)) => Plan::Wait(WaitingOn::Operation(operation.clone())),
+        (Machine { deleting: true, .. }, None) => Plan::Gone,
+        (Machine { provisioned: true, .. }, None) => Plan::Wait(WaitingOn::Replacement),
+        (Machine { gate: Some(gate), .. }, None) => Plan::Wait(WaitingOn::Gate(*gate)),
+        (Machine { launch: Some(launch), .. }, None) => Plan::Do(Step::Create(launch.clone())),
+        (Machine { launch: None, .. }, None) => Plan::Wait(WaitingOn::Gate(Gate::BootstrapData)),
+    }
+}
+
+fn of_our_instance(machine: &Machine, seen: &Observed, instance: &InstanceFull) -> Plan {
+    let busy =
+        || seen.operation.clone().map(|operation| Plan::Wait(WaitingOn::Operation(operation)));
+    match life::of(instance) {
+        // A provisioned instance ran once, whatever its marks say now.
+        Life::Unfinished if !machine.provisioned => busy().unwrap_or(Plan::Do(Step::Discard)),
+        Life::Unfinished | Life::Stopped if machine.provisioned => match machine.when_stopped {
+            WhenStopped::Restart => busy().unwrap_or(Plan::Do(Step::Start)),
+            WhenStopped::Report => Plan::Wait(WaitingOn::Start),
+        },
+        Life::Unfinished | Life::Fresh | Life::Stopped => busy().unwrap_or(Plan::Do(Step::Start)),
+        Life::Running => {
+            let addresses = address::of_instance(instance, machine.not_an_address);
+            match addresses.is_empty() {
+                true => Plan::Wait(WaitingOn::Address(seen.running_for)),
+                false => Plan::Ready(addresses),
+            }
+        }
+        Life::Frozen => Plan::Wait(WaitingOn::Thaw),
+        Life::Changing => busy().unwrap_or(Plan::Wait(WaitingOn::Change)),
+        Life::Broken => Plan::Wait(WaitingOn::Repair(instance.status.clone())),
+    }
+}
+
+/// How long an instance may take to get an address before the user is told to look.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(60);
+
+impl WaitingOn {
+    /// The condition's reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Gate(Gate::ClusterInfrastructure) => reasons::WAITING_FOR_CLUSTER_INFRASTRUCTURE,
+            Self::Gate(Gate::ControlPlane) => reasons::WAITING_FOR_CONTROL_PLANE_AVAILABLE,
+            Self::Gate(Gate::BootstrapData) => reasons::WAITING_FOR_BOOTSTRAP_DATA,
+            Self::Operation(_) => reasons::CREATING_INSTANCE,
+            Self::Address(_) => reasons::WAITING_FOR_ADDRESS,
+            Self::Change => reasons::STARTING_INSTANCE,
+            Self::Thaw | Self::Start | Self::Repair(_) => reasons::INSTANCE_STOPPED,
+            Self::Replacement => reasons::INSTANCE_DELETED,
+        }
+    }
+
+    /// The condition's message, for the instance `name`.
+    pub fn message(&self, name: &InstanceName) -> String {
+        match self {
+            Self::Gate(Gate::ClusterInfrastructure) => {
+                "waiting for the cluster's load balancer and endpoint".into()
+            }
+            Self::Gate(Gate::ControlPlane) => {
+                "waiting for the first control plane, which workers join".into()
+            }
+            Self::Gate(Gate::BootstrapData) => {
+                "waiting for the bootstrap provider to make the bootstrap data".into()
+            }
+            Self::Operation(operation) => {
+                format!("the server works on instance {name}: {operation}")
+            }
+            Self::Address(Some(since)) if *since > ADDRESS_PATIENCE => format!(
+                "instance {name} has run for {} s without getting an address; check its network card (`incus config show {name} --expanded`) and the network's DHCP",
+                since.as_secs()
+            ),
+            Self::Address(_) => format!("instance {name} runs and waits for an address"),
+            Self::Change => format!("instance {name} is starting or stopping"),
+            Self::Thaw => format!("instance {name} is frozen; `incus start {name}` resumes it"),
+            Self::Start => {
+                format!("instance {name} stopped and is left so; `incus start {name}` starts it")
+            }
+            Self::Repair(status) => format!(
+                "the server gives the state of instance {name} as {status:?}; look with `incus info {name} --show-log`"
+            ),
+            Self::Replacement => format!(
+                "instance {name} is gone from the server and is not made again; delete the Machine to have it replaced"
+            ),
+        }
+    }
+
+    /// When to look again without an event, in case none comes. `None`: an event of the
+    /// Kubernetes API is certain.
+    pub fn recheck(&self) -> Option<Duration> {
+        match self {
+            // Getting an address makes no event.
+            Self::Address(Some(since)) if *since > ADDRESS_PATIENCE => Some(Duration::from_secs(5)),
+            Self::Address(_) => Some(Duration::from_millis(500)),
+            Self::Operation(_) | Self::Change => Some(Duration::from_secs(2)),
+            Self::Gate(_) | Self::Thaw | Self::Start | Self::Repair(_) | Self::Replacement => None,
+        }
+    }
+}
+
+impl Clash {
+    /// The condition's message.
+    pub fn message(&self) -> String {
+        let Self { name, whose, wanted_by } = self;
+        format!(
+            "{wanted_by} needs an instance named {name}, and the server has one already: {whose}; delete or rename that instance, or choose another name or project"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+use super::*;
+use crate::owner::Role;
+use serde_json::{Value, json};
+
+struct Case {
+    machine: Machine,
+    seen: Observed,
+}
+
+fn machine() -> Case {
+    let owner = Owner {
+        namespace: "default".into(),
+        name: "demo-a".into(),
+        uid: "u1".into(),
+        cluster: "demo".into(),
+        machine: Some("demo-a".into()),
+        role: Role::Worker,
+    };
+    let launch = Launch { request: incus_api::InstancesPost::default(), target: None };
+    Case {
+        machine: Machine {
+            name: InstanceName::new("demo-a").unwrap(),
+            owner,
+            deleting: false,
+            provisioned: false,
+            gate: None,
+            launch: Some(Box::new(launch)),
+            when_stopped: WhenStopped::Restart,
+            not_an_address: None,
+        },
+        seen: Observed::default(),
+    }
+}
+
+impl Case {
+    fn deleting(mut self) -> Self {
+        self.machine.deleting = true;
+        self
+    }
+    fn provisioned(mut self) -> Self {
+        self.machine.provisioned = true;
+        self
+    }
+    fn gated(mut self, gate: Gate) -> Self {
+        self.machine.gate = Some(gate);
+        self.machine.launch = None;
+        self
+    }
+    fn reporting(mut self) -> Self {
+        self.machine.when_stopped = WhenStopped::Report;
+        self
+    }
+    fn busy(mut self) -> Self {
+        self.seen.operation = Some("Creating instance".into());
+        self
+    }
+    fn instance(mut self, status: u16, marks: &[&str], changes: Value) -> Self {
+        let mut config = self.machine.owner.config();
+        config.extend(marks.iter().map(|mark| ((*mark).to_owned(), "x".to_owned())));
+        for (key, value) in changes.as_object().into_iter().flatten() {
+            match value.as_str() {
+                Some(value) => config.insert(key.clone(), value.to_owned()),
+                None => config.remove(key),
+            };
+        }
+        self.seen.instance = Some(Box::new(
+            serde_json::from_value(json!({
+                "name": "demo-a", "status": "?", "status_code": status, "config": config,
+            }))
+            .unwrap(),
+        ));
+        self
+    }
+    fn fresh(self) -> Self {
+        self.instance(102, &["volatile.apply_template"], json!({}))
+    }
+    fn stopped(self) -> Self {
+        self.instance(102, &["volatile.last_state.power"], json!({}))
+    }
+    fn running(self) -> Self {
+        self.instance(103, &["volatile.last_state.power"], json!({}))
+    }
+    fn with_address(mut self) -> Self {
+        if let Some(instance) = &mut self.seen.instance {
+            instance.state = serde_json::from_value(json!({ "network": { "eth0": {
+                "host_name": "veth0",
+                "addresses": [{ "family": "inet", "address": "10.0.0.7", "netmask": "24", "scope": "global" }],
+            } } }))
+            .unwrap();
+        }
+        self
+    }
+    fn plan(&self) -> Plan {
+        plan(&self.machine, &self.seen)
+    }
+}
+
+fn wait(on: WaitingOn) -> Plan {
+    Plan::Wait(on)
+}
+
+#[test]
+fn a_machine_without_instance_gets_one_when_nothing_holds_it_up() {
+    assert!(matches!(machine().plan(), Plan::Do(Step::Create(_))));
+    for gate in [Gate::ClusterInfrastructure, Gate::ControlPlane, Gate::BootstrapData] {
+        assert_eq!(machine().gated(gate).plan(), wait(WaitingOn::Gate(gate)));
+    }
+    assert_eq!(machine().busy().plan(), wait(WaitingOn::Operation("Creating instance".into())));
+}
+
+#[test]
+fn an_instance_goes_from_made_to_ready_one_step_at_a_time() {
+    assert_eq!(
+        machine().fresh().busy().plan(),
+        wait(WaitingOn::Operation("Creating instance".into()))
+    );
+    assert_eq!(machine().fresh().plan(), Plan::Do(Step::Start));
+    assert_eq!(machine().instance(106, &[], json!({})).plan(), wait(WaitingOn::Change));
+    assert_eq!(machine().running().plan(), wait(WaitingOn::Address(None)));
+    assert_eq!(
+        machine().running().with_address().plan(),
+        Plan::Ready(vec!["10.0.0.7".parse().unwrap()])
+    );
+}
+
+#[test]
+fn an_instance_whose_making_was_interrupted_is_made_again() {
+    let unfinished = machine().instance(102, &[], json!({}));
+    assert_eq!(unfinished.plan(), Plan::Do(Step::Discard));
+    let still_working = machine().instance(102, &[], json!({})).busy();
+    assert!(matches!(still_working.plan(), Plan::Wait(WaitingOn::Operation(_))));
+    // What was provisioned once holds data, and is never thrown away.
+    let provisioned = machine().provisioned().instance(102, &[], json!({}));
+    assert_eq!(provisioned.plan(), Plan::Do(Step::Start));
+}
+
+#[test]
+fn a_stopped_instance_is_started_again_unless_the_user_wants_a_report() {
+    assert_eq!(machine().provisioned().stopped().plan(), Plan::Do(Step::Start));
+    assert_eq!(machine().provisioned().reporting().stopped().plan(), wait(WaitingOn::Start));
+    // Before it was provisioned it has to run, or nothing goes on.
+    assert_eq!(machine().reporting().stopped().plan(), Plan::Do(Step::Start));
+}
+
+#[test]
+fn a_vanished_instance_is_reported_and_not_made_again() {
+    assert_eq!(machine().provisioned().plan(), wait(WaitingOn::Replacement));
+    assert_eq!(WaitingOn::Replacement.reason(), "InstanceDeleted");
+}
+
+#[test]
+fn a_frozen_or_broken_instance_is_left_to_the_user() {
+    assert_eq!(machine().instance(110, &[], json!({})).plan(), wait(WaitingOn::Thaw));
+    assert_eq!(machine().instance(112, &[], json!({})).plan(), wait(WaitingOn::Repair("?".into())));
+}
+
+#[test]
+fn somebody_elses_instance_is_neither_used_nor_deleted() {
+    let foreign = json!({ "user.capn.owner-uid": "u2" });
+    let Plan::Refuse(clash) = machine().instance(103, &[], foreign.clone()).plan() else {
+        panic!("not refused");
+    };
+    let message = clash.message();
+    for part in ["default/demo-a", "instance named demo-a", "UID u2"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(machine().deleting().instance(103, &[], foreign).plan(), Plan::Gone);
+}
+
+#[test]
+fn an_instance_of_the_go_provider_is_adopted_before_anything_else() {
+    let upstream = json!({ "user.capn.owner-uid": null, "user.capn.owner": null });
+    let adopt = machine().instance(103, &[], upstream.clone()).plan();
+    assert!(matches!(adopt, Plan::Do(Step::Adopt(missing)) if missing.len() == 2));
+    assert_eq!(machine().deleting().instance(103, &[], upstream).plan(), Plan::Do(Step::Delete));
+}
+
+#[test]
+fn deletion_ends_when_the_instance_is_gone_and_needs_no_bootstrap_data() {
+    assert_eq!(machine().deleting().running().plan(), Plan::Do(Step::Delete));
+    assert_eq!(machine().deleting().gated(Gate::BootstrapData).plan(), Plan::Gone);
+    assert!(matches!(machine().deleting().busy().plan(), Plan::Wait(WaitingOn::Operation(_))));
+    assert!(matches!(machine().deleting().fresh().busy().plan(), Plan::Wait(_)));
+}
+
+#[test]
+fn waiting_for_an_address_is_quick_at_first_and_tells_the_user_later() {
+    let early = WaitingOn::Address(Some(Duration::from_secs(2)));
+    let late = WaitingOn::Address(Some(Duration::from_secs(90)));
+    assert!(early.recheck() < late.recheck());
+    let name = InstanceName::new("demo-a").unwrap();
+    assert!(late.message(&name).contains("DHCP"), "{}", late.message(&name));
+}

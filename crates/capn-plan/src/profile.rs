@@ -1,0 +1,131 @@
+//! Config and devices that Kubernetes needs in a container. They are merged into each instance;
+//! nothing is made on the server.
+
+use capn_api::Isolation;
+use incus_api::{Config, Devices, server::Flavor};
+
+use crate::modules;
+
+/// Config and devices to merge into an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// Config keys.
+    pub config: Config,
+    /// Devices.
+    pub devices: Devices,
+}
+
+/// Raw settings of a privileged node: everything writable, every device, every capability.
+const PRIVILEGED_RAW_LXC: &str = "lxc.apparmor.profile=unconfined
+lxc.mount.auto=proc:rw sys:rw cgroup:rw
+lxc.cgroup.devices.allow=a
+lxc.cgroup2.devices.allow=a
+lxc.cap.drop=
+";
+
+/// What a node in a container gets.
+///
+/// * Kernel modules are loaded by the server, since a container cannot. `without` names modules
+///   this server is known not to load.
+/// * `/boot` is shown read-only where kubeadm looks for the kernel's configuration. A host
+///   without `/boot` is fine.
+/// * Nesting lets runc mount procfs; without it current runc cannot start a pod in an
+///   unprivileged container under AppArmor.
+/// * LXD confines snapd and AppArmor in the guest such that their units hang; they are masked.
+pub fn kubeadm(isolation: Isolation, server: Flavor, without: &modules::Unloadable) -> Defaults {
+    let mut config = Config::from([("security.nesting".to_owned(), "true".to_owned())]);
+    if let Some(list) = modules::list(without) {
+        config.insert(modules::KEY.into(), list);
+    }
+    let mut devices = Devices::from([(
+        "kubeadm-host-boot".to_owned(),
+        device(&[
+            ("type", "disk"),
+            ("source", "/boot"),
+            ("path", "/usr/lib/ostree-boot"),
+            ("readonly", "true"),
+            ("required", "false"),
+        ]),
+    )]);
+    match isolation {
+        Isolation::Privileged => {
+            config.insert("security.privileged".into(), "true".into());
+            config.insert("raw.lxc".into(), PRIVILEGED_RAW_LXC.into());
+            devices.insert(
+                "kubelet-dev-kmsg".into(),
+                device(&[("type", "unix-char"), ("source", "/dev/kmsg"), ("path", "/dev/kmsg")]),
+            );
+        }
+        Isolation::Shared | Isolation::Isolated => {
+            if server == Flavor::Lxd {
+                devices.insert("00-disable-snapd".into(), masked("snapd"));
+                devices.insert("00-disable-apparmor".into(), masked("apparmor"));
+            }
+        }
+    }
+    let mut defaults = Defaults { config, devices };
+    defaults.config.extend(id_map(isolation));
+    defaults
+}
+
+/// What an isolation asks for by itself, also where the kubeadm defaults are skipped.
+pub fn id_map(isolation: Isolation) -> Config {
+    match isolation {
+        Isolation::Isolated => {
+            Config::from([("security.idmap.isolated".to_owned(), "true".to_owned())])
+        }
+        Isolation::Shared | Isolation::Privileged => Config::new(),
+    }
+}
+
+fn masked(unit: &str) -> Config {
+    device(&[
+        ("type", "disk"),
+        ("source", "/dev/null"),
+        ("path", &format!("/usr/lib/systemd/system/{unit}.service")),
+    ])
+}
+
+fn device(settings: &[(&str, &str)]) -> Config {
+    settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(isolation: Isolation, server: Flavor) -> (Vec<String>, Vec<String>) {
+        let defaults = kubeadm(isolation, server, &modules::Unloadable::default());
+        (defaults.config.into_keys().collect(), defaults.devices.into_keys().collect())
+    }
+
+    #[test]
+    fn each_isolation_gets_what_it_needs_and_no_more() {
+        let unprivileged = ["linux.kernel_modules", "security.nesting"];
+        for (isolation, server, config, devices) in [
+            (Isolation::Shared, Flavor::Incus, &unprivileged[..], &["kubeadm-host-boot"][..]),
+            (
+                Isolation::Isolated,
+                Flavor::Incus,
+                &["linux.kernel_modules", "security.idmap.isolated", "security.nesting"],
+                &["kubeadm-host-boot"],
+            ),
+            (
+                Isolation::Shared,
+                Flavor::Lxd,
+                &unprivileged,
+                &["00-disable-apparmor", "00-disable-snapd", "kubeadm-host-boot"],
+            ),
+            (
+                Isolation::Privileged,
+                Flavor::Incus,
+                &["linux.kernel_modules", "raw.lxc", "security.nesting", "security.privileged"],
+                &["kubeadm-host-boot", "kubelet-dev-kmsg"],
+            ),
+        ] {
+            let (found_config, found_devices) = names(isolation, server);
+            assert_eq!(found_config, config, "{isolation} on {server}");
+            assert_eq!(found_devices, devices, "{isolation} on {server}");
+        }
+    }
+}
