@@ -1,1 +1,21 @@
-//! Image names, sources and the node image builder.
+//! Image names and sources, and the builder of the images capn's instances run.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`name`] | image names as manifests write them, resolved to what a server is asked for; pure |
+//! | [`catalog`] | our aliases and property keys, and which image an instance gets when none is named; pure |
+//! | [`binaries`] | where Kubernetes node binaries come from: a folder, or the official downloads |
+//! | [`build`] | `capn image build`: Debian base, node and haproxy images, imported with an alias |
+//! | [`cri`] | runs a pod sandbox in an instance through containerd's CRI, to prove that it can |
+//!
+//! The library prints nothing and reads no environment: folders, servers and the progress
+//! callback are arguments.
+
+pub mod binaries;
+pub mod build;
+pub mod catalog;
+pub mod cri;
+pub mod name;
+
+pub use build::{BuildRequest, BuiltImage, Event, Kind, build};
+pub use name::{ImageFields, ImageSource, Protocol, ServerFlavor, resolve};

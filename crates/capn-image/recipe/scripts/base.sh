@@ -1,0 +1,38 @@
+#!/bin/sh
+# Makes Debian with systemd in TARGET.
+# SUITE MIRROR SECURITY_MIRROR KEYRING PACKAGES DEBS TARGET [APT_PROXY]
+set -eu
+. "$SCRIPTS/chroot.sh"
+
+echo "debootstrap $SUITE from $MIRROR"
+mkdir -p "$TARGET/etc/dpkg/dpkg.cfg.d"
+cat >"$TARGET/etc/dpkg/dpkg.cfg.d/capn-build" <<-END
+	force-unsafe-io
+	path-exclude=/usr/share/doc/*
+	path-include=/usr/share/doc/*/copyright
+	path-exclude=/usr/share/info/*
+	path-exclude=/usr/share/locale/*
+	path-exclude=/usr/share/man/*
+	END
+http_proxy="${http_proxy:-${APT_PROXY:-}}" debootstrap --variant=minbase --keyring="$KEYRING" \
+    --cache-dir="$DEBS" --include="$(echo $PACKAGES | tr ' ' ',')" "$SUITE" "$TARGET" "$MIRROR"
+
+rm -f "$TARGET/etc/apt/sources.list"
+cat >"$TARGET/etc/apt/sources.list.d/debian.sources" <<-END
+	Types: deb
+	URIs: $MIRROR
+	Suites: $SUITE $SUITE-updates
+	Components: main
+	Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+	Types: deb
+	URIs: $SECURITY_MIRROR
+	Suites: $SUITE-security
+	Components: main
+	Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+	END
+open_target
+echo "security updates"
+apt update
+apt -y dist-upgrade
+close_target

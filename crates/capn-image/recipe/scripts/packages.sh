@@ -1,0 +1,42 @@
+#!/bin/sh
+# Installs the packages of a role, lays its files over TARGET and enables its units.
+# PACKAGES UNITS MASKED DEBS TARGET EPOCH_FILE [APT_PROXY] [EXTRA_SUITE EXTRA_PACKAGES MIRROR]
+set -eu
+. "$SCRIPTS/chroot.sh"
+open_target
+
+if [ -n "${EXTRA_SUITE:-}" ]; then
+    # Only the named packages come from the newer suite; everything else stays.
+    cat >"$TARGET/etc/apt/sources.list.d/$EXTRA_SUITE.sources" <<-END
+	Types: deb
+	URIs: $MIRROR
+	Suites: $EXTRA_SUITE
+	Components: main
+	Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+	END
+    cat >"$TARGET/etc/apt/preferences.d/$EXTRA_SUITE" <<-END
+	Package: *
+	Pin: release n=$EXTRA_SUITE
+	Pin-Priority: -10
+
+	Package: $EXTRA_PACKAGES
+	Pin: release n=$EXTRA_SUITE
+	Pin-Priority: 990
+	END
+fi
+echo "package lists"
+apt update
+echo "installing $PACKAGES"
+apt -y install $PACKAGES
+[ -z "${SPARE_PACKAGES:-}" ] || apt -y purge $SPARE_PACKAGES
+
+# The moment of the newest package list stands for the time of the whole image.
+cat "$TARGET"/var/lib/apt/lists/*_InRelease | sed -n 's/^Date: //p' |
+    while read -r date; do date -u -d "$date" +%s; done | sort -n | tail -n 1 >"$EPOCH_FILE"
+
+echo "configuration"
+cp -a "$FILES/." "$TARGET/"
+for unit in $UNITS; do in_target systemctl --quiet enable "$unit"; done
+for unit in $MASKED; do ln -sf /dev/null "$TARGET/etc/systemd/system/$unit"; done
+[ ! -e "$SCRIPTS/$ROLE.sh" ] || . "$SCRIPTS/$ROLE.sh"
+close_target

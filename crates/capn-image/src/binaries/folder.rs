@@ -1,0 +1,133 @@
+//! A folder with the binaries of one Kubernetes version.
+
+use std::path::Path;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio::process::Command;
+
+use super::BinariesError;
+
+/// Files a folder must have.
+pub(crate) const REQUIRED: [&str; 8] = [
+    "kubeadm",
+    "kubelet",
+    "kubectl",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "etcd",
+];
+
+/// A folder that holds all files of [`REQUIRED`], and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesFolder {
+    path: Utf8PathBuf,
+    version: String,
+    etcd_version: String,
+}
+
+impl KubernetesFolder {
+    /// Looks into the folder: all files there, executable, and of one version.
+    ///
+    /// Runs `kubeadm`, `kubelet` and `etcd` of the folder to ask for their versions.
+    ///
+    /// # Errors
+    ///
+    /// [`BinariesError::Incomplete`], [`BinariesError::Version`], [`BinariesError::WrongVersion`].
+    pub async fn open(path: impl Into<Utf8PathBuf>) -> Result<Self, BinariesError> {
+        let path = path.into();
+        let missing: Vec<_> =
+            REQUIRED.into_iter().filter(|name| !is_executable(&path.join(name))).collect();
+        if !missing.is_empty() {
+            return Err(BinariesError::Incomplete { path, missing });
+        }
+        let version = output(&path.join("kubeadm"), &["version", "-o", "short"]).await?;
+        let kubelet_path = path.join("kubelet");
+        let kubelet = output(&kubelet_path, &["--version"]).await?;
+        let kubelet = kubelet.trim_start_matches("Kubernetes ").trim();
+        if kubelet != version.trim() {
+            return Err(BinariesError::WrongVersion {
+                path: kubelet_path,
+                found: kubelet.to_owned(),
+                wanted: version.trim().to_owned(),
+            });
+        }
+        let etcd = output(&path.join("etcd"), &["--version"]).await?;
+        let etcd_version = parse_etcd_version(&etcd).ok_or_else(|| BinariesError::Version {
+            path: path.join("etcd"),
+            source: std::io::Error::other(format!("it printed {etcd:?}")),
+        })?;
+        Ok(Self { version: version.trim().to_owned(), etcd_version, path })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    /// Kubernetes version with `v`, e.g. `v1.36.0`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// etcd version without `v`, e.g. `3.6.5`.
+    pub fn etcd_version(&self) -> &str {
+        &self.etcd_version
+    }
+
+    /// The file of that name, if the folder has it.
+    pub fn optional(&self, name: &str) -> Option<Utf8PathBuf> {
+        let path = self.path.join(name);
+        is_executable(&path).then_some(path)
+    }
+}
+
+/// Which folder to take: the flag's, else the variable's, else [`DEFAULT_FOLDER`] if it exists.
+///
+/// A folder that was named but is absent is an error; it is not silently passed over.
+///
+/// # Errors
+///
+/// [`BinariesError::NoFolder`].
+pub fn find_folder(
+    flag: Option<&Utf8Path>,
+    variable: Option<&Utf8Path>,
+    default: &Utf8Path,
+) -> Result<Option<Utf8PathBuf>, BinariesError> {
+    let named = [
+        (flag, "--kubernetes-binaries"),
+        (variable.filter(|path| !path.as_str().is_empty()), "CAPN_KUBERNETES_BINARIES"),
+    ];
+    for (path, origin) in named {
+        if let Some(path) = path {
+            return match path.is_dir() {
+                true => Ok(Some(path.to_owned())),
+                false => Err(BinariesError::NoFolder { path: path.to_owned(), origin }),
+            };
+        }
+    }
+    Ok(default.is_dir().then(|| default.to_owned()))
+}
+
+async fn output(program: &Utf8Path, arguments: &[&str]) -> Result<String, BinariesError> {
+    let failed = |source| BinariesError::Version { path: program.to_owned(), source };
+    let out =
+        Command::new(program).args(arguments).kill_on_drop(true).output().await.map_err(failed)?;
+    match out.status.success() {
+        true => Ok(String::from_utf8_lossy(&out.stdout).into_owned()),
+        false => Err(failed(std::io::Error::other(out.status.to_string()))),
+    }
+}
+
+fn parse_etcd_version(text: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.strip_prefix("etcd Version:"))?;
+    Some(line.trim().to_owned()).filter(|version| !version.is_empty())
+}
+
+fn is_executable(path: &Utf8Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    Path::new(path)
+        .metadata()
+        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}

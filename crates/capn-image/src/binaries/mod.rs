@@ -1,0 +1,10 @@
+//! Where the Kubernetes binaries of a node image come from.
+
+mod error;
+mod folder;
+
+pub use error::BinariesError;
+pub use folder::{KubernetesFolder, find_folder};
+
+/// The folder that is looked at when nothing else is given.
+pub const DEFAULT_FOLDER: &str = "/var/lib/capn/kubernetes";

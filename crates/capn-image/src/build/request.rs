@@ -1,0 +1,165 @@
+//! What a build is asked for, what it tells on the way, and what comes out.
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+
+use crate::binaries::KubernetesFolder;
+use crate::catalog;
+
+/// Which image to build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A node with Kubernetes, from a folder of binaries.
+    Kubeadm(KubernetesFolder),
+    /// A node without Kubernetes: systemd, cloud-init and containerd.
+    Node,
+    /// The load balancer.
+    Haproxy,
+}
+
+impl Kind {
+    /// The value of the image property `capn.kind`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Kubeadm(_) => "kubeadm",
+            Self::Node => "node",
+            Self::Haproxy => "haproxy",
+        }
+    }
+
+    /// The alias the image gets when the request names none.
+    pub fn alias(&self) -> String {
+        match self {
+            Self::Kubeadm(folder) => catalog::kubeadm_alias(folder.version()),
+            Self::Node => catalog::NODE_ALIAS.to_owned(),
+            Self::Haproxy => catalog::HAPROXY_ALIAS.to_owned(),
+        }
+    }
+}
+
+/// The distribution under the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// Debian 12, the one that still boots on hosts with cgroup v1.
+    Debian12,
+    /// Debian 13.
+    Debian13,
+}
+
+/// One image to build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// Which.
+    pub kind: Kind,
+    /// Alias on the server; [`Kind::alias`] when absent.
+    pub alias: Option<String>,
+    /// Where finished stages are kept, e.g. `/var/cache/capn`. Made if absent. A few hundred MB.
+    pub cache_dir: Utf8PathBuf,
+    /// Distribution; chosen to fit this machine's cgroups when absent.
+    pub base: Option<Base>,
+    /// Debian mirror; the machine's own when it runs Debian, else Debian's public one.
+    pub mirror: Option<String>,
+    /// Build even if the server has the same image.
+    pub rebuild: bool,
+}
+
+impl BuildRequest {
+    /// A request with everything left to the builder.
+    pub fn new(kind: Kind, cache_dir: impl Into<Utf8PathBuf>) -> Self {
+        Self {
+            kind,
+            alias: None,
+            cache_dir: cache_dir.into(),
+            base: None,
+            mirror: None,
+            rebuild: false,
+        }
+    }
+}
+
+/// A part of the build, in the order they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Debian with systemd, shared by all images.
+    Base,
+    /// Packages and configuration of the image's role.
+    Packages,
+    /// Kubernetes binaries and the static pods' container images.
+    Kubernetes,
+    /// The root file system packed.
+    Pack,
+    /// Upload into the server, and the alias.
+    Import,
+}
+
+impl Stage {
+    /// What the stage does, for a progress line.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Base => "Debian base system",
+            Self::Packages => "packages and configuration",
+            Self::Kubernetes => "Kubernetes binaries and container images",
+            Self::Pack => "packing the root file system",
+            Self::Import => "importing the image",
+        }
+    }
+}
+
+/// What happens during a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A stage begins.
+    StageStarted {
+        /// Which.
+        stage: Stage,
+    },
+    /// A line a tool printed, or a step within the stage.
+    Line {
+        /// Within.
+        stage: Stage,
+        /// One line, without its end.
+        text: String,
+    },
+    /// A share of the stage is done, where that is known.
+    Percent {
+        /// Within.
+        stage: Stage,
+        /// 0 to 100.
+        percent: u8,
+    },
+    /// A stage is done.
+    StageFinished {
+        /// Which.
+        stage: Stage,
+        /// How long it took.
+        elapsed: Duration,
+        /// Whether a former build's result was taken.
+        cached: bool,
+    },
+}
+
+/// The image as the server has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// `kubeadm`, `node` or `haproxy`.
+    pub kind: &'static str,
+    /// Alias that points at it.
+    pub alias: String,
+    /// Fingerprint on the server.
+    pub fingerprint: String,
+    /// Hash of the inputs, as in the property `capn.recipe`.
+    pub recipe: String,
+    /// Whether the server had it from the same inputs, and nothing was built.
+    pub reused: bool,
+    /// Size on the server, in bytes.
+    pub size_bytes: u64,
+    /// `v1.36.0`, for a kubeadm image.
+    pub kubernetes_version: Option<String>,
+    /// `3.6.5`, for a kubeadm image.
+    pub etcd_version: Option<String>,
+    /// Whether the image holds CoreDNS.
+    pub coredns: bool,
+    /// The whole build.
+    pub elapsed: Duration,
+}
