@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
+use tokio_util::sync::CancellationToken;
 
 use crate::contract::Contracts;
 use crate::external::ExternalWatches;
+use crate::nodes::NodeWatches;
 use crate::workload::Workloads;
 
 /// How the controllers behave.
@@ -42,6 +44,9 @@ pub struct Context {
     /// Versions of the kinds that references point at.
     pub contracts: Contracts,
     pub(crate) external: ExternalWatches,
+    pub(crate) nodes: NodeWatches,
+    /// Cancelled when the controllers end.
+    pub(crate) stop: CancellationToken,
     pub(crate) resync: Duration,
     pub(crate) concurrency: u16,
 }
@@ -54,6 +59,8 @@ impl Context {
         Self {
             contracts: Contracts::new(client.clone()),
             external: ExternalWatches::new(client.clone()),
+            nodes: NodeWatches::default(),
+            stop: CancellationToken::new(),
             client,
             workloads,
             resync,

@@ -17,18 +17,21 @@ mod context;
 mod drive;
 mod error;
 mod external;
+mod lookup;
+mod nodes;
+mod objects;
 mod kubeadm_config;
 mod kubeadm_control_plane;
 mod machine;
 mod machine_deployment;
 mod machine_set;
 mod patch;
+mod summary;
 
 use std::sync::Arc;
 
 use kube::Client;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 pub use context::{Context, Options};
 pub use error::Error;
@@ -51,7 +54,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let ctx = Arc::new(Context::new(client, options));
-    let stop = CancellationToken::new();
+    let stop = ctx.stop.clone();
     // Also when this future is dropped, so that nothing that was spawned outlives it.
     let _stop_on_drop = stop.clone().drop_guard();
 

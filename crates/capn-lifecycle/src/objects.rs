@@ -1,0 +1,217 @@
+//! Small questions about objects that every controller asks.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use capi_api::{Cluster, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
+use kube::api::ObjectMeta;
+use kube::core::{Selector, SelectorExt as _};
+use kube::{Resource, ResourceExt as _};
+use rand::seq::IndexedRandom as _;
+use semver::Version;
+use sha2::{Digest as _, Sha256};
+
+/// Characters of generated names: no vowels, so that no words come out, and no 0, 1, 3.
+const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// Length of the random part of generated names.
+const RANDOM_LENGTH: usize = 5;
+/// Longest name of a machine: it becomes a host name and the value of labels.
+const LONGEST_NAME: usize = 63;
+
+/// Nothing may be done about the object: it or its cluster is paused.
+pub(crate) fn is_paused(cluster: Option<&Cluster>, meta: &ObjectMeta) -> bool {
+    cluster.is_some_and(|cluster| cluster.spec.paused == Some(true))
+        || annotation(meta, labels::PAUSED).is_some()
+}
+
+/// Value of a label.
+pub(crate) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Value of an annotation.
+pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The object has a finalizer.
+pub(crate) fn has_finalizer(meta: &ObjectMeta, finalizer: &str) -> bool {
+    meta.finalizers.as_ref().is_some_and(|list| list.iter().any(|f| f == finalizer))
+}
+
+/// The object is being deleted.
+pub(crate) fn is_deleting(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some()
+}
+
+/// A label selector for "belongs to this cluster".
+pub(crate) fn of_cluster(cluster: &str) -> String {
+    format!("{}={cluster}", labels::CLUSTER_NAME)
+}
+
+/// An owner reference that says who controls an object.
+pub(crate) fn controller_of<K: Resource<DynamicType = ()>>(owner: &K) -> Option<OwnerReference> {
+    owner.controller_owner_ref(&())
+}
+
+/// An owner reference that keeps an object alive and nothing more. `controller` is written out as
+/// false, as upstream does for what belongs to a cluster.
+pub(crate) fn plain_owner<K: Resource<DynamicType = ()>>(owner: &K) -> Option<OwnerReference> {
+    let reference = owner.owner_ref(&())?;
+    Some(OwnerReference { controller: Some(false), ..reference })
+}
+
+/// A selector matches a set of labels. A selector that cannot be read matches nothing, and so does
+/// an empty one.
+pub(crate) fn selects(selector: &LabelSelector, meta: &ObjectMeta) -> bool {
+    let Ok(selector) = Selector::try_from(selector.clone()) else { return false };
+    let empty = BTreeMap::new();
+    !selector.selects_all() && selector.matches(meta.labels.as_ref().unwrap_or(&empty))
+}
+
+/// A selector as text, for the scale subresource.
+pub(crate) fn selector_text(selector: &LabelSelector) -> Option<String> {
+    let text = Selector::try_from(selector.clone()).ok()?.to_string();
+    (!text.is_empty()).then_some(text)
+}
+
+/// A Kubernetes version, with or without the leading `v`.
+pub(crate) fn version(text: &str) -> Option<Version> {
+    Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
+}
+
+/// Five random characters.
+pub(crate) fn random() -> String {
+    let mut rng = rand::rng();
+    (0..RANDOM_LENGTH).filter_map(|_| NAME_ALPHABET.choose(&mut rng)).map(|b| char::from(*b)).collect()
+}
+
+/// A name as a label value: itself, or a hash of it where it is longer than a label may be.
+pub(crate) fn label_value(name: &str) -> String {
+    if name.len() <= LONGEST_NAME {
+        return name.to_owned();
+    }
+    let digest = hex::encode(Sha256::digest(name.as_bytes()));
+    format!("hash_{}_z", digest.get(..8).unwrap_or_default())
+}
+
+/// Fills in a naming template: `{{ .cluster.name }}`, `{{ .machineSet.name }}` and
+/// `{{ .random }}`. A name that comes out too long is cut to 58 characters and gets `random`
+/// again, so that it stays unique.
+///
+/// # Errors
+///
+/// What is wrong with the template, in words.
+pub(crate) fn machine_name(
+    template: &str,
+    cluster: &str,
+    set: &str,
+    random: &str,
+) -> Result<String, String> {
+    let mut name = String::new();
+    let mut uses_random = false;
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (variable, after) =
+            after.split_once("}}").ok_or_else(|| "a {{ without }}".to_owned())?;
+        name.push_str(before);
+        match variable.trim() {
+            ".cluster.name" => name.push_str(cluster),
+            ".machineSet.name" => name.push_str(set),
+            ".random" => {
+                uses_random = true;
+                name.push_str(random);
+            }
+            other => return Err(format!("{{{{ {other} }}}} is not known in a naming template")),
+        }
+        rest = after;
+    }
+    name.push_str(rest);
+    if !uses_random {
+        return Err("the naming template has to use {{ .random }}".to_owned());
+    }
+    if name.len() > LONGEST_NAME {
+        let kept: String = name.chars().take(LONGEST_NAME - RANDOM_LENGTH).collect();
+        name = format!("{kept}{random}");
+    }
+    Ok(name)
+}
+
+/// A hash of what other controllers have to know about a cluster. They are woken when it changes
+/// and not for every count in its status.
+pub(crate) fn cluster_essence(cluster: &Cluster) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    cluster.meta().generation.hash(&mut hasher);
+    cluster.meta().deletion_timestamp.is_some().hash(&mut hasher);
+    cluster.annotations().hash(&mut hasher);
+    cluster.labels().hash(&mut hasher);
+    cluster.infrastructure_provisioned().hash(&mut hasher);
+    cluster.control_plane_initialized().hash(&mut hasher);
+    let conditions = cluster.status.as_ref().and_then(|status| status.conditions.as_ref());
+    for kind in [
+        capi_api::conditions::INFRASTRUCTURE_READY,
+        capi_api::conditions::CONTROL_PLANE_INITIALIZED,
+        capi_api::conditions::CONTROL_PLANE_AVAILABLE,
+        capi_api::conditions::REMOTE_CONNECTION_PROBE,
+    ] {
+        capi_api::conditions::status(conditions, kind).hash(&mut hasher);
+    }
+    Some(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_template_and_stay_unique_when_cut() {
+        let long = "s".repeat(70);
+        for (template, set, expected) in [
+            ("{{ .machineSet.name }}-{{ .random }}", "md-x", Ok("md-x-abcde".to_owned())),
+            ("{{.cluster.name}}-{{.random}}", "md-x", Ok("c-abcde".to_owned())),
+            (
+                "{{ .machineSet.name }}-{{ .random }}",
+                long.as_str(),
+                Ok(format!("{}abcde", "s".repeat(58))),
+            ),
+        ] {
+            assert_eq!(machine_name(template, "c", set, "abcde"), expected, "{template}");
+        }
+        for template in ["{{ .machineSet.name }}", "{{ .random", "{{ .random }}-{{ upper .x }}"] {
+            assert!(machine_name(template, "c", "s", "abcde").is_err(), "{template}");
+        }
+    }
+
+    #[test]
+    fn random_parts_have_five_characters_of_the_alphabet() {
+        for _ in 0..100 {
+            let part = random();
+            assert_eq!(part.len(), 5);
+            assert!(part.bytes().all(|b| NAME_ALPHABET.contains(&b)), "{part}");
+        }
+    }
+
+    #[test]
+    fn long_names_are_hashed_for_labels() {
+        assert_eq!(label_value("short"), "short");
+        let value = label_value(&"x".repeat(64));
+        assert!(value.starts_with("hash_") && value.ends_with("_z") && value.len() < 63, "{value}");
+    }
+
+    #[test]
+    fn an_empty_selector_selects_nothing() {
+        let meta = ObjectMeta {
+            labels: Some(BTreeMap::from([("a".to_owned(), "b".to_owned())])),
+            ..ObjectMeta::default()
+        };
+        let selector = |value: &str| LabelSelector {
+            match_labels: Some(BTreeMap::from([("a".to_owned(), value.to_owned())])),
+            ..LabelSelector::default()
+        };
+        assert!(!selects(&LabelSelector::default(), &meta));
+        assert!(selects(&selector("b"), &meta));
+        assert!(!selects(&selector("c"), &meta));
+        assert_eq!(selector_text(&selector("b")).as_deref(), Some("a=b"));
+    }
+}
