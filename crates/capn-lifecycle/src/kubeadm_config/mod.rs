@@ -1,5 +1,8 @@
 //! Controller, to be filled in.
 
+#[allow(dead_code)]
+pub(crate) mod render;
+
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
