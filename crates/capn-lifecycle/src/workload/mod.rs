@@ -1,14 +1,26 @@
 //! Clients of workload clusters, from the secrets `<cluster>-kubeconfig`.
+//!
+//! A client is made once for each version of the secret and kept: it holds its connections. It
+//! connects within [`CONNECT_TIMEOUT`]; how long an answer may take is up to the caller
+//! ([`answer`]), since watches last.
+
+mod connect;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use capi_api::Cluster;
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt as _};
 
+pub use self::connect::{CONNECT_TIMEOUT, connect};
 use crate::Context;
 
-/// Why there is no client of a workload cluster.
+/// Key of the secret with the kubeconfig.
+const KUBECONFIG: &str = "value";
+
+/// Why there is no client of a workload cluster, or why it did not answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -18,19 +30,110 @@ pub enum Error {
         /// Name of the secret.
         secret: String,
     },
+    /// The secret could not be read.
+    #[error("read the secret {secret}")]
+    ReadSecret {
+        /// Name of the secret.
+        secret: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The secret has no kubeconfig in it.
+    #[error("the secret {secret} has no kubeconfig under the key {KUBECONFIG}")]
+    EmptySecret {
+        /// Name of the secret.
+        secret: String,
+    },
+    /// The kubeconfig cannot be used.
+    #[error("read the kubeconfig")]
+    Kubeconfig {
+        /// Why.
+        #[source]
+        source: Box<kube::config::KubeconfigError>,
+    },
+    /// No client can be made from the kubeconfig.
+    #[error("make a client for {server}")]
+    MakeClient {
+        /// URL of the API server.
+        server: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server refused or could not be reached.
+    #[error("{act}")]
+    Request {
+        /// What was tried.
+        act: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server did not answer in time.
+    #[error("{act}: no answer within {} seconds", within.as_secs())]
+    Timeout {
+        /// What was tried.
+        act: &'static str,
+        /// How long was waited.
+        within: Duration,
+    },
 }
 
+impl Error {
+    /// The cluster cannot be reached at the moment, or not yet: what a retry may repair. An answer
+    /// of the API server, even a refusal, is not among them.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::NoKubeconfig { .. } | Self::Timeout { .. } => true,
+            Self::Request { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+                _ => true,
+            },
+            Self::ReadSecret { .. }
+            | Self::EmptySecret { .. }
+            | Self::Kubeconfig { .. }
+            | Self::MakeClient { .. } => false,
+        }
+    }
+}
+
+/// Namespace and name of a cluster.
+type Key = (String, String);
+
 /// Clients of workload clusters. The default makes them from kubeconfig secrets.
+///
+/// Clones share what is known.
 #[derive(Clone, Default)]
 pub struct Workloads {
-    fixed: Arc<HashMap<(String, String), kube::Client>>,
+    fixed: Arc<HashMap<Key, kube::Client>>,
+    made: Arc<Mutex<HashMap<Key, Made>>>,
+}
+
+/// A client, and the version of the secret it was made from.
+#[derive(Clone)]
+struct Made {
+    from: (Option<String>, Option<String>),
+    client: kube::Client,
 }
 
 impl Workloads {
-    /// Clients that are given instead of made, by namespace and name of the cluster.
+    /// Clients that are given instead of made, by namespace and name of the cluster. Clusters
+    /// without one still get theirs from the secret.
     #[must_use]
     pub fn fixed(clients: HashMap<(String, String), kube::Client>) -> Self {
-        Self { fixed: Arc::new(clients) }
+        Self { fixed: Arc::new(clients), made: Arc::default() }
+    }
+
+    /// Forgets the client of a cluster and with it its connections.
+    pub fn forget(&self, namespace: &str, cluster: &str) {
+        let key = (namespace.to_owned(), cluster.to_owned());
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    fn recall(&self, key: &Key) -> Option<Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 }
 
@@ -40,16 +143,65 @@ impl std::fmt::Debug for Workloads {
     }
 }
 
-/// A client of the API server of a cluster.
+/// Name of the secret with the kubeconfig of a cluster.
+#[must_use]
+pub fn secret_name(cluster: &str) -> String {
+    format!("{cluster}-kubeconfig")
+}
+
+/// A client of the API server of a cluster. Reads the secret each time, connects never: that is
+/// left to the first request.
 ///
 /// # Errors
 ///
 /// [`Error::NoKubeconfig`] until the control plane has made the secret.
 pub async fn client(ctx: &Context, cluster: &Cluster) -> Result<kube::Client, Error> {
-    let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
-    ctx.workloads
-        .fixed
-        .get(&key)
-        .cloned()
-        .ok_or_else(|| Error::NoKubeconfig { secret: format!("{}-kubeconfig", key.1) })
+    let namespace = cluster.namespace().unwrap_or_default();
+    let key = (namespace, cluster.name_any());
+    if let Some(client) = ctx.workloads.fixed.get(&key) {
+        return Ok(client.clone());
+    }
+    let name = secret_name(&key.1);
+    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), &key.0);
+    let secret = secrets
+        .get_opt(&name)
+        .await
+        .map_err(|source| Error::ReadSecret { secret: name.clone(), source: Box::new(source) })?;
+    let Some(secret) = secret else {
+        ctx.workloads.forget(&key.0, &key.1);
+        return Err(Error::NoKubeconfig { secret: name });
+    };
+    let from = (secret.uid(), secret.resource_version());
+    if let Some(made) = ctx.workloads.recall(&key).filter(|made| made.from == from) {
+        return Ok(made.client);
+    }
+    let kubeconfig = secret
+        .data
+        .as_ref()
+        .and_then(|data| data.get(KUBECONFIG))
+        .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
+        .ok_or(Error::EmptySecret { secret: name })?;
+    let client = connect(kubeconfig).await?;
+    let made = Made { from, client: client.clone() };
+    ctx.workloads.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key, made);
+    Ok(client)
 }
+
+/// Waits for an answer of a workload cluster, but not for longer than `within`.
+///
+/// # Errors
+///
+/// [`Error::Request`] and [`Error::Timeout`], both of which name `act`.
+pub async fn answer<T>(
+    act: &'static str,
+    within: Duration,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(within, request).await {
+        Ok(answer) => answer.map_err(|source| Error::Request { act, source: Box::new(source) }),
+        Err(_) => Err(Error::Timeout { act, within }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

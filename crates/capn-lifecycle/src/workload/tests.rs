@@ -1,0 +1,48 @@
+use std::time::Instant;
+
+use capi_api::bootstrap::EncryptionAlgorithm;
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::kubeconfig::{Kubeconfig, render};
+use crate::pki::{ClientIdentity, PemPair, client_certificate};
+
+fn kubeconfig(server: &str) -> String {
+    let now = Timestamp::now();
+    let ca = PemPair::authority(EncryptionAlgorithm::EcdsaP256, None, now).unwrap();
+    let identity = ClientIdentity { user: "kubernetes-admin", group: "system:masters" };
+    let client = client_certificate(&ca, identity, now, SignedDuration::from_hours(1)).unwrap();
+    render(&Kubeconfig { cluster: "demo", server, authority: &ca.certificate, client: &client })
+}
+
+#[tokio::test]
+async fn a_cluster_that_refuses_connections_is_unreachable() {
+    // The port of a listener that is gone again.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let client = connect(&kubeconfig(&format!("https://{address}"))).await.unwrap();
+    let error = answer("ask for the version", Duration::from_secs(5), client.apiserver_version())
+        .await
+        .unwrap_err();
+    assert!(error.is_unreachable(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_never_answers_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = connect(&kubeconfig(&format!("https://{address}"))).await.unwrap();
+    let start = Instant::now();
+    let within = Duration::from_millis(200);
+    let error =
+        answer("ask for the version", within, client.apiserver_version()).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_is_none_is_not_worth_a_retry() {
+    let error = connect("nonsense").await.err().unwrap();
+    assert!(!error.is_unreachable(), "{error:?}");
+}
