@@ -1,0 +1,261 @@
+//! Sending one request and reading its answer.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Uri, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use incus_api::{Reply, Request};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::error::{Call, Error, Result};
+use crate::operations::Operation;
+use crate::transport::Connector;
+use crate::versioned::Versioned;
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// More than any list of a large server needs; keeps a mad server from filling the memory.
+const ANSWER_LIMIT: usize = 256 << 20;
+
+/// The connection pool and what every request needs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    pub(crate) http: legacy::Client<Connector, Body>,
+    pub(crate) endpoint: String,
+    pub(crate) authority: String,
+    pub(crate) request_timeout: Duration,
+}
+
+/// An answer that is not an error.
+pub(crate) struct Answer {
+    pub(crate) call: Call,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Wire {
+    pub(crate) fn new(
+        connector: Connector,
+        endpoint: String,
+        authority: String,
+        request_timeout: Duration,
+    ) -> Self {
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            // A daemon that was restarted leaves dead connections behind; keep few, not for long.
+            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(8)
+            .build(connector);
+        Self { http, endpoint, authority, request_timeout }
+    }
+
+    pub(crate) fn uri(&self, call: &Call, path_and_query: &str) -> Result<Uri> {
+        Uri::builder()
+            .scheme("http")
+            .authority(self.authority.as_str())
+            .path_and_query(path_and_query)
+            .build()
+            .map_err(|source| Error::BuildRequest { call: call.clone(), source: source.into() })
+    }
+
+    /// Sends a request with a JSON body or none.
+    pub(crate) async fn send(&self, request: &Request, timeout: Duration) -> Result<Answer> {
+        let call = Call::new(request.method().as_str(), request.path_and_query());
+        let body = match request.body() {
+            Some(json) => Bytes::from(json.to_string()),
+            None => Bytes::new(),
+        };
+        let mut builder = http::Request::builder();
+        if request.body().is_some() {
+            builder = builder.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
+        self.send_body(request, call, builder, body, timeout).await
+    }
+
+    /// Sends a request with any body; `builder` may carry headers for it.
+    pub(crate) async fn send_body(
+        &self,
+        request: &Request,
+        call: Call,
+        mut builder: http::request::Builder,
+        body: Body,
+        timeout: Duration,
+    ) -> Result<Answer> {
+        builder = builder
+            .method(request.method().as_str())
+            .uri(self.uri(&call, &request.path_and_query())?)
+            .header(header::USER_AGENT, concat!("incus-client/", env!("CARGO_PKG_VERSION")));
+        for (key, value) in request.headers() {
+            builder = builder.header(key, value);
+        }
+        let sending = builder
+            .body(body)
+            .map_err(|source| Error::BuildRequest { call: call.clone(), source: source.into() })?;
+        let started = Instant::now();
+        let Ok(result) = tokio::time::timeout(timeout, self.exchange(call.clone(), sending)).await
+        else {
+            return Err(Error::Timeout { call, after: timeout });
+        };
+        let status = match &result {
+            Ok(_) => 200,
+            Err(error) => error.status().unwrap_or(0),
+        };
+        tracing::debug!(%call, status, ms = started.elapsed().as_millis() as u64, "request");
+        result
+    }
+
+    async fn exchange(&self, call: Call, request: http::Request<Body>) -> Result<Answer> {
+        let response =
+            self.http.request(request).await.map_err(|source| self.failed(&call, source))?;
+        let (head, body) = response.into_parts();
+        let body = match Limited::new(body, ANSWER_LIMIT).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(source) => return Err(Error::ReadAnswer { call, source }),
+        };
+        if !head.status.is_success() {
+            return Err(refusal(call, head.status.as_u16(), &body));
+        }
+        Ok(Answer { call, headers: head.headers, body })
+    }
+
+    pub(crate) fn failed(&self, call: &Call, source: legacy::Error) -> Error {
+        let (call, endpoint) = (call.clone(), self.endpoint.clone());
+        if source.is_connect() {
+            Error::Connect { call, endpoint, source }
+        } else {
+            Error::Send { call, endpoint, source }
+        }
+    }
+}
+
+/// The error an answer with a bad status is; its body is the usual envelope, or anything.
+pub(crate) fn refusal(call: Call, status: u16, body: &[u8]) -> Error {
+    match Reply::parse(body) {
+        Ok(Reply::Error { code, message }) => {
+            Error::Api { call, status: if code == 0 { status } else { code }, message }
+        }
+        _ => {
+            let text = String::from_utf8_lossy(body);
+            let message = text.trim().chars().take(300).collect();
+            Error::Api { call, status, message }
+        }
+    }
+}
+
+impl Answer {
+    pub(crate) fn etag(&self) -> Option<String> {
+        Some(self.headers.get(header::ETAG)?.to_str().ok()?.to_owned())
+    }
+
+    pub(crate) fn reply(&self) -> Result<Reply> {
+        match Reply::parse(&self.body) {
+            // Some servers put a refusal behind a 200.
+            Ok(Reply::Error { code, message }) => {
+                Err(Error::Api { call: self.call.clone(), status: code, message })
+            }
+            Ok(reply) => Ok(reply),
+            Err(source) => Err(Error::Envelope { call: self.call.clone(), source }),
+        }
+    }
+
+    pub(crate) fn value(&self) -> Result<Value> {
+        match self.reply()? {
+            Reply::Sync(value) => Ok(value),
+            _ => Err(Error::UnexpectedReply {
+                call: self.call.clone(),
+                got: "an operation",
+                expected: "a result",
+            }),
+        }
+    }
+
+    pub(crate) fn decode<T: DeserializeOwned>(&self, what: &'static str) -> Result<T> {
+        serde_json::from_value(self.value()?).map_err(|source| Error::Decode {
+            call: self.call.clone(),
+            what,
+            source,
+        })
+    }
+}
+
+impl Client {
+    /// Adds this client's project.
+    pub(crate) fn scoped(&self, request: Request) -> Request {
+        request.query_opt("project", self.project())
+    }
+
+    pub(crate) async fn send(&self, request: Request) -> Result<Answer> {
+        self.shared.wire.send(&request, self.shared.wire.request_timeout).await
+    }
+
+    /// For requests that the server answers only when the work is done.
+    pub(crate) async fn send_slow(&self, request: Request) -> Result<Answer> {
+        const SLOW: Duration = Duration::from_secs(300);
+        self.shared.wire.send(&request, self.shared.wire.request_timeout.max(SLOW)).await
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        request: Request,
+        what: &'static str,
+    ) -> Result<T> {
+        self.send(request).await?.decode(what)
+    }
+
+    /// One object; `None` when the server has no such thing.
+    pub(crate) async fn find<T: DeserializeOwned>(
+        &self,
+        request: Request,
+        what: &'static str,
+    ) -> Result<Option<Versioned<T>>> {
+        match self.send(request).await {
+            Ok(answer) => Ok(Some(Versioned { value: answer.decode(what)?, etag: answer.etag() })),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A request that starts an operation.
+    pub(crate) async fn start(&self, request: Request) -> Result<Operation> {
+        let answer = self.send(request).await?;
+        self.started(&answer)
+    }
+
+    pub(crate) fn started(&self, answer: &Answer) -> Result<Operation> {
+        match answer.reply()? {
+            Reply::Async(operation) => Ok(Operation::new(self.clone(), *operation)),
+            _ => Err(Error::UnexpectedReply {
+                call: answer.call.clone(),
+                got: "a result",
+                expected: "an operation",
+            }),
+        }
+    }
+
+    /// A request whose work is done when the answer comes. Where a server makes an operation of
+    /// it, that is waited for.
+    pub(crate) async fn done(&self, request: Request) -> Result<()> {
+        const DEADLINE: Duration = Duration::from_secs(300);
+        let answer = self.send_slow(request).await?;
+        match answer.reply()? {
+            Reply::Async(operation) => {
+                Operation::new(self.clone(), *operation).wait(DEADLINE).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Adds a JSON body.
+pub(crate) fn with_json(request: Request, body: &impl serde::Serialize) -> Result<Request> {
+    let call = Call::new(request.method().as_str(), request.path_and_query());
+    request.json(body).map_err(|source| Error::BuildRequest { call, source: source.into() })
+}

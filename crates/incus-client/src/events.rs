@@ -1,0 +1,194 @@
+//! The server's event stream, kept alive over lost connections.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::{SinkExt, Stream, StreamExt};
+use incus_api::{Event, EventKind, Request};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::call::Wire;
+use crate::client::Client;
+use crate::error::{Call, Error};
+use crate::websocket::Socket;
+
+/// What an [`EventStream`] gives.
+#[derive(Debug)]
+pub enum EventItem {
+    /// The first connection stands: from here on nothing is missed.
+    Connected,
+    /// A connection stands again. Events were missed meanwhile: look again at what is waited for.
+    Reconnected,
+    /// The connection broke, or could not be made. The stream tries again by itself.
+    Disconnected {
+        /// How often in a row; 1 for the break itself.
+        attempt: u32,
+        /// Why.
+        error: Error,
+    },
+    /// Something happened.
+    Event(Box<Event>),
+}
+
+/// Events of one client's project (or of all projects), without end.
+///
+/// # Guarantees
+/// * Within one connection no event is left out and their order is the server's.
+/// * Every gap is followed by [`EventItem::Reconnected`] before the next event.
+/// * A connection that says nothing for 30 s in spite of a ping counts as broken.
+///
+/// # Caveats
+/// The server drops the connection of a reader that is too slow; that is a gap like any other.
+/// Nothing happens unless the stream is polled.
+pub struct EventStream(Pin<Box<dyn Stream<Item = EventItem> + Send>>);
+
+impl Stream for EventStream {
+    type Item = EventItem;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<EventItem>> {
+        self.0.as_mut().poll_next(cx)
+    }
+}
+
+impl Client {
+    /// Events of this client's project of the given kinds; no kind means all kinds.
+    ///
+    /// The stream itself never ends and never fails; it reports lost connections and mends them
+    /// with a growing pause of at most ten seconds.
+    #[must_use]
+    pub fn events(&self, kinds: &[EventKind]) -> EventStream {
+        let request = self.scoped(kinds_query(kinds));
+        EventStream::new(self.shared.wire.clone(), request)
+    }
+
+    /// Like [`Client::events`], for all projects. Needs a client that may see them all.
+    #[must_use]
+    pub fn events_of_all_projects(&self, kinds: &[EventKind]) -> EventStream {
+        let request = kinds_query(kinds).query("all-projects", "true");
+        EventStream::new(self.shared.wire.clone(), request)
+    }
+}
+
+fn kinds_query(kinds: &[EventKind]) -> Request {
+    let words: Vec<&str> = kinds.iter().map(EventKind::as_str).collect();
+    let request = Request::get(&["events"]);
+    if words.is_empty() { request } else { request.query("type", words.join(",")) }
+}
+
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_secs(15);
+
+/// Pause before try number `attempt` (1 is the first after a break: at once).
+pub(crate) fn backoff(attempt: u32) -> Duration {
+    match attempt {
+        0 | 1 => Duration::ZERO,
+        n => Duration::from_millis(100 << (n - 2).min(7)).min(Duration::from_secs(10)),
+    }
+}
+
+struct State {
+    wire: Wire,
+    path: Arc<str>,
+    call: Call,
+    socket: Option<Socket>,
+    ever_connected: bool,
+    attempt: u32,
+}
+
+impl EventStream {
+    pub(crate) fn new(wire: Wire, request: Request) -> Self {
+        let path = request.path_and_query();
+        let call = Call::new("GET", path.clone());
+        let state = State {
+            wire,
+            path: path.into(),
+            call,
+            socket: None,
+            ever_connected: false,
+            attempt: 0,
+        };
+        Self(Box::pin(futures::stream::unfold(state, |mut state| async move {
+            let item = state.next().await;
+            Some((item, state))
+        })))
+    }
+}
+
+impl State {
+    async fn next(&mut self) -> EventItem {
+        loop {
+            let Some(socket) = self.socket.as_mut() else {
+                return self.connect().await;
+            };
+            match read(socket, &self.call).await {
+                Ok(Some(event)) => return EventItem::Event(Box::new(event)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.socket = None;
+                    self.attempt = 1;
+                    return EventItem::Disconnected { attempt: 1, error };
+                }
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> EventItem {
+        tokio::time::sleep(backoff(self.attempt)).await;
+        match self.wire.websocket(&self.call, &self.path, OPEN_TIMEOUT).await {
+            Ok(socket) => {
+                self.socket = Some(socket);
+                self.attempt = 0;
+                if std::mem::replace(&mut self.ever_connected, true) {
+                    EventItem::Reconnected
+                } else {
+                    EventItem::Connected
+                }
+            }
+            Err(error) => {
+                self.attempt += 1;
+                EventItem::Disconnected { attempt: self.attempt, error }
+            }
+        }
+    }
+}
+
+/// The next event; `None` for a message that carries none.
+async fn read(socket: &mut Socket, call: &Call) -> Result<Option<Event>, Error> {
+    let broke = |source| Error::WebSocket { call: call.clone(), source: Box::new(source) };
+    let closed = || Error::Upgrade { call: call.clone(), reason: "it closed the stream".into() };
+    let message = match tokio::time::timeout(QUIET, socket.next()).await {
+        Ok(message) => message,
+        Err(_) => {
+            socket.send(Message::Ping(bytes::Bytes::new())).await.map_err(broke)?;
+            tokio::time::timeout(QUIET, socket.next())
+                .await
+                .map_err(|_| Error::Timeout { call: call.clone(), after: QUIET * 2 })?
+        }
+    };
+    let message = message.ok_or_else(closed)?.map_err(broke)?;
+    let bytes = match message {
+        Message::Text(text) => bytes::Bytes::from(text),
+        Message::Binary(bytes) => bytes,
+        Message::Close(_) => return Err(closed()),
+        _ => return Ok(None),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(event) => Ok(Some(event)),
+        Err(error) => {
+            tracing::warn!(%call, %error, "an event has an unexpected form and is left out");
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_from_none_to_ten_seconds() {
+        let pauses: Vec<u128> = (0..12).map(|n| backoff(n).as_millis()).collect();
+        assert_eq!(pauses, [0, 0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
+    }
+}

@@ -1,0 +1,90 @@
+//! Running commands in instances.
+//!
+//! The server opens one WebSocket for each of stdin, stdout and stderr, and one for control. An
+//! empty text message ends a stream. When the control socket breaks, the server kills the
+//! command; so a dropped future or a killed process leaves no command behind.
+
+mod control;
+mod output;
+mod request;
+mod stdio;
+mod tunnel;
+
+pub use control::ExecControlHandle;
+pub use output::ExecOutput;
+pub use request::ExecRequest;
+pub use stdio::{ExecInput, ExecReader};
+pub use tunnel::Tunnel;
+
+use std::time::Duration;
+
+use incus_api::Request;
+
+use crate::call::with_json;
+use crate::client::Client;
+use crate::error::{Call, Error, Result};
+use crate::websocket::Socket;
+
+/// A running command and its streams.
+///
+/// Read both `stdout` and `stderr`: a command stops when one of them is full. Shut `stdin` down
+/// to end it. Dropping `control` kills the command.
+#[derive(Debug)]
+pub struct ExecStream {
+    /// What the command reads.
+    pub stdin: ExecInput,
+    /// What the command writes.
+    pub stdout: ExecReader,
+    /// What the command writes to its error stream.
+    pub stderr: ExecReader,
+    /// Signals and the exit code.
+    pub control: ExecControlHandle,
+}
+
+/// How long the WebSockets of a command may take to open. The server gives up after ten seconds.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Client {
+    /// Starts a command and gives its streams. `request.stdin` and `request.deadline` are not
+    /// looked at.
+    ///
+    /// # Errors
+    /// When the instance does not run or does not exist, or the server cannot be reached. A
+    /// program that is not there is an exit code, 127, see [`ExecControlHandle::wait`].
+    pub async fn exec_stream(&self, instance: &str, request: &ExecRequest) -> Result<ExecStream> {
+        let post = self.scoped(Request::post(&["instances", instance, "exec"]));
+        let call = Call::new(post.method().as_str(), post.path_and_query());
+        let operation = self.start(with_json(post, &request.to_post())?).await?;
+        let fds = operation.snapshot().metadata.get("fds").cloned().unwrap_or_default();
+        let secret = |fd: &str| {
+            fds.get(fd).and_then(|v| v.as_str()).ok_or_else(|| Error::UnexpectedReply {
+                call: call.clone(),
+                got: "an operation without WebSockets",
+                expected: "the secrets of four WebSockets",
+            })
+        };
+        // Control first: whatever happens from here on, the server notices when we are gone.
+        let id = operation.id();
+        let control = self.exec_socket(id, secret("control")?).await?;
+        let (stdin, stdout, stderr) = tokio::try_join!(
+            self.exec_socket(id, secret("0")?),
+            self.exec_socket(id, secret("1")?),
+            self.exec_socket(id, secret("2")?),
+        )?;
+        let program = request.command.first().cloned().unwrap_or_default();
+        Ok(ExecStream {
+            stdin: ExecInput::new(stdin),
+            stdout: ExecReader::new(stdout),
+            stderr: ExecReader::new(stderr),
+            control: ExecControlHandle::new(instance.to_owned(), program, operation, control),
+        })
+    }
+
+    async fn exec_socket(&self, operation: &str, secret: &str) -> Result<Socket> {
+        let path = Request::get(&["operations", operation, "websocket"]);
+        // The secret stays out of errors and logs.
+        let call = Call::new("GET", path.path());
+        let path = path.query("secret", secret).path_and_query();
+        self.shared.wire.websocket(&call, &path, OPEN_TIMEOUT).await
+    }
+}

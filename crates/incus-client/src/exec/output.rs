@@ -1,0 +1,133 @@
+//! Running a command to its end.
+
+use std::borrow::Cow;
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{ExecInput, ExecReader, ExecRequest, ExecStream};
+use crate::client::Client;
+use crate::error::{Error, Result};
+
+/// What a command left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecOutput {
+    /// Exit code: 0 is success, 127 a program that is not there, 126 one that cannot be executed,
+    /// 128 + n killed by signal n.
+    pub exit_code: i32,
+    /// What it wrote, up to the request's limit.
+    pub stdout: Bytes,
+    /// What it wrote to its error stream, up to the request's limit; where the server could not
+    /// run it, the server's text.
+    pub stderr: Bytes,
+}
+
+impl ExecOutput {
+    /// True for exit code 0.
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.exit_code == 0
+    }
+
+    /// The output as text.
+    #[must_use]
+    pub fn stdout_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.stdout)
+    }
+
+    /// The error output as text.
+    #[must_use]
+    pub fn stderr_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.stderr)
+    }
+}
+
+impl Client {
+    /// Runs a command to its end. Any exit code is a result, not an error.
+    ///
+    /// # Guarantees
+    /// The command does not outlive the call: at the deadline, and when the future is dropped,
+    /// the server kills it (its children only if they end with it).
+    ///
+    /// # Caveats
+    /// A child that keeps the output open keeps the call waiting, as with `ssh`.
+    ///
+    /// # Errors
+    /// * When the instance does not run or does not exist, or the server cannot be reached.
+    /// * [`Error::ExecDeadline`] when it did not end in time.
+    /// * [`Error::ExecStreams`] when the connection broke meanwhile.
+    pub async fn exec(&self, instance: &str, request: ExecRequest) -> Result<ExecOutput> {
+        let deadline = request.deadline;
+        let running = run(self, instance, &request);
+        match tokio::time::timeout(deadline, running).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::ExecDeadline {
+                instance: instance.to_owned(),
+                command: request.command.into_iter().next().unwrap_or_default(),
+                after: deadline,
+            }),
+        }
+    }
+}
+
+async fn run(client: &Client, instance: &str, request: &ExecRequest) -> Result<ExecOutput> {
+    let ExecStream { stdin, stdout, stderr, control } =
+        client.exec_stream(instance, request).await?;
+    let limit = request.output_limit_bytes;
+    let ((), stdout, stderr) = tokio::join!(
+        feed(stdin, request.stdin.as_ref()),
+        drain(stdout, limit),
+        drain(stderr, limit)
+    );
+    // Broken streams are explained by how the command ended, if that can be learned.
+    const EXPLAIN: Duration = Duration::from_secs(5);
+    let broken = stdout.is_err() || stderr.is_err();
+    let ended = control.ended(if broken { EXPLAIN } else { request.deadline }).await;
+    let (stdout, stderr) = match (stdout, stderr, ended) {
+        (Ok(stdout), Ok(stderr), Ok(ended)) => (stdout, (stderr, ended)),
+        // It never ran: its streams were closed with nothing in them.
+        (_, _, Ok(ended)) if !ended.error.is_empty() => (Bytes::new(), (Bytes::new(), ended)),
+        (_, _, Err(error @ Error::OperationFailed { .. })) => return Err(error),
+        (Err(source), _, _) | (_, Err(source), _) => {
+            return Err(Error::ExecStreams {
+                instance: control.instance().to_owned(),
+                command: control.program().to_owned(),
+                source,
+            });
+        }
+        (_, _, Err(error)) => return Err(error),
+    };
+    let (mut stderr, ended) = stderr;
+    if stderr.is_empty() {
+        stderr = Bytes::from(ended.error);
+    }
+    Ok(ExecOutput { exit_code: ended.exit_code, stdout, stderr })
+}
+
+/// A command need not read all of its input, so a broken pipe is no error.
+async fn feed(mut stdin: ExecInput, input: Option<&Bytes>) {
+    let fed = async {
+        if let Some(input) = input {
+            stdin.write_all(input).await?;
+        }
+        stdin.shutdown().await
+    };
+    if let Err(error) = fed.await {
+        tracing::trace!(%error, "a command did not read all of its input");
+    }
+}
+
+async fn drain(mut reader: ExecReader, limit: usize) -> io::Result<Bytes> {
+    let mut kept = BytesMut::new();
+    let mut buffer = vec![0; 32 << 10];
+    loop {
+        let n = reader.read(&mut buffer).await?;
+        if n == 0 {
+            return Ok(kept.freeze());
+        }
+        let room = limit.saturating_sub(kept.len());
+        kept.extend_from_slice(&buffer[..n.min(room)]);
+    }
+}

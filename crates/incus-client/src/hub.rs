@@ -1,0 +1,108 @@
+//! One event stream per project, shared by everybody who waits for an operation.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use futures::StreamExt;
+use incus_api::{Operation, Request};
+use tokio::sync::{broadcast, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::call::Wire;
+use crate::events::{EventItem, EventStream};
+
+/// What those who wait are told.
+#[derive(Debug, Clone)]
+pub(crate) enum Signal {
+    /// An operation changed.
+    Operation(Arc<Operation>),
+    /// The stream stands (again): ask for the operation, its change may have been missed.
+    Connected,
+}
+
+/// Starts its stream with the first wait and stops it when the last client is gone.
+pub(crate) struct Hub {
+    wire: Wire,
+    project: Option<Arc<str>>,
+    shared: Arc<Shared>,
+    task: OnceLock<AbortOnDropHandle<()>>,
+}
+
+struct Shared {
+    signals: broadcast::Sender<Signal>,
+    connected: watch::Sender<bool>,
+    /// Operations that ended a short while ago. The server forgets them after five seconds, which
+    /// a waiter that starts late must not turn into "lost".
+    ended: Mutex<VecDeque<Arc<Operation>>>,
+}
+
+const REMEMBERED: usize = 256;
+const SIGNALS: usize = 1024;
+
+impl Hub {
+    pub(crate) fn new(wire: Wire, project: Option<Arc<str>>) -> Self {
+        let shared = Shared {
+            signals: broadcast::Sender::new(SIGNALS),
+            connected: watch::Sender::new(false),
+            ended: Mutex::new(VecDeque::new()),
+        };
+        Self { wire, project, shared: Arc::new(shared), task: OnceLock::new() }
+    }
+
+    /// Signals from now on, and whether the stream stands.
+    pub(crate) fn subscribe(&self) -> (broadcast::Receiver<Signal>, watch::Receiver<bool>) {
+        let receiver = self.shared.signals.subscribe();
+        self.task.get_or_init(|| {
+            let request = Request::get(&["events"])
+                .query_opt("project", self.project.as_deref())
+                .query("type", "operation");
+            let stream = EventStream::new(self.wire.clone(), request);
+            AbortOnDropHandle::new(tokio::spawn(forward(stream, Arc::clone(&self.shared))))
+        });
+        (receiver, self.shared.connected.subscribe())
+    }
+
+    /// How the operation ended, if the stream saw it.
+    pub(crate) fn ended(&self, id: &str) -> Option<Arc<Operation>> {
+        let ended = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.iter().find(|operation| operation.id == id).cloned()
+    }
+}
+
+async fn forward(mut stream: EventStream, shared: Arc<Shared>) {
+    while let Some(item) = stream.next().await {
+        match item {
+            EventItem::Connected | EventItem::Reconnected => {
+                shared.connected.send_replace(true);
+                shared.tell(Signal::Connected);
+            }
+            EventItem::Disconnected { attempt, error } => {
+                shared.connected.send_replace(false);
+                tracing::debug!(attempt, error = %crate::error::chain(&error), "event stream lost");
+            }
+            EventItem::Event(event) => {
+                if let Some(operation) = event.operation() {
+                    shared.see(Arc::new(operation));
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn see(&self, operation: Arc<Operation>) {
+        if operation.status_code.is_final() {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            if ended.len() == REMEMBERED {
+                ended.pop_front();
+            }
+            ended.push_back(Arc::clone(&operation));
+        }
+        self.tell(Signal::Operation(operation));
+    }
+
+    fn tell(&self, signal: Signal) {
+        // An error means that nobody waits at the moment.
+        drop(self.signals.send(signal));
+    }
+}

@@ -1,0 +1,178 @@
+//! Instances: list, look up, create, change, start, stop, delete.
+
+use std::time::Duration;
+
+use incus_api::{
+    Instance, InstanceAction, InstanceFilter, InstanceFull, InstancePost, InstancePut,
+    InstanceState, InstanceStatePut, InstancesPost, Request,
+};
+use serde::Serialize;
+
+use crate::call::with_json;
+use crate::client::Client;
+use crate::error::Result;
+use crate::operations::Operation;
+use crate::versioned::Versioned;
+
+impl Client {
+    /// Instances of the project that fit the filter, without their state.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>> {
+        let found: Vec<Instance> = self.list(filter, "1").await?;
+        Ok(found.into_iter().filter(|instance| filter.matches(instance)).collect())
+    }
+
+    /// Instances of the project that fit the filter, with state and addresses.
+    ///
+    /// The server asks every running instance for its state: much more work than
+    /// [`Client::instances`].
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn instances_full(&self, filter: &InstanceFilter) -> Result<Vec<InstanceFull>> {
+        let found: Vec<InstanceFull> = self.list(filter, "2").await?;
+        Ok(found.into_iter().filter(|instance| filter.matches(instance)).collect())
+    }
+
+    async fn list<T>(&self, filter: &InstanceFilter, recursion: &str) -> Result<Vec<T>>
+    where
+        T: serde::de::DeserializeOwned + Default,
+    {
+        let mut request = Request::get(&["instances"]).query("recursion", recursion);
+        if let Some(expression) = filter.expression()
+            && self.supports("api_filtering").await?
+        {
+            request = request.query("filter", expression);
+        }
+        let found: Option<Vec<T>> =
+            self.send_slow(self.scoped(request)).await?.decode("a list of instances")?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// One instance; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn instance(&self, name: &str) -> Result<Option<Versioned<Instance>>> {
+        self.find(self.scoped(Request::get(&["instances", name])), "an instance").await
+    }
+
+    /// The instance whose own configuration has `key` with `value`, whatever its name is now.
+    /// Of several the first by name.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn find_instance(&self, key: &str, value: &str) -> Result<Option<Instance>> {
+        let mut found = self.instances(&InstanceFilter::new().config(key, value)).await?;
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found.into_iter().next())
+    }
+
+    /// State of an instance; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn instance_state(&self, name: &str) -> Result<Option<InstanceState>> {
+        let request = self.scoped(Request::get(&["instances", name, "state"]));
+        Ok(self.find(request, "an instance state").await?.map(|found| found.value))
+    }
+
+    /// Creates an instance, on the cluster member (or `@group`) `target` if given.
+    ///
+    /// # Guarantees
+    /// A name is created once: a second call fails with a conflict, in the answer or in the
+    /// operation, and [`Client::operations_for`] finds a creation that still runs.
+    ///
+    /// # Errors
+    /// [`is_conflict`](crate::Error::is_conflict) when the name is taken.
+    pub async fn create_instance(
+        &self,
+        post: &InstancesPost,
+        target: Option<&str>,
+    ) -> Result<Operation> {
+        let request = Request::post(&["instances"]).query_opt("target", target);
+        self.start(with_json(self.scoped(request), post)?).await
+    }
+
+    /// Starts, stops, restarts, freezes or unfreezes an instance.
+    ///
+    /// `timeout` is how long the server waits for a clean stop before the operation fails;
+    /// `None` lets it wait without end. With `force` it does not wait at all.
+    ///
+    /// # Errors
+    /// The server refuses what the instance already is ("already running", "already stopped").
+    pub async fn set_state(
+        &self,
+        name: &str,
+        action: InstanceAction,
+        force: bool,
+        timeout: Option<Duration>,
+    ) -> Result<Operation> {
+        let timeout = timeout.map_or(-1, |t| i64::try_from(t.as_secs().max(1)).unwrap_or(i64::MAX));
+        let body = InstanceStatePut { action, timeout, force, stateful: false };
+        let request = self.scoped(Request::put(&["instances", name, "state"]));
+        self.start(with_json(request, &body)?).await
+    }
+
+    /// Deletes a stopped instance.
+    ///
+    /// # Errors
+    /// [`is_not_found`](crate::Error::is_not_found) when there is none; the server refuses a
+    /// running one.
+    pub async fn delete_instance(&self, name: &str) -> Result<Operation> {
+        self.start(self.scoped(Request::delete(&["instances", name]))).await
+    }
+
+    /// Changes parts of an instance: `changes` is an object with some of the fields of
+    /// [`InstancePut`]. Configuration keys and devices that are named are set, others stay.
+    ///
+    /// # Errors
+    /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
+    /// no longer the instance's.
+    pub async fn patch_instance(
+        &self,
+        name: &str,
+        changes: &impl Serialize,
+        etag: Option<&str>,
+    ) -> Result<()> {
+        let request = self.scoped(Request::patch(&["instances", name])).if_match(etag);
+        self.done(with_json(request, changes)?).await
+    }
+
+    /// Replaces everything of an instance that can be changed; start from
+    /// [`Instance::to_put`], since `volatile.*` keys have to stay.
+    ///
+    /// # Errors
+    /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
+    /// no longer the instance's.
+    pub async fn put_instance(
+        &self,
+        name: &str,
+        put: &InstancePut,
+        etag: Option<&str>,
+    ) -> Result<Operation> {
+        let request = self.scoped(Request::put(&["instances", name])).if_match(etag);
+        self.start(with_json(request, put)?).await
+    }
+
+    /// Renames a stopped instance.
+    ///
+    /// # Errors
+    /// [`is_conflict`](crate::Error::is_conflict) when the new name is taken.
+    pub async fn rename_instance(&self, name: &str, new_name: &str) -> Result<Operation> {
+        let request = self.scoped(Request::post(&["instances", name]));
+        let body = InstancePost { name: new_name.to_owned() };
+        self.start(with_json(request, &body)?).await
+    }
+
+    /// Text the instance wrote to its console since boot, as far as the server keeps it.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn console_log(&self, name: &str) -> Result<Vec<u8>> {
+        let request = self.scoped(Request::get(&["instances", name, "console"]));
+        Ok(self.send(request).await?.body.to_vec())
+    }
+}

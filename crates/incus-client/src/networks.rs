@@ -1,0 +1,77 @@
+//! Networks.
+
+use incus_api::{Network, NetworkLease, NetworkPut, NetworkState, NetworksPost, Request};
+
+use crate::call::with_json;
+use crate::client::Client;
+use crate::error::Result;
+use crate::versioned::Versioned;
+
+impl Client {
+    /// Networks of the project, and the host's interfaces the server sees.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn networks(&self) -> Result<Vec<Network>> {
+        let request = Request::get(&["networks"]).query("recursion", "1");
+        self.get(self.scoped(request), "a list of networks").await
+    }
+
+    /// One network; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn network(&self, name: &str) -> Result<Option<Versioned<Network>>> {
+        self.find(self.scoped(Request::get(&["networks", name])), "a network").await
+    }
+
+    /// State of a network; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn network_state(&self, name: &str) -> Result<Option<NetworkState>> {
+        let request = self.scoped(Request::get(&["networks", name, "state"]));
+        Ok(self.find(request, "a network state").await?.map(|found| found.value))
+    }
+
+    /// Addresses given out on a managed network.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn network_leases(&self, name: &str) -> Result<Vec<NetworkLease>> {
+        let request = self.scoped(Request::get(&["networks", name, "leases"]));
+        let leases: Option<Vec<NetworkLease>> = self.get(request, "a list of leases").await?;
+        Ok(leases.unwrap_or_default())
+    }
+
+    /// Creates a network.
+    ///
+    /// # Errors
+    /// [`is_conflict`](crate::Error::is_conflict) when the name is taken.
+    pub async fn create_network(&self, post: &NetworksPost) -> Result<()> {
+        self.done(with_json(self.scoped(Request::post(&["networks"])), post)?).await
+    }
+
+    /// Replaces a network's configuration and description.
+    ///
+    /// # Errors
+    /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
+    /// no longer the network's.
+    pub async fn put_network(
+        &self,
+        name: &str,
+        put: &NetworkPut,
+        etag: Option<&str>,
+    ) -> Result<()> {
+        let request = self.scoped(Request::put(&["networks", name])).if_match(etag);
+        self.done(with_json(request, put)?).await
+    }
+
+    /// Deletes a network that nothing uses.
+    ///
+    /// # Errors
+    /// [`is_not_found`](crate::Error::is_not_found) when there is none.
+    pub async fn delete_network(&self, name: &str) -> Result<()> {
+        self.done(self.scoped(Request::delete(&["networks", name]))).await
+    }
+}

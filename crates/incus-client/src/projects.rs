@@ -1,0 +1,60 @@
+//! Projects.
+
+use incus_api::{Project, ProjectPut, ProjectsPost, Request};
+
+use crate::call::with_json;
+use crate::client::Client;
+use crate::error::Result;
+use crate::versioned::Versioned;
+
+impl Client {
+    /// Projects of the server that this client may see.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn projects(&self) -> Result<Vec<Project>> {
+        let request = Request::get(&["projects"]).query("recursion", "1");
+        self.get(request, "a list of projects").await
+    }
+
+    /// One project, `default` included; `None` when there is none of that name.
+    ///
+    /// Named so because [`Client::project`] is the project the client works in.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn get_project(&self, name: &str) -> Result<Option<Versioned<Project>>> {
+        self.find(Request::get(&["projects", name]), "a project").await
+    }
+
+    /// Creates a project.
+    ///
+    /// # Errors
+    /// [`is_conflict`](crate::Error::is_conflict) when the name is taken.
+    pub async fn create_project(&self, post: &ProjectsPost) -> Result<()> {
+        self.done(with_json(Request::post(&["projects"]), post)?).await
+    }
+
+    /// Replaces a project's configuration and description.
+    ///
+    /// # Errors
+    /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
+    /// no longer the project's.
+    pub async fn put_project(
+        &self,
+        name: &str,
+        put: &ProjectPut,
+        etag: Option<&str>,
+    ) -> Result<()> {
+        let request = Request::put(&["projects", name]).if_match(etag);
+        self.done(with_json(request, put)?).await
+    }
+
+    /// Deletes an empty project.
+    ///
+    /// # Errors
+    /// [`is_not_found`](crate::Error::is_not_found) when there is none.
+    pub async fn delete_project(&self, name: &str) -> Result<()> {
+        self.done(Request::delete(&["projects", name])).await
+    }
+}

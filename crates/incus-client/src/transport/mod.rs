@@ -1,0 +1,83 @@
+//! How a connection to the server is made.
+//!
+//! The connector is chosen once, in a constructor of [`crate::Client`]; nothing above it knows
+//! which one it is. Only HTTP/1.1 is spoken: WebSockets are upgrades, and upgrades need it.
+
+mod stream;
+mod tls;
+mod verify;
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+
+pub(crate) use stream::Stream;
+pub(crate) use tls::Tls;
+pub use tls::{HttpsRemote, TlsError, certificate_fingerprint};
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
+
+/// Makes connections. Cheap to clone.
+#[derive(Clone)]
+pub(crate) enum Connector {
+    /// A unix socket.
+    Unix(Arc<PathBuf>),
+    /// TLS over TCP.
+    Tls(Arc<Tls>),
+    /// Whatever the caller made up.
+    Custom(Arc<dyn Fn() -> Connecting + Send + Sync>),
+}
+
+impl Connector {
+    pub(crate) fn custom<F, Fut, S>(connect: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<S>> + Send + 'static,
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::Custom(Arc::new(move || {
+            let connecting = connect();
+            Box::pin(async move { Ok(Stream::new(connecting.await?)) })
+        }))
+    }
+
+    fn connect(&self) -> Connecting {
+        match self {
+            Self::Unix(path) => {
+                let path = Arc::clone(path);
+                Box::pin(async move { Ok(Stream::new(UnixStream::connect(path.as_path()).await?)) })
+            }
+            Self::Tls(tls) => {
+                let tls = Arc::clone(tls);
+                Box::pin(async move {
+                    let tcp = TcpStream::connect((tls.host.as_str(), tls.port)).await?;
+                    tcp.set_nodelay(true)?;
+                    Ok(Stream::new(tls.connector.connect(tls.server_name.clone(), tcp).await?))
+                })
+            }
+            Self::Custom(connect) => connect(),
+        }
+    }
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Stream>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// The URI only carries the path and the `Host` header; where to connect is known already.
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let connecting = self.connect();
+        Box::pin(async move { Ok(TokioIo::new(connecting.await?)) })
+    }
+}

@@ -1,0 +1,196 @@
+//! TLS with a pinned server certificate and a client certificate.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use sha2::{Digest, Sha256};
+
+use super::verify::{AnyCertificate, PinnedCertificate};
+
+/// A server reached over HTTPS.
+///
+/// The server certificate is trusted in one of three ways: it is one of the pinned certificates
+/// (byte for byte; names and dates do not matter, since daemons make their own certificate);
+/// without a pinned one, it chains to an authority the host trusts and carries the URL's host
+/// name; with `insecure_skip_verify`, it is not checked at all.
+#[derive(Clone, Default)]
+pub struct HttpsRemote {
+    /// `https://HOST:PORT`; without a port 8443.
+    pub url: String,
+    /// Certificates (PEM) of which the server must have one.
+    pub server_certificate_pem: Option<String>,
+    /// Certificate (PEM) that says who this client is.
+    pub client_certificate_pem: String,
+    /// Its private key (PEM): PKCS#8, PKCS#1 or SEC1.
+    pub client_key_pem: String,
+    /// Talk to any server. For tests only: whoever answers can read and change everything.
+    pub insecure_skip_verify: bool,
+}
+
+impl fmt::Debug for HttpsRemote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpsRemote")
+            .field("url", &self.url)
+            .field("pinned", &self.server_certificate_pem.is_some())
+            .field("insecure_skip_verify", &self.insecure_skip_verify)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The URL is not `https://HOST[:PORT]`.
+    #[error("the URL is not https://HOST:PORT: {0}")]
+    Url(String),
+    /// A certificate or key is not PEM.
+    #[error("the {what} is not PEM")]
+    Pem {
+        /// Which one.
+        what: &'static str,
+        /// Cause.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// There is no certificate in the PEM text.
+    #[error("the {what} holds no certificate")]
+    NoCertificate {
+        /// Which one.
+        what: &'static str,
+    },
+    /// Certificate and key do not fit, or rustls refuses them.
+    #[error("the client certificate and key cannot be used")]
+    ClientCertificate(#[source] rustls::Error),
+    /// rustls refuses the settings.
+    #[error("TLS 1.3 cannot be set up")]
+    Setup(#[source] rustls::Error),
+    /// No certificate is pinned, and the host trusts no authority either.
+    #[error("no server certificate is given, and the host has no trusted authorities")]
+    NoAuthorities,
+}
+
+/// Everything to open a TLS connection to one server.
+pub(crate) struct Tls {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) server_name: ServerName<'static>,
+    pub(crate) connector: tokio_rustls::TlsConnector,
+}
+
+impl Tls {
+    pub(crate) fn new(remote: &HttpsRemote) -> Result<Self, TlsError> {
+        let (host, port) = host_and_port(&remote.url)?;
+        let server_name = ServerName::try_from(host.clone())
+            .map_err(|e| TlsError::Url(format!("{host}: {e}")))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        // The daemons accept nothing older.
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(TlsError::Setup)?;
+        let builder = match server_trust(remote, provider)? {
+            Trust::Verifier(verifier) => {
+                builder.dangerous().with_custom_certificate_verifier(verifier)
+            }
+            Trust::Roots(roots) => builder.with_root_certificates(roots),
+        };
+        let mut config = if remote.client_certificate_pem.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let chain = certificates("client certificate", &remote.client_certificate_pem)?;
+            let key = PrivateKeyDer::from_pem_slice(remote.client_key_pem.as_bytes())
+                .map_err(|source| TlsError::Pem { what: "client key", source })?;
+            builder.with_client_auth_cert(chain, key).map_err(TlsError::ClientCertificate)?
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { host, port, server_name, connector: Arc::new(config).into() })
+    }
+}
+
+enum Trust {
+    Verifier(Arc<dyn rustls::client::danger::ServerCertVerifier>),
+    Roots(RootCertStore),
+}
+
+fn server_trust(remote: &HttpsRemote, provider: Arc<CryptoProvider>) -> Result<Trust, TlsError> {
+    if remote.insecure_skip_verify {
+        return Ok(Trust::Verifier(Arc::new(AnyCertificate::new(provider))));
+    }
+    if let Some(pem) = &remote.server_certificate_pem {
+        let pinned = certificates("server certificate", pem)?;
+        return Ok(Trust::Verifier(Arc::new(PinnedCertificate::new(pinned, provider))));
+    }
+    let mut roots = RootCertStore::empty();
+    // Single unreadable certificates of the host do not matter; having none does.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(TlsError::NoAuthorities);
+    }
+    Ok(Trust::Roots(roots))
+}
+
+fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| TlsError::Pem { what, source })?;
+    if found.is_empty() { Err(TlsError::NoCertificate { what }) } else { Ok(found) }
+}
+
+fn host_and_port(url: &str) -> Result<(String, u16), TlsError> {
+    let wrong = || TlsError::Url(url.to_owned());
+    let parsed = url::Url::parse(url).map_err(|_| wrong())?;
+    if parsed.scheme() != "https" || !matches!(parsed.path(), "" | "/") {
+        return Err(wrong());
+    }
+    let host = match parsed.host().ok_or_else(wrong)? {
+        url::Host::Domain(name) => name.to_owned(),
+        url::Host::Ipv4(ip) => ip.to_string(),
+        url::Host::Ipv6(ip) => ip.to_string(),
+    };
+    // `Url` drops a port that is the scheme's default, so 443 has to be looked up in the text.
+    let port = parsed.port().unwrap_or(if url.trim_end_matches('/').ends_with(":443") {
+        443
+    } else {
+        8443
+    });
+    Ok((host, port))
+}
+
+/// SHA-256 of a certificate's DER form in hexadecimal: the name Incus and LXD know it by.
+///
+/// # Errors
+/// When the text holds no PEM certificate.
+pub fn certificate_fingerprint(pem: &str) -> Result<String, TlsError> {
+    let found = certificates("certificate", pem)?;
+    let first = found.first().ok_or(TlsError::NoCertificate { what: "certificate" })?;
+    Ok(hex::encode(Sha256::digest(first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        for (url, host, port) in [
+            ("https://10.0.0.1:8443", "10.0.0.1", 8443),
+            ("https://incus.example", "incus.example", 8443),
+            ("https://incus.example/", "incus.example", 8443),
+            ("https://incus.example:443", "incus.example", 443),
+            ("https://[fd00::1]:9443/", "fd00::1", 9443),
+        ] {
+            assert_eq!(host_and_port(url).unwrap(), (host.to_owned(), port), "{url}");
+        }
+    }
+
+    #[test]
+    fn wrong_urls_are_named() {
+        for url in ["http://h:1", "h:8443", "https://", "https://h/1.0", ""] {
+            let error = host_and_port(url).unwrap_err().to_string();
+            assert!(error.contains(url), "{error}");
+        }
+    }
+}

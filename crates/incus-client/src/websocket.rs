@@ -1,0 +1,76 @@
+//! Opening a WebSocket: an ordinary request through the same connector, then an upgrade.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::call::{Wire, refusal};
+use crate::error::{Call, Error, Result};
+
+pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+impl Wire {
+    /// Opens a WebSocket at `path_and_query`; `call` is how errors name it.
+    pub(crate) async fn websocket(
+        &self,
+        call: &Call,
+        path_and_query: &str,
+        timeout: Duration,
+    ) -> Result<Socket> {
+        let opening = self.open(call, path_and_query);
+        match tokio::time::timeout(timeout, opening).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout { call: call.clone(), after: timeout }),
+        }
+    }
+
+    async fn open(&self, call: &Call, path_and_query: &str) -> Result<Socket> {
+        let key = generate_key();
+        let request = http::Request::get(self.uri(call, path_and_query)?)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, &key)
+            .body(Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync())
+            .map_err(|source| Error::BuildRequest { call: call.clone(), source: source.into() })?;
+        let response =
+            self.http.request(request).await.map_err(|source| self.failed(call, source))?;
+        if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+            return Err(self.not_upgraded(call, response).await);
+        }
+        let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+        if accept.is_none_or(|v| v.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
+            let reason = "its Sec-WebSocket-Accept does not answer our key".to_owned();
+            return Err(Error::Upgrade { call: call.clone(), reason });
+        }
+        let upgraded = hyper::upgrade::on(response)
+            .await
+            .map_err(|source| Error::Upgrade { call: call.clone(), reason: source.to_string() })?;
+        Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
+    }
+
+    async fn not_upgraded(
+        &self,
+        call: &Call,
+        response: http::Response<hyper::body::Incoming>,
+    ) -> Error {
+        const REFUSAL_LIMIT: usize = 64 << 10;
+        let status = response.status();
+        if status.is_success() {
+            let reason = format!("it answered {status}");
+            return Error::Upgrade { call: call.clone(), reason };
+        }
+        match Limited::new(response.into_body(), REFUSAL_LIMIT).collect().await {
+            Ok(body) => refusal(call.clone(), status.as_u16(), &body.to_bytes()),
+            Err(source) => Error::ReadAnswer { call: call.clone(), source },
+        }
+    }
+}
