@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
+use capi_api::core::ContractRef;
 use futures::StreamExt as _;
 use kube::api::{ApiResource, DynamicObject, ObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -23,6 +24,15 @@ pub(crate) struct Touched {
     pub(crate) group: String,
     pub(crate) kind: String,
     pub(crate) meta: ObjectMeta,
+}
+
+impl Touched {
+    /// It is the object a reference points at. The namespace is up to the caller.
+    pub(crate) fn is(&self, reference: &ContractRef) -> bool {
+        self.kind == reference.kind
+            && self.group == reference.api_group
+            && self.meta.name.as_deref() == Some(reference.name.as_str())
+    }
 }
 
 /// The watches that run, and who listens.

@@ -27,6 +27,7 @@ mod machine_deployment;
 mod machine_set;
 mod patch;
 mod summary;
+mod template;
 
 use std::sync::Arc;
 

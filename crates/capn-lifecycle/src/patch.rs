@@ -1,10 +1,18 @@
 //! Writing as little as possible: merge patches of what really changed.
 
-use kube::Api;
+use std::collections::BTreeMap;
+
+use capi_api::core::ContractRef;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+
+use crate::Context;
+use crate::contract;
+use crate::error::{Failure, is_not_found};
 
 /// The merge patch (RFC 7396) that turns `old` into `new`, or `None` if they are equal.
 ///
@@ -63,6 +71,93 @@ where
         patch["metadata"] = json!({ "resourceVersion": version });
     }
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(Some)
+}
+
+/// A merge patch of owner references (if they change) and labels. Owner references are replaced
+/// whole, so the patch carries the resource version they were read at.
+pub(crate) fn ownership(
+    owners: Option<&Vec<OwnerReference>>,
+    labels: &BTreeMap<String, String>,
+    resource_version: Option<&str>,
+) -> Value {
+    let mut metadata = json!({ "labels": labels });
+    if let Some(owners) = owners {
+        metadata["ownerReferences"] = json!(owners);
+        metadata["resourceVersion"] = json!(resource_version);
+    }
+    json!({ "metadata": metadata })
+}
+
+/// Patches an object of another provider.
+///
+/// # Errors
+///
+/// As [`crate::contract::Contracts::resolve`].
+pub(crate) async fn external(
+    ctx: &Context,
+    namespace: &str,
+    reference: &ContractRef,
+    change: &Value,
+) -> Result<(), contract::Error> {
+    let (api, _) = ctx.contracts.api(namespace, reference).await?;
+    api.patch(&reference.name, &PatchParams::default(), &Patch::Merge(change))
+        .await
+        .map_err(contract::Error::request("patch", reference.to_string()))?;
+    Ok(())
+}
+
+/// Adds a finalizer to an object that lacks it.
+///
+/// # Errors
+///
+/// [`Failure::Api`], a conflict if the object changed since it was read.
+pub(crate) async fn add_finalizer<K>(
+    api: &Api<K>,
+    object: &K,
+    finalizer: &str,
+) -> Result<K, Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut finalizers = object.finalizers().to_vec();
+    finalizers.push(finalizer.to_owned());
+    set_finalizers(api, object, &finalizers).await
+}
+
+/// Takes a finalizer away. It is fine if the object is gone.
+///
+/// # Errors
+///
+/// [`Failure::Api`], a conflict if the object changed since it was read.
+pub(crate) async fn remove_finalizer<K>(
+    api: &Api<K>,
+    object: &K,
+    finalizer: &str,
+) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut finalizers = object.finalizers().to_vec();
+    finalizers.retain(|have| have != finalizer);
+    match set_finalizers(api, object, &finalizers).await {
+        Ok(_) => Ok(()),
+        Err(Failure::Api { source, .. }) if is_not_found(&source) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn set_finalizers<K>(api: &Api<K>, object: &K, finalizers: &[String]) -> Result<K, Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let change = json!({ "metadata": {
+        "finalizers": finalizers,
+        // A finalizer list is replaced whole, so nobody else may have written in between.
+        "resourceVersion": object.resource_version(),
+    } });
+    api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&change))
+        .await
+        .map_err(Failure::api("patch the finalizers of", object))
 }
 
 #[cfg(test)]

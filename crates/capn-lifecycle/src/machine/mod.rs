@@ -1,11 +1,167 @@
-//! Controller, to be filled in.
+//! The Machine controller.
+//!
+//! Ties a Machine to its bootstrap and infrastructure objects and to its node, carries what they
+//! say over, and takes a machine down in the right order: hooks, drain, hooks, infrastructure,
+//! bootstrap, node.
+//!
+//! Machines of a cluster with `capn.cluster.x-k8s.io/bootstrap: none` never become nodes: they are
+//! ready as soon as their infrastructure is, and their phase stays `Provisioned`.
+//!
+//! Not done: waiting for volumes to be detached, MachineDrainRules, taints of machines.
+
+mod apply;
+mod deletion;
+mod drain;
+mod node;
+mod observe;
+mod plan;
+mod report;
+mod report_node;
+mod up_to_date;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels};
+use futures::StreamExt as _;
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{WatchStreamExt as _, predicates, watcher};
+use kube::{Api, Resource as _, ResourceExt as _};
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
+use crate::drive::drive;
+use crate::error::Failure;
+use crate::external::Touched;
+use crate::nodes::NodeEvent;
+use crate::objects::{cluster_essence, is_paused, label};
 
-pub(crate) async fn run(_ctx: Arc<Context>, stop: CancellationToken) {
-    stop.cancelled().await;
+/// How soon to look again while pods of a node are on their way out: nothing tells us.
+const DRAIN_RECHECK: Duration = Duration::from_secs(2);
+
+/// Runs the controller until `stop`.
+pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+    let all = watcher::Config::default;
+    let machines = Controller::new(Api::<Machine>::all(ctx.client.clone()), all());
+    let store = machines.store();
+    // Counts in a cluster's status change with every machine; only what matters wakes machines.
+    let clusters = watcher(Api::<Cluster>::all(ctx.client.clone()), all())
+        .default_backoff()
+        .touched_objects()
+        .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
+    let sets = watcher(Api::<MachineSet>::all(ctx.client.clone()), all())
+        .default_backoff()
+        .touched_objects()
+        .predicate_filter(predicates::generation, kube::runtime::PredicateConfig::default());
+    let deployments = watcher(Api::<MachineDeployment>::all(ctx.client.clone()), all())
+        .default_backoff()
+        .touched_objects()
+        .predicate_filter(predicates::generation, kube::runtime::PredicateConfig::default());
+    let (of_cluster, of_set, of_deployment) = (store.clone(), store.clone(), store.clone());
+    let controller = machines
+        .watches_stream(clusters, move |cluster: Cluster| {
+            matching(&of_cluster, |machine| {
+                machine.namespace() == cluster.namespace()
+                    && machine.spec.cluster_name == cluster.name_any()
+            })
+        })
+        .watches_stream(sets, move |set: MachineSet| {
+            matching(&of_set, |machine| {
+                capi_api::refs::is_controlled_by(machine.meta(), set.uid().as_deref().unwrap_or(""))
+            })
+        })
+        .watches_stream(deployments, move |deployment: MachineDeployment| {
+            matching(&of_deployment, |machine| {
+                machine.namespace() == deployment.namespace()
+                    && label(machine.meta(), labels::DEPLOYMENT_NAME)
+                        == Some(deployment.name_any().as_str())
+            })
+        })
+        .reconcile_on(external_events(&ctx, store.clone()))
+        .reconcile_on(node_events(&ctx, store));
+    drive(controller, ctx, stop, reconcile).await;
+}
+
+/// One pass over one machine.
+async fn reconcile(machine: Arc<Machine>, ctx: Arc<Context>) -> Result<Action, Failure> {
+    let Some(machine) = observe::current(&ctx, &machine).await? else {
+        return Ok(Action::await_change());
+    };
+    let cluster = observe::cluster(&ctx, &machine).await?;
+    if is_paused(cluster.as_ref(), machine.meta()) {
+        report::paused(&ctx, &machine).await?;
+        return Ok(Action::await_change());
+    }
+    let seen = observe::observe(&ctx, &machine, cluster).await?;
+    let plan = plan::plan(&machine, &seen, ctx.now());
+    let Some(machine) = apply::apply(&ctx, machine, &seen, &plan).await? else {
+        return Ok(Action::await_change());
+    };
+    let recheck = report::write(&ctx, &machine, &seen, &plan).await?;
+    Ok(Action::requeue(recheck.unwrap_or(ctx.resync)))
+}
+
+fn matching(store: &Store<Machine>, fits: impl Fn(&Machine) -> bool) -> Vec<ObjectRef<Machine>> {
+    store
+        .state()
+        .iter()
+        .filter(|machine| fits(machine))
+        .map(|machine| ObjectRef::from_obj(machine.as_ref()))
+        .collect()
+}
+
+/// Machines whose infrastructure or bootstrap object something happened to.
+fn external_events(
+    ctx: &Context,
+    store: Store<Machine>,
+) -> impl futures::Stream<Item = ObjectRef<Machine>> + Send + 'static {
+    let events = ctx.external.listen();
+    futures::stream::unfold((events, store), |(mut events, store)| async move {
+        let found: Vec<_> = match events.recv().await {
+            Ok(touched) => matching(&store, |machine| refers_to(machine, &touched)),
+            Err(RecvError::Lagged(_)) => matching(&store, |_| true),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((futures::stream::iter(found), (events, store)))
+    })
+    .flatten()
+}
+
+fn refers_to(machine: &Machine, touched: &Touched) -> bool {
+    machine.namespace() == touched.meta.namespace
+        && (touched.is(&machine.spec.infrastructure_ref)
+            || machine.spec.bootstrap.config_ref.as_ref().is_some_and(|r| touched.is(r)))
+}
+
+/// Machines whose node something happened to.
+fn node_events(
+    ctx: &Context,
+    store: Store<Machine>,
+) -> impl futures::Stream<Item = ObjectRef<Machine>> + Send + 'static {
+    let events = ctx.nodes.listen();
+    futures::stream::unfold((events, store), |(mut events, store)| async move {
+        let found: Vec<_> = match events.recv().await {
+            Ok(event) => matching(&store, |machine| concerns(machine, &event)),
+            Err(RecvError::Lagged(_)) => matching(&store, |_| true),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((futures::stream::iter(found), (events, store)))
+    })
+    .flatten()
+}
+
+fn concerns(machine: &Machine, event: &NodeEvent) -> bool {
+    let (NodeEvent::Node { cluster, .. } | NodeEvent::Connection { cluster }) = event;
+    let is_of_cluster = machine.spec.cluster_name == cluster.name
+        && machine.namespace().as_deref() == Some(cluster.namespace.as_str());
+    is_of_cluster
+        && match event {
+            NodeEvent::Connection { .. } => true,
+            NodeEvent::Node { name, provider_id, .. } => {
+                machine.node_name() == Some(name.as_str())
+                    || (provider_id.is_some() && machine.spec.provider_id == *provider_id)
+            }
+        }
 }

@@ -1,0 +1,285 @@
+//! What a machine's node carries of the machine. Pure.
+
+use std::collections::BTreeMap;
+
+use capi_api::{Machine, MachineDeployment, MachineSet, labels, refs};
+use k8s_openapi::api::core::v1::{Node, Taint};
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::{Map, Value, json};
+
+use crate::objects::annotation;
+
+/// The merge patch that makes a node carry what its machine wants, or `None` if it does already.
+///
+/// Labels of the domains `node-role.kubernetes.io`, `node-restriction.kubernetes.io` and
+/// `node.cluster.x-k8s.io` are carried over; those that an earlier patch brought and the machine
+/// no longer has are taken away. The taint that keeps pods off an unknown node goes.
+pub(super) fn change(
+    machine: &Machine,
+    node: &Node,
+    set: Option<&MachineSet>,
+    deployment: Option<&MachineDeployment>,
+    interruptible: bool,
+) -> Option<Value> {
+    let mut wanted_labels: BTreeMap<String, String> = machine
+        .labels()
+        .iter()
+        .filter(|(key, _)| is_managed_label(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    if interruptible {
+        wanted_labels.insert(labels::INTERRUPTIBLE.to_owned(), String::new());
+    }
+    let carried: BTreeMap<String, String> = machine
+        .annotations()
+        .iter()
+        .filter(|(key, _)| is_of_domain(key, labels::MANAGED_NODE_DOMAIN))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+
+    let mut metadata = Map::new();
+    let labels = difference(
+        node.labels(),
+        &wanted_labels,
+        &brought(node, labels::NODE_LABELS_FROM_MACHINE),
+    );
+    if !labels.is_empty() {
+        metadata.insert("labels".to_owned(), Value::Object(labels));
+    }
+    let mut wanted = common(machine);
+    wanted.insert(labels::NODE_LABELS_FROM_MACHINE.to_owned(), joined(&wanted_labels));
+    wanted.insert(labels::NODE_ANNOTATIONS_FROM_MACHINE.to_owned(), joined(&carried));
+    wanted.extend(carried);
+    let mut gone = brought(node, labels::NODE_ANNOTATIONS_FROM_MACHINE);
+    gone.extend([labels::NODE_OWNER_KIND.to_owned(), labels::NODE_OWNER_NAME.to_owned()]);
+    let annotations = difference(node.annotations(), &wanted, &gone);
+    if !annotations.is_empty() {
+        metadata.insert("annotations".to_owned(), Value::Object(annotations));
+    }
+
+    let before = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    let after = taints(&before, is_outdated(set, deployment));
+    let mut change = Map::new();
+    if after != before {
+        change.insert("spec".to_owned(), json!({ "taints": after }));
+    }
+    if metadata.is_empty() && change.is_empty() {
+        return None;
+    }
+    // Taints are replaced whole, so nobody else may have written in between.
+    metadata.insert("resourceVersion".to_owned(), json!(node.resource_version()));
+    change.insert("metadata".to_owned(), Value::Object(metadata));
+    Some(Value::Object(change))
+}
+
+/// Annotations every node of a machine has.
+fn common(machine: &Machine) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::from([
+        (labels::CLUSTER_NAME.to_owned(), machine.spec.cluster_name.clone()),
+        (labels::NODE_CLUSTER_NAMESPACE.to_owned(), machine.namespace().unwrap_or_default()),
+        (labels::NODE_MACHINE.to_owned(), machine.name_any()),
+    ]);
+    if let Some(owner) = refs::controller(machine.meta()) {
+        all.insert(labels::NODE_OWNER_KIND.to_owned(), owner.kind.clone());
+        all.insert(labels::NODE_OWNER_NAME.to_owned(), owner.name.clone());
+    }
+    all
+}
+
+fn is_managed_label(key: &str) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    domain == labels::NODE_ROLE_PREFIX
+        || is_of_domain(key, labels::NODE_RESTRICTION_DOMAIN)
+        || is_of_domain(key, labels::MANAGED_NODE_DOMAIN)
+}
+
+/// The key is of a domain or of one below it.
+fn is_of_domain(key: &str, domain: &str) -> bool {
+    let Some((of, _)) = key.split_once('/') else { return false };
+    of == domain || of.strip_suffix(domain).is_some_and(|below| below.ends_with('.'))
+}
+
+/// Keys that an earlier patch brought.
+fn brought(node: &Node, list: &str) -> Vec<String> {
+    let list = annotation(node.meta(), list).unwrap_or_default();
+    list.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect()
+}
+
+fn joined(map: &BTreeMap<String, String>) -> String {
+    map.keys().cloned().collect::<Vec<_>>().join(",")
+}
+
+/// What to set and what to take away (null).
+fn difference(
+    have: &BTreeMap<String, String>,
+    want: &BTreeMap<String, String>,
+    ours: &[String],
+) -> Map<String, Value> {
+    let set = want
+        .iter()
+        .filter(|(key, value)| have.get(*key) != Some(value))
+        .map(|(key, value)| (key.clone(), json!(value)));
+    let unset = ours
+        .iter()
+        .filter(|key| have.contains_key(*key) && !want.contains_key(*key))
+        .map(|key| (key.clone(), Value::Null));
+    set.chain(unset).collect()
+}
+
+fn taints(before: &[Taint], is_outdated: bool) -> Vec<Taint> {
+    let is = |taint: &Taint, key: &str, effect: &str| taint.key == key && taint.effect == effect;
+    let outdated = |taint: &Taint| {
+        is(taint, labels::NODE_OUTDATED_REVISION_TAINT, "PreferNoSchedule")
+    };
+    let mut after: Vec<Taint> = before
+        .iter()
+        .filter(|taint| !is(taint, labels::NODE_UNINITIALIZED_TAINT, "NoSchedule"))
+        .filter(|taint| is_outdated || !outdated(taint))
+        .cloned()
+        .collect();
+    if is_outdated && !after.iter().any(outdated) {
+        after.push(Taint {
+            key: labels::NODE_OUTDATED_REVISION_TAINT.to_owned(),
+            effect: "PreferNoSchedule".to_owned(),
+            ..Taint::default()
+        });
+    }
+    after
+}
+
+/// The machine's set is of an older revision than its deployment.
+fn is_outdated(set: Option<&MachineSet>, deployment: Option<&MachineDeployment>) -> bool {
+    let revision = |meta| annotation(meta, labels::REVISION).and_then(|text| text.parse::<i64>().ok());
+    let (Some(set), Some(deployment)) = (set, deployment) else { return false };
+    matches!(
+        (revision(set.meta()), revision(deployment.meta())),
+        (Some(set), Some(deployment)) if set < deployment
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        serde_json::from_value(json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+            "metadata": {
+                "name": "m", "namespace": "ns",
+                "labels": {
+                    "node-role.kubernetes.io/worker": "",
+                    "a.node-restriction.kubernetes.io/b": "c",
+                    "app": "not carried",
+                    "evilnode.cluster.x-k8s.io/x": "not carried",
+                },
+                "annotations": { "node.cluster.x-k8s.io/note": "n", "other": "not carried" },
+                "ownerReferences": [{
+                    "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineSet",
+                    "name": "set", "uid": "u", "controller": true,
+                }],
+            },
+            "spec": { "clusterName": "c", "bootstrap": {}, "infrastructureRef":
+                { "apiGroup": "i", "kind": "I", "name": "i" } },
+        }))
+        .unwrap()
+    }
+
+    fn node(value: Value) -> Node {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_new_node_gets_labels_and_annotations_and_loses_the_uninitialized_taint() {
+        let fresh = node(json!({
+            "metadata": { "name": "n", "resourceVersion": "7" },
+            "spec": { "taints": [
+                { "key": "node.cluster.x-k8s.io/uninitialized", "effect": "NoSchedule" },
+                { "key": "keep", "effect": "NoExecute" },
+            ] },
+        }));
+        let change = change(&machine(), &fresh, None, None, false).unwrap();
+        assert_eq!(
+            change,
+            json!({
+                "metadata": {
+                    "resourceVersion": "7",
+                    "labels": {
+                        "node-role.kubernetes.io/worker": "",
+                        "a.node-restriction.kubernetes.io/b": "c",
+                    },
+                    "annotations": {
+                        "cluster.x-k8s.io/cluster-name": "c",
+                        "cluster.x-k8s.io/cluster-namespace": "ns",
+                        "cluster.x-k8s.io/machine": "m",
+                        "cluster.x-k8s.io/owner-kind": "MachineSet",
+                        "cluster.x-k8s.io/owner-name": "set",
+                        "cluster.x-k8s.io/labels-from-machine":
+                            "a.node-restriction.kubernetes.io/b,node-role.kubernetes.io/worker",
+                        "cluster.x-k8s.io/annotations-from-machine": "node.cluster.x-k8s.io/note",
+                        "node.cluster.x-k8s.io/note": "n",
+                    },
+                },
+                "spec": { "taints": [{ "key": "keep", "effect": "NoExecute" }] },
+            })
+        );
+    }
+
+    #[test]
+    fn a_label_the_machine_lost_is_taken_from_the_node_and_nothing_else_is() {
+        let mut all = machine();
+        let known = node(json!({ "metadata": { "name": "n", "resourceVersion": "1" } }));
+        let patch = change(&all, &known, None, None, false).unwrap();
+        let mut value = json!({
+            "metadata": { "name": "n", "labels": { "theirs": "x" } }, "spec": {}
+        });
+        json_merge(&mut value, &patch);
+        let carried = node(value.clone());
+        assert_eq!(change(&all, &carried, None, None, false), None, "nothing to do twice");
+
+        all.labels_mut().remove("node-role.kubernetes.io/worker");
+        let again = change(&all, &carried, None, None, false).unwrap();
+        assert_eq!(
+            again["metadata"]["labels"],
+            json!({ "node-role.kubernetes.io/worker": null })
+        );
+    }
+
+    #[test]
+    fn nodes_of_an_older_revision_are_marked_and_unmarked() {
+        let with_revision = |kind: &str, revision: &str| {
+            json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": kind,
+                "metadata": { "name": "x", "annotations": { labels::REVISION: revision } },
+                "spec": { "clusterName": "c", "selector": {}, "template": { "spec": {
+                    "clusterName": "c", "bootstrap": {},
+                    "infrastructureRef": { "apiGroup": "i", "kind": "I", "name": "i" } } } },
+            })
+        };
+        let set: MachineSet = serde_json::from_value(with_revision("MachineSet", "1")).unwrap();
+        let md: MachineDeployment =
+            serde_json::from_value(with_revision("MachineDeployment", "2")).unwrap();
+        assert!(is_outdated(Some(&set), Some(&md)));
+        let marked = taints(&[], true);
+        assert_eq!(marked[0].key, labels::NODE_OUTDATED_REVISION_TAINT);
+        assert_eq!(taints(&marked, true), marked);
+        assert_eq!(taints(&marked, false), []);
+    }
+
+    fn json_merge(target: &mut Value, patch: &Value) {
+        let Some(patch) = patch.as_object() else {
+            *target = patch.clone();
+            return;
+        };
+        if !target.is_object() {
+            *target = json!({});
+        }
+        let fields = target.as_object_mut().unwrap();
+        for (key, value) in patch {
+            if value.is_null() {
+                fields.remove(key);
+            } else {
+                json_merge(fields.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+    }
+}
