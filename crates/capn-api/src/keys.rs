@@ -5,25 +5,14 @@ pub const CLUSTER_FINALIZER: &str = "lxccluster.infrastructure.cluster.x-k8s.io"
 /// Finalizer of LXCMachines.
 pub const MACHINE_FINALIZER: &str = "lxcmachine.infrastructure.cluster.x-k8s.io";
 
-/// Label of every object of a cluster: the Cluster's name.
-pub const CLUSTER_NAME_LABEL: &str = "cluster.x-k8s.io/cluster-name";
-/// Label of Machines that are control planes; the value is empty.
-pub const CONTROL_PLANE_LABEL: &str = "cluster.x-k8s.io/control-plane";
-/// Label that says which of several controllers looks after an object.
-pub const WATCH_FILTER_LABEL: &str = "cluster.x-k8s.io/watch-filter";
-/// Annotation that pauses one object; any value.
-pub const PAUSED_ANNOTATION: &str = "cluster.x-k8s.io/paused";
-/// Annotation of an LXCCluster that someone else looks after; any value.
-pub const MANAGED_BY_ANNOTATION: &str = "cluster.x-k8s.io/managed-by";
-/// Label of Secrets that `clusterctl move` takes along.
-pub const MOVE_LABEL: &str = "clusterctl.cluster.x-k8s.io/move";
-
 /// Label of a Cluster whose pod network capn keeps; the value is `bridge`.
 pub const CNI_LABEL: &str = "capn.cluster.x-k8s.io/cni";
 /// Value of [`CNI_LABEL`] for the standard bridge plugins and routes between nodes.
 pub const CNI_BRIDGE: &str = "bridge";
-/// Annotation of an LXCCluster or LXCMachine: with `true`, deletion leaves instances behind
-/// instead of waiting for a server or Secret that is gone.
+/// Annotation of an LXCMachine: mark of the pod network that its instance was given last.
+pub const POD_NETWORK_ANNOTATION: &str = "capn.cluster.x-k8s.io/pod-network";
+/// Annotation of an LXCCluster or LXCMachine: with `true`, deletion leaves the instances behind
+/// and needs neither server nor Secret. For servers that are gone for good.
 pub const ORPHAN_INSTANCES_ANNOTATION: &str = "capn.cluster.x-k8s.io/orphan-instances";
 /// Annotation of an LXCCluster or LXCMachine: what happens to a provisioned instance that
 /// stopped, `restart` (the default) or `report`.
@@ -41,8 +30,6 @@ pub const INSTANCE_CLUSTER_ROLE: &str = "user.cluster-role";
 pub const INSTANCE_OWNER_UID: &str = "user.capn.owner-uid";
 /// Instance config key: `namespace/name` of the LXCMachine or LXCCluster.
 pub const INSTANCE_OWNER: &str = "user.capn.owner";
-/// Instance config key: how far the making of the instance has come.
-pub const INSTANCE_PHASE: &str = "user.capn.phase";
 /// Instance config key: hash of the configuration that was last given to a load balancer.
 pub const INSTANCE_CONFIG_HASH: &str = "user.capn.haproxy-hash";
 /// Instance config key: why kernel modules were left to the host.

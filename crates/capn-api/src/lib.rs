@@ -10,12 +10,14 @@
 //! Only types, names and constants: nothing here talks to a server or decides anything.
 
 #[expect(unreachable_pub, reason = "the KubeSchema derive repeats the struct inside a function")]
+#[expect(clippy::duplicated_attributes, reason = "several printer columns have one type")]
 mod cluster;
 mod common;
 pub mod conditions;
 mod crds;
 pub mod keys;
 mod load_balancer;
+#[expect(clippy::duplicated_attributes, reason = "several printer columns have one type")]
 mod machine;
 mod names;
 mod template;

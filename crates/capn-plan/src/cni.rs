@@ -3,16 +3,13 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 /// Where the container runtime finds the network.
 pub const CONFLIST_PATH: &str = "/etc/cni/net.d/10-capn.conflist";
 /// Where the node's `capn-pod-network.service` finds routes and masquerading.
-pub const POD_NETWORK_PATH: &str = "/etc/capn/pod-network.json";
-/// The same for a shell.
-pub const POD_NETWORK_ENV_PATH: &str = "/etc/capn/pod-network.env";
+pub const POD_NETWORK_PATH: &str = "/etc/capn/pod-network.env";
 
 /// One node, as far as its pod network goes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,29 +22,15 @@ pub struct Node {
     pub pod_cidr: String,
 }
 
-/// What `capn-pod-network.service` in the node applies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PodNetwork {
-    /// Version of this file's form.
-    pub version: u32,
-    /// Subnets of all pods of the cluster. Traffic from them to elsewhere is masqueraded.
-    pub cluster_cidrs: Vec<String>,
-    /// Subnet of this node's pods.
-    pub pod_cidr: String,
-    /// Subnets of the other nodes' pods, each with the address to route it to.
-    pub peers: BTreeMap<String, IpAddr>,
-}
-
 /// The two files of one node, and a mark that changes with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     /// For [`CONFLIST_PATH`].
     pub conflist: String,
-    /// For [`POD_NETWORK_PATH`].
+    /// For [`POD_NETWORK_PATH`]: `KEY="value value"` lines. Traffic from `CLUSTER_CIDRS` to
+    /// elsewhere is masqueraded; each of `PEERS` is another node's pod subnet and the address to
+    /// route it to.
     pub pod_network: String,
-    /// For [`POD_NETWORK_ENV_PATH`].
-    pub pod_network_env: String,
     /// 16 hex digits of the SHA-256 of all of them.
     pub hash: String,
 }
@@ -84,28 +67,21 @@ pub fn files(node: &Node, nodes: &[Node], cluster_cidrs: &[String]) -> Files {
         .filter(|peer| peer.address.is_ipv4() == node.address.is_ipv4())
         .map(|peer| (peer.pod_cidr.clone(), peer.address))
         .collect();
-    let network = PodNetwork {
-        version: 1,
-        cluster_cidrs: cluster_cidrs.to_vec(),
-        pod_cidr: node.pod_cidr.clone(),
-        peers,
-    };
-    let routes: Vec<_> = network.peers.iter().map(|(cidr, via)| format!("{cidr}={via}")).collect();
-    let pod_network_env = format!(
+    let routes: Vec<_> = peers.iter().map(|(cidr, via)| format!("{cidr}={via}")).collect();
+    let pod_network = format!(
         "CLUSTER_CIDRS=\"{}\"\nPOD_CIDR=\"{}\"\nPEERS=\"{}\"\n",
-        network.cluster_cidrs.join(" "),
-        network.pod_cidr,
+        cluster_cidrs.join(" "),
+        node.pod_cidr,
         routes.join(" "),
     );
-    let pod_network = pretty(&json!(network));
     let mut hasher = Sha256::new();
-    for text in [&conflist, &pod_network, &pod_network_env] {
+    for text in [&conflist, &pod_network] {
         hasher.update(text.as_bytes());
         hasher.update([0]);
     }
     let mut hash = hex::encode(hasher.finalize());
     hash.truncate(16);
-    Files { conflist, pod_network, pod_network_env, hash }
+    Files { conflist, pod_network, hash }
 }
 
 fn pretty(value: &serde_json::Value) -> String {
@@ -129,18 +105,6 @@ mod tests {
         ];
         let files = files(&nodes[0], &nodes, &["10.244.0.0/16".into()]);
         insta::assert_snapshot!(files.pod_network, @r#"
-        {
-          "clusterCidrs": [
-            "10.244.0.0/16"
-          ],
-          "peers": {
-            "10.244.1.0/24": "10.0.0.8"
-          },
-          "podCidr": "10.244.0.0/24",
-          "version": 1
-        }
-        "#);
-        insta::assert_snapshot!(files.pod_network_env, @r#"
         CLUSTER_CIDRS="10.244.0.0/16"
         POD_CIDR="10.244.0.0/24"
         PEERS="10.244.1.0/24=10.0.0.8"
