@@ -17,5 +17,11 @@ pub mod catalog;
 pub mod cri;
 pub mod name;
 
+mod containers;
+mod metadata;
+mod oci;
+mod recipe;
+
 pub use build::{BuildRequest, BuiltImage, Event, Kind, build};
 pub use name::{ImageFields, ImageSource, Protocol, ServerFlavor, resolve};
+pub use recipe::POD_NETWORK_SCRIPT;

@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio::process::Command;
 
 use super::BinariesError;
+use crate::containers::ImageNames;
 
 /// Files a folder must have.
 pub(crate) const REQUIRED: [&str; 8] = [
@@ -18,6 +19,10 @@ pub(crate) const REQUIRED: [&str; 8] = [
     "kube-proxy",
     "etcd",
 ];
+
+/// Files a folder may have. Without `pause` the node gets Debian's static init in its place;
+/// `etcdctl` goes into etcd's image, as upstream has it.
+pub(crate) const OPTIONAL: [&str; 3] = ["coredns", "etcdctl", "pause"];
 
 /// A folder that holds all files of [`REQUIRED`], and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +47,13 @@ impl KubernetesFolder {
         if !missing.is_empty() {
             return Err(BinariesError::Incomplete { path, missing });
         }
-        let version = output(&path.join("kubeadm"), &["version", "-o", "short"]).await?;
-        let kubelet_path = path.join("kubelet");
-        let kubelet = output(&kubelet_path, &["--version"]).await?;
+        let (kubeadm_path, kubelet_path, etcd_path) =
+            (path.join("kubeadm"), path.join("kubelet"), path.join("etcd"));
+        let (version, kubelet, etcd) = tokio::try_join!(
+            output(&kubeadm_path, &["version", "-o", "short"]),
+            output(&kubelet_path, &["--version"]),
+            output(&etcd_path, &["--version"]),
+        )?;
         let kubelet = kubelet.trim_start_matches("Kubernetes ").trim();
         if kubelet != version.trim() {
             return Err(BinariesError::WrongVersion {
@@ -53,9 +62,8 @@ impl KubernetesFolder {
                 wanted: version.trim().to_owned(),
             });
         }
-        let etcd = output(&path.join("etcd"), &["--version"]).await?;
         let etcd_version = parse_etcd_version(&etcd).ok_or_else(|| BinariesError::Version {
-            path: path.join("etcd"),
+            path: etcd_path,
             source: std::io::Error::other(format!("it printed {etcd:?}")),
         })?;
         Ok(Self { version: version.trim().to_owned(), etcd_version, path })
@@ -74,6 +82,29 @@ impl KubernetesFolder {
     /// etcd version without `v`, e.g. `3.6.5`.
     pub fn etcd_version(&self) -> &str {
         &self.etcd_version
+    }
+
+    /// The image names that the folder's kubeadm asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`BinariesError::Version`] when it cannot be run or prints something else.
+    pub(crate) async fn image_names(&self) -> Result<ImageNames, BinariesError> {
+        let kubeadm = self.path.join("kubeadm");
+        let arguments = ["config", "images", "list", "--kubernetes-version", &self.version];
+        let list = output(&kubeadm, &arguments).await?;
+        ImageNames::parse(&list).ok_or_else(|| BinariesError::Version {
+            path: kubeadm,
+            source: std::io::Error::other(format!("it printed {list:?}")),
+        })
+    }
+
+    /// Names of all files that go into an image, sorted.
+    pub(crate) fn programs(&self) -> Vec<&'static str> {
+        let optional = OPTIONAL.into_iter().filter(|name| self.optional(name).is_some());
+        let mut names: Vec<_> = REQUIRED.into_iter().chain(optional).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The file of that name, if the folder has it.

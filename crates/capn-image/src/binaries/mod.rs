@@ -1,8 +1,10 @@
 //! Where the Kubernetes binaries of a node image come from.
 
+mod digest;
 mod error;
 mod folder;
 
+pub(crate) use digest::digests;
 pub use error::BinariesError;
 pub use folder::{KubernetesFolder, find_folder};
 

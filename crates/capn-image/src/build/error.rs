@@ -100,6 +100,10 @@ impl BuildError {
                 "choose another alias with --alias, or free it: incus image alias delete {alias}"
             )),
             Self::Binaries(error) => error.hint(),
+            Self::Step { .. } => Some(
+                "mend the cause and run the same command again: finished stages are not repeated"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

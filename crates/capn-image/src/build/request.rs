@@ -60,7 +60,10 @@ pub struct BuildRequest {
     pub base: Option<Base>,
     /// Debian mirror; the machine's own when it runs Debian, else Debian's public one.
     pub mirror: Option<String>,
-    /// Build even if the server has the same image.
+    /// Mirror of the security updates; as for `mirror`.
+    pub security_mirror: Option<String>,
+    /// Build everything anew, with the packages of today, even if the server has the same image
+    /// and the cache its parts.
     pub rebuild: bool,
 }
 
@@ -73,6 +76,7 @@ impl BuildRequest {
             cache_dir: cache_dir.into(),
             base: None,
             mirror: None,
+            security_mirror: None,
             rebuild: false,
         }
     }
@@ -85,6 +89,8 @@ pub enum Stage {
     Base,
     /// Packages and configuration of the image's role.
     Packages,
+    /// The pods' sandbox image, for a node without Kubernetes.
+    Images,
     /// Kubernetes binaries and the static pods' container images.
     Kubernetes,
     /// The root file system packed.
@@ -99,6 +105,7 @@ impl Stage {
         match self {
             Self::Base => "Debian base system",
             Self::Packages => "packages and configuration",
+            Self::Images => "container images",
             Self::Kubernetes => "Kubernetes binaries and container images",
             Self::Pack => "packing the root file system",
             Self::Import => "importing the image",

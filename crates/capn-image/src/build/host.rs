@@ -1,0 +1,204 @@
+//! What this machine is and has: root, tools, cgroups, and the Debian mirror it uses.
+
+use std::path::Path;
+
+use camino::Utf8Path;
+
+use super::{Base, BuildError};
+
+/// Programs the build runs, and the packages that have them.
+const TOOLS: [(&str, &str); 4] = [
+    ("debootstrap", "debootstrap"),
+    ("mksquashfs", "squashfs-tools"),
+    ("unshare", "util-linux"),
+    ("chroot", "coreutils"),
+];
+const TOOL_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Checks the signatures of Debian's package lists; other distributions have it as a package.
+pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Debian's public mirrors.
+const PUBLIC: [&str; 2] = ["http://deb.debian.org/debian", "http://deb.debian.org/debian-security"];
+
+/// Refuses what could only fail later, with what to install.
+pub(super) fn check_tools() -> Result<(), BuildError> {
+    if !is_root() {
+        return Err(BuildError::NotRoot);
+    }
+    let has = |name: &str| TOOL_FOLDERS.iter().any(|dir| Path::new(dir).join(name).exists());
+    let mut missing: Vec<(String, String)> = TOOLS
+        .iter()
+        .filter(|(tool, _)| !has(tool))
+        .map(|(tool, package)| ((*tool).to_owned(), (*package).to_owned()))
+        .collect();
+    if !Path::new(KEYRING).exists() {
+        missing.push(("Debian's archive keys".to_owned(), "debian-archive-keyring".to_owned()));
+    }
+    match missing.is_empty() {
+        true => Ok(()),
+        false => {
+            let (tools, packages) = missing.into_iter().unzip();
+            Err(BuildError::MissingTools { tools, packages })
+        }
+    }
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // The files of a process in /proc belong to its effective user.
+    std::fs::metadata("/proc/self").is_ok_and(|found| found.uid() == 0)
+}
+
+/// The base that boots under this machine's kernel: systemd 256 and later refuse cgroup v1.
+pub(super) fn fitting_base() -> Base {
+    match Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        true => Base::Debian13,
+        false => Base::Debian12,
+    }
+}
+
+/// Where packages come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mirrors {
+    /// The archive.
+    pub(super) main: String,
+    /// Security updates.
+    pub(super) security: String,
+}
+
+impl Mirrors {
+    /// The machine's own mirrors when it runs Debian, else the public ones.
+    pub(super) fn of_this_machine() -> Self {
+        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let apt = Utf8Path::new("/etc/apt");
+        let mut sources = Vec::new();
+        let mut read = |path: &Utf8Path| {
+            if let Ok(text) = std::fs::read_to_string(path) {
+                sources.push((path.extension() == Some("sources"), text));
+            }
+        };
+        read(&apt.join("sources.list"));
+        if let Ok(entries) = apt.join("sources.list.d").read_dir_utf8() {
+            let mut paths: Vec<_> =
+                entries.flatten().map(|entry| entry.path().to_owned()).collect();
+            paths.sort();
+            paths.iter().for_each(|path| read(path));
+        }
+        Self::from_sources(&release, &sources)
+    }
+
+    /// From the texts of `os-release` and of the source lists, each with whether it is in the
+    /// deb822 form.
+    fn from_sources(os_release: &str, sources: &[(bool, String)]) -> Self {
+        let [main, security] = PUBLIC.map(str::to_owned);
+        let mut mirrors = Self { main, security };
+        let field = |name: &str| {
+            os_release.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim_matches('"'))
+        };
+        if field("ID=") != Some("debian") {
+            return mirrors;
+        }
+        let Some(codename) = field("VERSION_CODENAME=") else {
+            return mirrors;
+        };
+        let entries: Vec<(String, String)> = sources
+            .iter()
+            .flat_map(
+                |(deb822, text)| if *deb822 { deb822_entries(text) } else { list_entries(text) },
+            )
+            .filter(|(uri, _)| uri.starts_with("http://") || uri.starts_with("https://"))
+            .collect();
+        let of_suite = |wanted: &str| {
+            let found = entries.iter().find(|(_, suite)| suite == wanted);
+            found.map(|(uri, _)| uri.trim_end_matches('/').to_owned())
+        };
+        if let Some(uri) = of_suite(codename) {
+            mirrors.main = uri;
+        }
+        if let Some(uri) = of_suite(&format!("{codename}-security")) {
+            mirrors.security = uri;
+        }
+        mirrors
+    }
+}
+
+/// URI and suite of each `deb` line with the component `main`.
+fn list_entries(text: &str) -> Vec<(String, String)> {
+    text.lines()
+        .filter_map(|line| {
+            let rest = line.trim().strip_prefix("deb ")?.trim_start();
+            let rest = match rest.strip_prefix('[') {
+                Some(options) => options.split_once(']')?.1,
+                None => rest,
+            };
+            let mut words = rest.split_whitespace();
+            let (uri, suite) = (words.next()?, words.next()?);
+            words.any(|word| word == "main").then(|| (uri.to_owned(), suite.to_owned()))
+        })
+        .collect()
+}
+
+/// The same of paragraphs in the deb822 form.
+fn deb822_entries(text: &str) -> Vec<(String, String)> {
+    let mut entries = Vec::new();
+    for paragraph in text.split("\n\n") {
+        let field = |name: &str| -> Vec<&str> {
+            paragraph
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(|value| value.split_whitespace().collect())
+                .unwrap_or_default()
+        };
+        if !field("Types").contains(&"deb")
+            || !field("Components").contains(&"main")
+            || field("Enabled") == ["no"]
+        {
+            continue;
+        }
+        for uri in field("URIs") {
+            entries
+                .extend(field("Suites").iter().map(|suite| (uri.to_owned(), (*suite).to_owned())));
+        }
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIAN: &str = "ID=debian\nVERSION_CODENAME=bookworm\n";
+
+    #[test]
+    fn the_machines_own_mirrors_are_used_on_debian() {
+        let list = "# deb http://old.example/debian bookworm main\n\
+                    deb http://third.example/tools bookworm-tools main\n\
+                    deb [arch=amd64 signed-by=/k] https://mirror.example/debian/ bookworm main contrib\n\
+                    deb http://sec.example/debian-security bookworm-security main\n";
+        let deb822 = "Types: deb\nURIs: https://mirror.example/debian\nSuites: bookworm bookworm-updates\n\
+                      Components: main\n\n\
+                      Types: deb\nURIs: http://sec.example/debian-security\nSuites: bookworm-security\n\
+                      Components: main\n";
+        for source in [(false, list.to_owned()), (true, deb822.to_owned())] {
+            let mirrors = Mirrors::from_sources(DEBIAN, &[source]);
+            assert_eq!(mirrors.main, "https://mirror.example/debian");
+            assert_eq!(mirrors.security, "http://sec.example/debian-security");
+        }
+    }
+
+    #[test]
+    fn elsewhere_the_public_mirrors_are_used() {
+        let foreign = "deb http://archive.example/ubuntu noble main\n".to_owned();
+        let unusable =
+            "deb cdrom:[Debian]/ bookworm main\ndeb file:/srv/debian bookworm main\n".to_owned();
+        let public = Mirrors { main: PUBLIC[0].to_owned(), security: PUBLIC[1].to_owned() };
+        for (release, text) in [
+            ("ID=ubuntu\nVERSION_CODENAME=noble\n", foreign),
+            (DEBIAN, unusable),
+            (DEBIAN, String::new()),
+        ] {
+            assert_eq!(Mirrors::from_sources(release, &[(false, text)]), public, "{release}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What a request comes to on this machine: layers, properties and the recipe's hash.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::task::spawn_blocking;
+
+use super::{
+    Base, BuildError, BuildRequest, BuiltImage, Kind, Stage,
+    content::{Content, Kubernetes},
+    host::{self, Mirrors},
+    layers::LayerInputs,
+    pack::COMPRESSION,
+    workspace::failed,
+};
+use crate::{
+    binaries,
+    catalog::{
+        PROPERTY_COREDNS, PROPERTY_ETCD_IMAGE_TAG, PROPERTY_ETCD_VERSION, PROPERTY_KIND,
+        PROPERTY_KUBERNETES_VERSION, PROPERTY_RECIPE,
+    },
+    metadata::{ImageMetadata, templates_text},
+    recipe::{self, Hash},
+};
+
+/// Everything that is decided before anything is made.
+pub(super) struct Plan {
+    pub(super) alias: String,
+    pub(super) recipe: String,
+    pub(super) inputs: LayerInputs,
+    pub(super) content: Content,
+    pub(super) properties: BTreeMap<String, String>,
+}
+
+/// This machine's architecture in Debian's (and Go's) word and in the servers'.
+fn architecture() -> (&'static str, &'static str) {
+    match std::env::consts::ARCH {
+        "aarch64" => ("arm64", "aarch64"),
+        "x86_64" => ("amd64", "x86_64"),
+        other => (other, other),
+    }
+}
+
+impl Plan {
+    /// Reads the Kubernetes folder, if there is one; everything else is known.
+    pub(super) async fn new(request: &BuildRequest) -> Result<Self, BuildError> {
+        let content = match &request.kind {
+            Kind::Kubeadm(folder) => Content::Kubeadm(Kubernetes::read(folder).await?),
+            Kind::Node => Content::Node,
+            Kind::Haproxy => Content::Haproxy,
+        };
+        let mut mirrors = Mirrors::of_this_machine();
+        if let Some(mirror) = &request.mirror {
+            mirrors.main = mirror.trim_end_matches('/').to_owned();
+        }
+        if let Some(mirror) = &request.security_mirror {
+            mirrors.security = mirror.trim_end_matches('/').to_owned();
+        }
+        let inputs = LayerInputs {
+            base: request.base.unwrap_or_else(host::fitting_base),
+            mirrors,
+            architecture: architecture().0,
+            role: match &content {
+                Content::Haproxy => recipe::haproxy(),
+                Content::Node | Content::Kubeadm(_) => recipe::node(),
+            },
+        };
+        let digests = match &content {
+            Content::Kubeadm(kubernetes) => digests(request, kubernetes).await?,
+            Content::Node | Content::Haproxy => Vec::new(),
+        };
+        let mut properties = properties(&content, inputs.base);
+        let recipe = recipe_hash(&content, &inputs, &digests, &properties);
+        properties.insert(PROPERTY_RECIPE.to_owned(), recipe.clone());
+        let alias = request.alias.clone().unwrap_or_else(|| request.kind.alias());
+        Ok(Self { alias, recipe, inputs, content, properties })
+    }
+
+    /// The value of the property `capn.kind`.
+    pub(super) fn kind(&self) -> &'static str {
+        self.content.kind()
+    }
+
+    /// The stage that makes the content, if there is any.
+    pub(super) fn content_stage(&self) -> Option<Stage> {
+        match self.content {
+            Content::Kubeadm(_) => Some(Stage::Kubernetes),
+            Content::Node => Some(Stage::Images),
+            Content::Haproxy => None,
+        }
+    }
+
+    /// All stages before the import.
+    pub(super) fn stages(&self) -> impl Iterator<Item = Stage> {
+        [Stage::Base, Stage::Packages].into_iter().chain(self.content_stage()).chain([Stage::Pack])
+    }
+
+    /// The metadata of the image; the time is that of the layer.
+    pub(super) fn metadata(&self, epoch: i64) -> ImageMetadata {
+        let mut properties = self.properties.clone();
+        if let Ok(time) = jiff::Timestamp::from_second(epoch) {
+            properties.insert("serial".to_owned(), time.strftime("%Y%m%d_%H%M").to_string());
+        }
+        ImageMetadata {
+            architecture: architecture().1,
+            creation_date: epoch,
+            properties,
+            cloud_init: !matches!(self.content, Content::Haproxy),
+        }
+    }
+
+    pub(super) fn into_built(
+        self,
+        fingerprint: String,
+        size_bytes: u64,
+        reused: bool,
+        elapsed: Duration,
+    ) -> BuiltImage {
+        let property = |key: &str| self.properties.get(key).cloned();
+        BuiltImage {
+            kind: self.kind(),
+            fingerprint,
+            reused,
+            size_bytes,
+            kubernetes_version: property(PROPERTY_KUBERNETES_VERSION),
+            etcd_version: property(PROPERTY_ETCD_VERSION),
+            coredns: property(PROPERTY_COREDNS).is_some_and(|value| value == "true"),
+            elapsed,
+            alias: self.alias,
+            recipe: self.recipe,
+        }
+    }
+}
+
+/// The digest of each program, in the order of their names.
+async fn digests(
+    request: &BuildRequest,
+    kubernetes: &Kubernetes,
+) -> Result<Vec<(String, String)>, BuildError> {
+    let folder = kubernetes.folder.clone();
+    let memory = request.cache_dir.join("digests.json");
+    let names = folder.programs();
+    let files: Vec<_> = names.iter().map(|name| folder.path().join(name)).collect();
+    let read = failed("read", folder.path());
+    let digests = spawn_blocking(move || binaries::digests(&files, &memory))
+        .await
+        .map_err(|join| read(std::io::Error::other(join)))?
+        .map_err(read)?;
+    Ok(names.into_iter().map(str::to_owned).zip(digests).collect())
+}
+
+fn properties(content: &Content, base: Base) -> BTreeMap<String, String> {
+    let (architecture, _) = architecture();
+    let release = base.version();
+    let what = match content {
+        Content::Kubeadm(kubernetes) => format!("node, Kubernetes {}", kubernetes.folder.version()),
+        Content::Node => "node without Kubernetes".to_owned(),
+        Content::Haproxy => "load balancer".to_owned(),
+    };
+    let mut properties = BTreeMap::new();
+    let mut set = |key: &str, value: &str| {
+        properties.insert(key.to_owned(), value.to_owned());
+    };
+    set("os", "debian");
+    set("release", base.suite());
+    set("version", release);
+    set("architecture", architecture);
+    set("variant", content.kind());
+    set("description", &format!("capn {what} (Debian {release}, {architecture})"));
+    set(PROPERTY_KIND, content.kind());
+    if let Content::Kubeadm(kubernetes) = content {
+        set(PROPERTY_KUBERNETES_VERSION, kubernetes.folder.version());
+        set(PROPERTY_ETCD_VERSION, kubernetes.folder.etcd_version());
+        set(PROPERTY_COREDNS, if kubernetes.has_coredns() { "true" } else { "false" });
+        if let Some(tag) = &kubernetes.etcd.tag_to_configure {
+            set(PROPERTY_ETCD_IMAGE_TAG, tag);
+        }
+    }
+    properties
+}
+
+/// The name of everything the image is made from.
+fn recipe_hash(
+    content: &Content,
+    inputs: &LayerInputs,
+    digests: &[(String, String)],
+    properties: &BTreeMap<String, String>,
+) -> String {
+    let mut hash = Hash::new("image 1")
+        .part("kind", content.kind())
+        .part("layer", &inputs.hash())
+        .part("compression", COMPRESSION)
+        .part("templates", &templates_text(!matches!(content, Content::Haproxy)))
+        .script("inside.sh")
+        .script("chroot.sh")
+        .script("pack.sh");
+    if !matches!(content, Content::Haproxy) {
+        hash = hash.script("images.sh").files(&recipe::containerd_files(content.pause_image()));
+    }
+    if matches!(content, Content::Kubeadm(_)) {
+        hash = hash.script("closure.sh").files(&recipe::kubernetes_files());
+    }
+    for (name, digest) in digests {
+        hash = hash.part(name, digest);
+    }
+    for (key, value) in properties {
+        hash = hash.part(key, value);
+    }
+    hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn plan(kind: Kind, change: impl FnOnce(&mut BuildRequest)) -> Plan {
+        let mut request = BuildRequest::new(kind, "/nonexistent");
+        request.base = Some(Base::Debian12);
+        request.mirror = Some("http://mirror.example/debian/".to_owned());
+        request.security_mirror = Some("http://mirror.example/debian-security".to_owned());
+        change(&mut request);
+        Plan::new(&request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_recipe_names_the_inputs_and_not_the_alias() {
+        let node = plan(Kind::Node, |_| {}).await;
+        assert_eq!(node.recipe, plan(Kind::Node, |_| {}).await.recipe);
+        let renamed = plan(Kind::Node, |request| request.alias = Some("mine".into())).await;
+        assert_eq!((renamed.recipe.as_str(), renamed.alias.as_str()), (&*node.recipe, "mine"));
+        let other = plan(Kind::Node, |request| request.base = Some(Base::Debian13)).await;
+        assert_ne!(other.recipe, node.recipe);
+        assert_ne!(plan(Kind::Haproxy, |_| {}).await.recipe, node.recipe);
+    }
+
+    #[tokio::test]
+    async fn an_image_says_what_it_is() {
+        let node = plan(Kind::Node, |_| {}).await;
+        let metadata = node.metadata(1_700_000_000);
+        assert_eq!(metadata.properties["capn.kind"], "node");
+        assert_eq!(metadata.properties["capn.recipe"], node.recipe);
+        assert_eq!(metadata.properties["serial"], "20231114_2213");
+        assert!(metadata.cloud_init);
+        assert_eq!(node.alias, "capn/node");
+        let haproxy = plan(Kind::Haproxy, |_| {}).await;
+        assert!(!haproxy.metadata(0).cloud_init);
+        let stages: Vec<_> = haproxy.stages().collect();
+        assert_eq!(stages, [Stage::Base, Stage::Packages, Stage::Pack]);
+    }
+}

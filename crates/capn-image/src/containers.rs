@@ -1,0 +1,348 @@
+//! Which container images a node carries, and what is in each.
+//!
+//! The static pods' images are the binaries of the folder under exactly the names its own
+//! kubeadm asks for, so that nothing is pulled.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::{
+    binaries::KubernetesFolder,
+    oci::{ContainerImage, Content, LayerFile},
+};
+
+/// Programs that become images of their own, besides etcd, pause and CoreDNS.
+const COMPONENTS: [&str; 4] =
+    ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler"];
+
+/// What kube-proxy runs, from the node's own root file system.
+pub(crate) const PROXY_PROGRAMS: [&str; 8] = [
+    "/usr/sbin/iptables",
+    "/usr/sbin/iptables-restore",
+    "/usr/sbin/iptables-save",
+    "/usr/sbin/ip6tables",
+    "/usr/sbin/ip6tables-restore",
+    "/usr/sbin/ip6tables-save",
+    "/usr/sbin/nft",
+    "/usr/bin/kmod",
+];
+
+/// Accounts that programs look up by number.
+const PASSWD: &str =
+    "root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
+const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
+
+/// The names kubeadm prints, sorted by what they are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageNames {
+    by_component: BTreeMap<String, String>,
+}
+
+impl ImageNames {
+    /// From the output of `kubeadm config images list`; `None` if a name that every version
+    /// prints is not there.
+    pub(crate) fn parse(list: &str) -> Option<Self> {
+        let by_component: BTreeMap<_, _> = list
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .filter_map(|reference| Some((component(reference)?.to_owned(), reference.to_owned())))
+            .collect();
+        let known = COMPONENTS.iter().chain(&["etcd", "pause"]);
+        known
+            .into_iter()
+            .all(|name| by_component.contains_key(*name))
+            .then_some(Self { by_component })
+    }
+
+    /// The name of a component's image.
+    pub(crate) fn of(&self, component: &str) -> &str {
+        self.by_component.get(component).map_or("", String::as_str)
+    }
+}
+
+/// `registry.k8s.io/coredns/coredns:v1.14.0` is `coredns`.
+fn component(reference: &str) -> Option<&str> {
+    let (repository, _) = reference.rsplit_once(':')?;
+    repository.rsplit('/').next()
+}
+
+/// What etcd's image is called in the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EtcdNames {
+    /// All its names; the first says its true version.
+    pub(crate) references: Vec<String>,
+    /// The tag that the cluster configuration has to name, where kubeadm's own does not fit.
+    pub(crate) tag_to_configure: Option<String>,
+}
+
+impl EtcdNames {
+    /// kubeadm writes flags for the minor version that it expects. A binary of that minor version
+    /// also gets the name kubeadm expects; any other keeps its own, which kubeadm reads from the
+    /// cluster configuration and writes fitting flags for.
+    pub(crate) fn new(expected: &str, version: &str) -> Self {
+        let (repository, expected_tag) = expected.rsplit_once(':').unwrap_or((expected, ""));
+        let tag = format!("{version}-0");
+        let own = format!("{repository}:{tag}");
+        if expected == own {
+            return Self { references: vec![own], tag_to_configure: None };
+        }
+        if minor(expected_tag) == minor(version) {
+            return Self { references: vec![own, expected.to_owned()], tag_to_configure: None };
+        }
+        Self { references: vec![own], tag_to_configure: Some(tag) }
+    }
+}
+
+fn minor(version: &str) -> Option<(&str, &str)> {
+    let mut parts = version.split('.');
+    Some((parts.next()?, parts.next()?))
+}
+
+/// The sandbox image: the given `pause`, or Debian's static init, which can do the same.
+pub(crate) fn pause_image(
+    reference: &str,
+    pause: Option<Utf8PathBuf>,
+    root: &Utf8Path,
+) -> ContainerImage {
+    let (program, entrypoint) = match pause {
+        Some(path) => (path, vec!["/pause".to_owned()]),
+        None => (root.join("usr/bin/catatonit"), vec!["/pause".to_owned(), "-P".to_owned()]),
+    };
+    ContainerImage {
+        references: vec![reference.to_owned()],
+        files: vec![binary("pause", program)],
+        entrypoint,
+    }
+}
+
+/// The static pods' images and, where the folder has it, CoreDNS. `libraries` are the shared
+/// libraries of each program, as paths in `root`.
+pub(crate) fn kubernetes_images(
+    folder: &KubernetesFolder,
+    names: &ImageNames,
+    etcd: &EtcdNames,
+    libraries: &BTreeMap<String, Vec<String>>,
+    root: &Utf8Path,
+) -> std::io::Result<Vec<ContainerImage>> {
+    let program = |name: &str, references: Vec<String>| {
+        let path = format!("usr/local/bin/{name}");
+        let mut files = common_files();
+        files.push(binary(&path, folder.path().join(name)));
+        files.extend(library_files(libraries, &format!("/mnt/{name}"), root));
+        ContainerImage { references, files, entrypoint: vec![format!("/{path}")] }
+    };
+    let mut images = Vec::new();
+    for name in COMPONENTS {
+        let mut image = program(name, vec![names.of(name).to_owned()]);
+        if name == "kube-proxy" {
+            image.files.extend(proxy_files(libraries, root)?);
+        }
+        images.push(image);
+    }
+    let mut image = program("etcd", etcd.references.clone());
+    if let Some(path) = folder.optional("etcdctl") {
+        image.files.push(binary("usr/local/bin/etcdctl", path));
+    }
+    images.push(image);
+    if let Some(path) = folder.optional("coredns") {
+        // The manifest that kubeadm writes gives arguments only.
+        let mut files = common_files();
+        files.push(binary("coredns", path));
+        files.extend(library_files(libraries, "/mnt/coredns", root));
+        images.push(ContainerImage {
+            references: vec![names.of("coredns").to_owned()],
+            files,
+            entrypoint: vec!["/coredns".to_owned()],
+        });
+    }
+    for image in &mut images {
+        let mut seen = std::collections::BTreeSet::new();
+        image.files.retain(|file| seen.insert(file.path.clone()));
+    }
+    Ok(images)
+}
+
+fn common_files() -> Vec<LayerFile> {
+    let text = |path: &str, text| LayerFile {
+        path: path.to_owned(),
+        mode: 0o644,
+        content: Content::Text(text),
+    };
+    vec![text("etc/passwd", PASSWD), text("etc/group", GROUP)]
+}
+
+fn binary(path: &str, source: Utf8PathBuf) -> LayerFile {
+    LayerFile { path: path.to_owned(), mode: 0o755, content: Content::Path(source) }
+}
+
+/// The loader and the libraries of a program, at the paths where it looks for them.
+fn library_files(
+    libraries: &BTreeMap<String, Vec<String>>,
+    program: &str,
+    root: &Utf8Path,
+) -> Vec<LayerFile> {
+    let found = libraries.get(program).map(Vec::as_slice).unwrap_or_default();
+    found.iter().map(|path| binary(path.trim_start_matches('/'), under(root, path))).collect()
+}
+
+/// iptables and nft with their extensions. The names under /usr/sbin are links into one program.
+fn proxy_files(
+    libraries: &BTreeMap<String, Vec<String>>,
+    root: &Utf8Path,
+) -> std::io::Result<Vec<LayerFile>> {
+    let mut files = Vec::new();
+    for program in PROXY_PROGRAMS {
+        let path = program.trim_start_matches('/');
+        // Resolved inside the root: links there are absolute and go through /etc/alternatives.
+        let target = resolve_in_root(root, path)?;
+        if target == path {
+            files.push(binary(path, root.join(path)));
+        } else {
+            let content = Content::Link(format!("/{target}"));
+            files.push(LayerFile { path: path.to_owned(), mode: 0o777, content });
+            files.push(binary(&target, root.join(&target)));
+        }
+        files.extend(library_files(libraries, program, root));
+    }
+    files.push(LayerFile {
+        path: "usr/sbin/modprobe".to_owned(),
+        mode: 0o777,
+        content: Content::Link("/usr/bin/kmod".to_owned()),
+    });
+    for directory in extension_folders(root)? {
+        let mut entries: Vec<_> =
+            root.join(&directory).read_dir_utf8()?.collect::<Result<_, _>>()?;
+        entries.sort_by(|a, b| a.file_name().cmp(b.file_name()));
+        for entry in entries {
+            let path = format!("{directory}/{}", entry.file_name());
+            let content = match entry.file_type()?.is_symlink() {
+                true => Content::Link(entry.path().read_link_utf8()?.into_string()),
+                false => Content::Path(entry.path().to_owned()),
+            };
+            files.push(LayerFile { path, mode: 0o644, content });
+        }
+    }
+    for path in ["etc/protocols", "etc/services"] {
+        if root.join(path).is_file() {
+            let content = Content::Path(root.join(path));
+            files.push(LayerFile { path: path.to_owned(), mode: 0o644, content });
+        }
+    }
+    Ok(files)
+}
+
+/// `usr/lib/x86_64-linux-gnu/xtables`, whatever the architecture.
+fn extension_folders(root: &Utf8Path) -> std::io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in root.join("usr/lib").read_dir_utf8()? {
+        let name = entry?.file_name().to_owned();
+        if root.join("usr/lib").join(&name).join("xtables").is_dir() {
+            found.push(format!("usr/lib/{name}/xtables"));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Follows links of a file as a process inside `root` would. Directories on the way are links
+/// only in a merged /usr, which the paths used here do not go through.
+fn resolve_in_root(root: &Utf8Path, path: &str) -> std::io::Result<String> {
+    let mut path = path.to_owned();
+    for _ in 0..16 {
+        let full = root.join(&path);
+        if !full.symlink_metadata()?.file_type().is_symlink() {
+            return Ok(path);
+        }
+        let target = full.read_link_utf8()?;
+        path = match target.as_str().strip_prefix('/') {
+            Some(absolute) => absolute.to_owned(),
+            None => {
+                let parent = Utf8Path::new(&path).parent().unwrap_or(Utf8Path::new(""));
+                normalize(&parent.join(target))
+            }
+        };
+    }
+    Err(std::io::Error::other(format!("too many links at {path}")))
+}
+
+fn normalize(path: &Utf8Path) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.as_str().split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+fn under(root: &Utf8Path, absolute: &str) -> Utf8PathBuf {
+    root.join(absolute.trim_start_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "registry.k8s.io/kube-apiserver:v1.36.2
+registry.k8s.io/kube-controller-manager:v1.36.2
+registry.k8s.io/kube-scheduler:v1.36.2
+registry.k8s.io/kube-proxy:v1.36.2
+registry.k8s.io/coredns/coredns:v1.14.2
+registry.k8s.io/pause:3.10.2
+registry.k8s.io/etcd:3.6.8-0
+";
+
+    #[test]
+    fn names_are_taken_as_kubeadm_prints_them() {
+        let names = ImageNames::parse(LIST).unwrap();
+        assert_eq!(names.of("coredns"), "registry.k8s.io/coredns/coredns:v1.14.2");
+        assert_eq!(names.of("pause"), "registry.k8s.io/pause:3.10.2");
+        assert_eq!(ImageNames::parse("registry.k8s.io/pause:3.10.2\n"), None);
+    }
+
+    #[test]
+    fn etcd_says_its_true_version_and_fits_what_kubeadm_writes() {
+        let expected = "registry.k8s.io/etcd:3.6.8-0";
+        let table = [
+            ("3.6.8", vec!["registry.k8s.io/etcd:3.6.8-0"], None),
+            ("3.6.5", vec!["registry.k8s.io/etcd:3.6.5-0", expected], None),
+            ("3.5.16", vec!["registry.k8s.io/etcd:3.5.16-0"], Some("3.5.16-0")),
+        ];
+        for (version, references, tag) in table {
+            let names = EtcdNames::new(expected, version);
+            assert_eq!(names.references, references, "{version}");
+            assert_eq!(names.tag_to_configure.as_deref(), tag, "{version}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_inside_the_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        for path in ["usr/sbin", "etc/alternatives"] {
+            std::fs::create_dir_all(root.join(path)).unwrap();
+        }
+        std::fs::write(root.join("usr/sbin/multi"), "x").unwrap();
+        let link = |target: &str, path: &str| {
+            std::os::unix::fs::symlink(target, root.join(path)).unwrap();
+        };
+        link("/etc/alternatives/iptables", "usr/sbin/iptables");
+        link("../../usr/sbin/multi", "etc/alternatives/iptables");
+        assert_eq!(resolve_in_root(root, "usr/sbin/iptables").unwrap(), "usr/sbin/multi");
+        link("loop", "usr/sbin/loop");
+        assert!(resolve_in_root(root, "usr/sbin/loop").is_err());
+    }
+
+    #[test]
+    fn without_a_pause_binary_the_image_holds_debians_static_init() {
+        let image = pause_image("registry.k8s.io/pause:3.10.1", None, Utf8Path::new("/root"));
+        assert_eq!(image.entrypoint, ["/pause", "-P"]);
+        assert_eq!(image.files[0].content, Content::Path("/root/usr/bin/catatonit".into()));
+    }
+}

@@ -1,0 +1,310 @@
+//! What the images are made of: packages, files and units, and the hash that names a recipe.
+//!
+//! Everything here goes into the hash, so that a changed file makes a new image.
+
+use sha2::{Digest, Sha256};
+
+/// A file laid over the root file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct File {
+    /// Absolute path in the image.
+    pub(crate) path: &'static str,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    /// Its content.
+    pub(crate) text: String,
+}
+
+/// A root file system: the base alone, or with what a role adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Role {
+    /// `node` or `haproxy`; names the cache folder and the script of the role.
+    pub(crate) name: &'static str,
+    /// Debian packages on top of the base.
+    pub(crate) packages: &'static [&'static str],
+    /// Packages that come from the next Debian release when the base is Debian 12.
+    pub(crate) newer_packages: &'static [&'static str],
+    /// Files, the base's included.
+    pub(crate) files: Vec<File>,
+    /// Units to enable.
+    pub(crate) units: &'static [&'static str],
+}
+
+/// Packages of every image.
+pub(crate) const BASE_PACKAGES: &[&str] = &[
+    "systemd",
+    "systemd-sysv",
+    "systemd-resolved",
+    // Without it networkd waits for ever: /sys is writable in an unprivileged container, so it
+    // expects udev to name the network card.
+    "udev",
+    "dbus",
+    "iproute2",
+    "kmod",
+    "procps",
+    "netbase",
+    "ca-certificates",
+];
+
+/// Units that are of no use in a container, or fail in one.
+pub(crate) const MASKED_UNITS: &[&str] = &[
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "dev-hugepages.mount",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "modprobe@.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "proc-sys-fs-binfmt_misc.mount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "systemd-binfmt.service",
+    "systemd-firstboot.service",
+    "systemd-hwdb-update.service",
+    "systemd-journald-audit.socket",
+    "systemd-modules-load.service",
+    "systemd-pstore.service",
+];
+
+/// Script and files that one role or step runs; part of the hash.
+pub(crate) const SCRIPTS: &[(&str, &str)] = &[
+    ("base.sh", include_str!("../recipe/scripts/base.sh")),
+    ("chroot.sh", include_str!("../recipe/scripts/chroot.sh")),
+    ("closure.sh", include_str!("../recipe/scripts/closure.sh")),
+    ("images.sh", include_str!("../recipe/scripts/images.sh")),
+    ("inside.sh", include_str!("../recipe/scripts/inside.sh")),
+    ("node.sh", include_str!("../recipe/scripts/node.sh")),
+    ("pack.sh", include_str!("../recipe/scripts/pack.sh")),
+    ("packages.sh", include_str!("../recipe/scripts/packages.sh")),
+];
+
+/// The script `/usr/local/lib/capn/pod-network` of node images, which applies
+/// `/etc/capn/pod-network.env`.
+///
+/// For nodes from other images, into which it can be pushed.
+pub const POD_NETWORK_SCRIPT: &str = include_str!("../recipe/node/pod-network");
+
+/// The sandbox image of a node without Kubernetes.
+pub(crate) const DEFAULT_PAUSE_IMAGE: &str = "registry.k8s.io/pause:3.10.1";
+
+fn file(path: &'static str, mode: u32, text: &str) -> File {
+    File { path, mode, text: text.to_owned() }
+}
+
+fn base_files() -> Vec<File> {
+    vec![
+        file(
+            "/etc/systemd/network/10-capn.network",
+            0o644,
+            include_str!("../recipe/base/eth.network"),
+        ),
+        file(
+            "/etc/systemd/networkd.conf.d/capn.conf",
+            0o644,
+            include_str!("../recipe/base/networkd.conf"),
+        ),
+        file(
+            "/etc/systemd/journald.conf.d/capn.conf",
+            0o644,
+            include_str!("../recipe/base/journald.conf"),
+        ),
+        file(
+            "/etc/systemd/system/systemd-udev-trigger.service.d/capn.conf",
+            0o644,
+            include_str!("../recipe/base/udev-trigger.conf"),
+        ),
+    ]
+}
+
+/// The load balancer.
+pub(crate) fn haproxy() -> Role {
+    let mut files = base_files();
+    files.push(file(
+        "/etc/haproxy/haproxy.cfg",
+        0o644,
+        include_str!("../recipe/haproxy/haproxy.cfg"),
+    ));
+    Role {
+        name: "haproxy",
+        packages: &["haproxy"],
+        newer_packages: &[],
+        files,
+        units: &["systemd-networkd.service", "systemd-resolved.service", "haproxy.service"],
+    }
+}
+
+/// A node, with Kubernetes or without. Its configuration does not depend on that, so that both
+/// images share the cached layer; the sandbox image is set by [`containerd_files`] afterwards.
+pub(crate) fn node() -> Role {
+    let mut files = base_files();
+    files.extend([
+        file("/etc/cloud/cloud.cfg.d/90-capn.cfg", 0o644, include_str!("../recipe/node/cloud.cfg")),
+        file("/etc/cloud/ds-identify.cfg", 0o644, include_str!("../recipe/node/ds-identify.cfg")),
+        file(
+            "/etc/systemd/system/containerd.service.d/capn.conf",
+            0o644,
+            include_str!("../recipe/node/containerd.conf"),
+        ),
+        file(
+            "/usr/local/lib/capn/containerd-mode",
+            0o755,
+            include_str!("../recipe/node/containerd-mode"),
+        ),
+        file("/etc/crictl.yaml", 0o644, include_str!("../recipe/node/crictl.yaml")),
+        file("/etc/sysctl.d/90-capn.conf", 0o644, include_str!("../recipe/node/sysctl.conf")),
+        file(
+            "/etc/systemd/system/capn-cgroup-v1.service",
+            0o644,
+            include_str!("../recipe/node/capn-cgroup-v1.service"),
+        ),
+        file("/usr/local/lib/capn/cgroup-v1", 0o755, include_str!("../recipe/node/cgroup-v1")),
+        file(
+            "/etc/systemd/system/capn-pod-network.service",
+            0o644,
+            include_str!("../recipe/node/capn-pod-network.service"),
+        ),
+        file(
+            "/etc/systemd/system/capn-pod-network.path",
+            0o644,
+            include_str!("../recipe/node/capn-pod-network.path"),
+        ),
+        file("/usr/local/lib/capn/pod-network", 0o755, POD_NETWORK_SCRIPT),
+    ]);
+    Role {
+        name: "node",
+        packages: &[
+            "catatonit",
+            "cloud-init",
+            "containerd",
+            "containernetworking-plugins",
+            "ethtool",
+            "iptables",
+            "nftables",
+            "runc",
+            "socat",
+        ],
+        // Debian 12 has 1.6, too old for the kubelet. Its own runc stays: the newer one needs a
+        // newer C library.
+        newer_packages: &["containerd"],
+        files,
+        units: &[
+            "systemd-networkd.service",
+            "systemd-resolved.service",
+            "containerd.service",
+            "capn-cgroup-v1.service",
+            "capn-pod-network.service",
+            "capn-pod-network.path",
+        ],
+    }
+}
+
+/// Both containerd configurations, with this sandbox image.
+pub(crate) fn containerd_files(pause_image: &str) -> Vec<File> {
+    let text = |unprivileged: &str| {
+        include_str!("../recipe/node/config.toml")
+            .replace("{{ pause }}", pause_image)
+            .replace("{{ unprivileged }}", unprivileged)
+    };
+    vec![
+        File { path: "/etc/containerd/config.default.toml", mode: 0o644, text: text("false") },
+        File { path: "/etc/containerd/config.unprivileged.toml", mode: 0o644, text: text("true") },
+    ]
+}
+
+/// What a node with Kubernetes has besides the binaries.
+pub(crate) fn kubernetes_files() -> Vec<File> {
+    vec![
+        file(
+            "/usr/lib/systemd/system/kubelet.service",
+            0o644,
+            include_str!("../recipe/kubernetes/kubelet.service"),
+        ),
+        file(
+            "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
+            0o644,
+            include_str!("../recipe/kubernetes/10-kubeadm.conf"),
+        ),
+    ]
+}
+
+/// A hash over labelled parts; neither a moved border between two parts nor another order of
+/// them gives the same hash.
+#[derive(Clone)]
+pub(crate) struct Hash(Sha256);
+
+impl Hash {
+    /// Of nothing but its purpose.
+    pub(crate) fn new(purpose: &str) -> Self {
+        Self(Sha256::new()).part("purpose", purpose)
+    }
+
+    /// With one more part.
+    pub(crate) fn part(mut self, label: &str, value: &str) -> Self {
+        for text in [label, value] {
+            self.0.update((text.len() as u64).to_be_bytes());
+            self.0.update(text.as_bytes());
+        }
+        self
+    }
+
+    /// With a script of [`SCRIPTS`].
+    pub(crate) fn script(self, name: &str) -> Self {
+        let text = SCRIPTS.iter().find(|(found, _)| *found == name).map_or("", |(_, text)| text);
+        self.part(name, text)
+    }
+
+    /// With files.
+    pub(crate) fn files(mut self, files: &[File]) -> Self {
+        for file in files {
+            self = self.part(&format!("{} {:o}", file.path, file.mode), &file.text);
+        }
+        self
+    }
+
+    /// 64 hex digits.
+    pub(crate) fn finish(self) -> String {
+        hex::encode(self.0.finalize())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borders_and_order_of_parts_count() {
+        let hash = |parts: &[(&str, &str)]| {
+            parts.iter().fold(Hash::new("t"), |hash, (l, v)| hash.part(l, v)).finish()
+        };
+        let one = hash(&[("ab", "c")]);
+        assert_ne!(one, hash(&[("a", "bc")]));
+        assert_ne!(hash(&[("a", "1"), ("b", "2")]), hash(&[("b", "2"), ("a", "1")]));
+        assert_eq!(one, hash(&[("ab", "c")]));
+        assert_eq!(one.len(), 64);
+    }
+
+    #[test]
+    fn only_the_unprivileged_configuration_gives_things_up() {
+        let files = containerd_files("registry.k8s.io/pause:9");
+        let settings = ["disable_apparmor", "restrict_oom_score_adj", "disable_hugetlb_controller"];
+        for (file, value) in files.iter().zip(["false", "true"]) {
+            for setting in settings {
+                assert!(file.text.contains(&format!("{setting} = {value}\n")), "{}", file.path);
+            }
+            assert!(file.text.contains("SystemdCgroup = true"));
+            assert!(file.text.contains("sandbox_image = \"registry.k8s.io/pause:9\""));
+            assert!(!file.text.contains("{{"), "{}", file.text);
+        }
+    }
+
+    #[test]
+    fn every_script_of_a_step_is_known() {
+        for name in ["base.sh", "packages.sh", "images.sh", "pack.sh", "closure.sh"] {
+            assert!(SCRIPTS.iter().any(|(found, _)| *found == name), "{name}");
+        }
+    }
+}
