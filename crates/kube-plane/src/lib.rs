@@ -25,11 +25,29 @@
 //! `docs/kube-plane.md`.
 
 mod admission;
+mod api;
+mod background;
+mod discovery;
 mod error;
+mod events;
+mod handlers;
+mod json;
+mod jsonpath;
+mod managed;
+mod meta;
+mod names;
+mod openapi;
+mod patch;
 mod pki;
 mod plane;
+mod registry;
+mod schema;
+mod selectors;
 mod serve;
 mod service;
+mod status;
+mod store;
+mod table;
 
 pub use admission::{Admission, FieldError, FieldErrorKind};
 pub use error::Error;

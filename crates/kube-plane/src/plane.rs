@@ -1,11 +1,21 @@
 //! The plane: a store, the API over it, and the background work that keeps it tidy.
 
-use std::{future::Future, path::PathBuf};
+use std::{collections::HashMap, future::Future, path::PathBuf, sync::Arc};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use crate::{Admission, Error, PlaneService, ServerTls};
+use crate::{
+    Admission, Error, PlaneService, ServerTls,
+    api::{Api, Body, Subresource, Target, WriteOptions},
+    background, json,
+    registry::{CRDS, Registry, Resource, definition},
+    serve,
+    status::ApiError,
+    store::{History, NAMESPACES, Store},
+};
 
 /// How to open a plane.
 #[derive(Debug, Default)]
@@ -16,29 +26,68 @@ pub struct PlaneOptions {
     pub crds: Vec<CustomResourceDefinition>,
     /// Functions that run on create and update of objects.
     pub admission: Vec<Admission>,
+    /// Events kept for watches that resume; `None` is 2000. At most 4 MiB of them are kept.
+    pub history: Option<usize>,
+}
+
+/// Ends the background work when the last user of a plane is gone.
+#[derive(Debug)]
+pub(crate) struct Guard(CancellationToken);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 /// An open plane. Cloning is cheap; all clones are the same plane.
 ///
-/// The background work (garbage collection, namespace and definition deletion) ends when the last
-/// clone is dropped or with [`Plane::close`].
+/// The plane stays open until all clones, services and clients are dropped, or until
+/// [`Plane::close`].
 #[derive(Clone, Debug)]
-pub struct Plane {}
+pub struct Plane {
+    api: Arc<Api>,
+    shutdown: CancellationToken,
+    guard: Arc<Guard>,
+}
 
 impl Plane {
     /// Opens a plane and registers the definitions. Has to run inside a Tokio runtime.
     ///
+    /// Everything it does can be interrupted and is done again by the next open.
+    ///
     /// # Errors
     /// [`Error::Locked`] while another process has it open; the other variants if the file cannot
     /// be used or a definition is refused.
-    pub async fn open(_options: PlaneOptions) -> Result<Self, Error> {
-        Ok(Self {})
+    pub async fn open(options: PlaneOptions) -> Result<Self, Error> {
+        let PlaneOptions { path, crds, admission, history } = options;
+        let registry = Arc::new(Registry::new());
+        let follower = Arc::clone(&registry);
+        let history =
+            History { events: history.unwrap_or(History::default().events), ..History::default() };
+        let open =
+            move || Store::open(path, history, Box::new(move |event| follower.follow(event)));
+        let store = tokio::task::spawn_blocking(open).await.map_err(|_| Error::WriterGone)??;
+        let mut hooks: HashMap<(String, String), Vec<Admission>> = HashMap::new();
+        for hook in admission {
+            hooks.entry((hook.group.clone(), hook.kind.clone())).or_default().push(hook);
+        }
+        let api = Arc::new(Api { store, registry, admission: hooks });
+        prepare(&api, crds).await?;
+        let shutdown = CancellationToken::new();
+        background::spawn(&api, &shutdown);
+        let guard = Arc::new(Guard(shutdown.clone()));
+        Ok(Self { api, shutdown, guard })
     }
 
     /// The plane as a [`tower::Service`] with all rights. Nothing is authenticated here.
     #[must_use]
     pub fn service(&self) -> PlaneService {
-        PlaneService {}
+        PlaneService {
+            api: Arc::clone(&self.api),
+            shutdown: self.shutdown.clone(),
+            _guard: Arc::clone(&self.guard),
+        }
     }
 
     /// A client for this plane without any socket, default namespace `default`.
@@ -51,19 +100,109 @@ impl Plane {
 
     /// Serves HTTPS (HTTP/1.1 and 2) until `shutdown` is ready, then ends watches and connections.
     ///
+    /// Clients show a certificate of the CA, or the bearer token; others get 401, but for
+    /// `/healthz`, `/livez`, `/readyz` and `/version`.
+    ///
     /// # Errors
     /// [`Error::Serve`] if the listener fails; a failing connection is only logged.
     pub async fn serve_https(
         &self,
-        _listener: TcpListener,
-        _tls: &ServerTls,
+        listener: TcpListener,
+        tls: &ServerTls,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        shutdown.await;
-        Ok(())
+        serve::serve(self.service(), listener, tls, shutdown).await
     }
 
-    /// Ends the background work, writes everything back into the database file and gives the lock
-    /// free. Clients that are still around get 503 answers.
-    pub async fn close(self) {}
+    /// Ends watches and the background work, finishes the writes that were asked for, and gives
+    /// file and lock free. Whoever still has a client gets 503 answers to writes.
+    pub async fn close(self) {
+        self.shutdown.cancel();
+        self.api.store.close().await;
+    }
+}
+
+/// The objects that are always there.
+async fn prepare(api: &Arc<Api>, crds: Vec<CustomResourceDefinition>) -> Result<(), Error> {
+    let options = WriteOptions { manager: "kube-plane".to_owned(), ..WriteOptions::default() };
+    let tables = api.registry.tables();
+    let failed = |name: &str, error: &ApiError| Error::RegisterCrd {
+        name: name.to_owned(),
+        message: error.message().to_owned(),
+    };
+    if let Some(namespaces) = tables.stored(NAMESPACES) {
+        let creates = crate::api::FIXED_NAMESPACES.iter().map(|name| {
+            let body = json!({"metadata": {"name": name}});
+            let (namespaces, options) = (&namespaces, &options);
+            async move {
+                if api.store.get(NAMESPACES, "", name).is_some() {
+                    return Ok(());
+                }
+                let created = api.create(namespaces, "", body.into(), options).await;
+                created.map(drop).map_err(|error| (*name, error))
+            }
+        });
+        futures::future::try_join_all(creates)
+            .await
+            .map_err(|(name, error)| failed(name, &error))?;
+    }
+    let Some(definitions) = tables.stored(CRDS) else { return Ok(()) };
+    // All at once, so that they share a commit.
+    let registrations = crds.into_iter().map(|crd| {
+        let (definitions, options) = (&definitions, &options);
+        async move {
+            let name = crd.metadata.name.clone().unwrap_or_default();
+            register(api, definitions, crd, options).await.map_err(|error| failed(&name, &error))
+        }
+    });
+    futures::future::try_join_all(registrations).await?;
+    Ok(())
+}
+
+/// Creates a definition, or changes it to what is given. Labels and annotations of others stay.
+async fn register(
+    api: &Arc<Api>,
+    definitions: &Resource,
+    crd: CustomResourceDefinition,
+    options: &WriteOptions,
+) -> Result<(), ApiError> {
+    let name = crd.metadata.name.clone().unwrap_or_default();
+    let wanted =
+        serde_json::to_value(crd).map_err(|error| ApiError::internal(error.to_string()))?;
+    let Some(object) = api.store.get(CRDS, "", &name) else {
+        api.create(definitions, "", wanted.into(), options).await?;
+        return Ok(());
+    };
+    let stored = object.value();
+    let mut complete = wanted.clone();
+    definition::complete(&mut complete, Some(&stored), "");
+    let has = |field: &str| {
+        let entries = json::at(&wanted, &["metadata", field]).and_then(Value::as_object);
+        entries
+            .into_iter()
+            .flatten()
+            .all(|(key, value)| json::at(&stored, &["metadata", field, key]) == Some(value))
+    };
+    if stored["spec"] == complete["spec"] && has("labels") && has("annotations") {
+        return Ok(());
+    }
+    let target = Target {
+        resource: definitions,
+        namespace: "",
+        name: &name,
+        subresource: Subresource::None,
+    };
+    let change = |old: &Value| {
+        let mut new = old.clone();
+        new["spec"] = wanted["spec"].clone();
+        for field in ["labels", "annotations"] {
+            let entries = json::at(&wanted, &["metadata", field]).and_then(Value::as_object);
+            for (key, value) in entries.into_iter().flatten() {
+                json::set(&mut new, &["metadata", field, key], value.clone());
+            }
+        }
+        Ok(Body::from(new))
+    };
+    api.update(target, options, change).await?;
+    Ok(())
 }

@@ -4,25 +4,43 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use tokio_util::sync::CancellationToken;
+use tower::BoxError;
+
+use crate::{
+    api::{Api, MAX_OBJECT},
+    handlers,
+    plane::Guard,
+    status::ApiError,
+};
 
 /// Body of an answer: whole, or a stream of watch events.
 pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Answers Kubernetes API requests. Cloning is cheap.
+/// Answers Kubernetes API requests, all of them allowed. Cloning is cheap.
+///
+/// It keeps the plane open: the background work goes on as long as a service or a client made
+/// from it is around.
 #[derive(Clone, Debug)]
-pub struct PlaneService {}
+pub struct PlaneService {
+    pub(crate) api: Arc<Api>,
+    /// Ends watches.
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) _guard: Arc<Guard>,
+}
 
 impl<B> tower::Service<Request<B>> for PlaneService
 where
     B: http_body::Body + Send + 'static,
     B::Data: Send,
-    B::Error: std::fmt::Display,
+    B::Error: Into<BoxError>,
 {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
@@ -32,11 +50,24 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _request: Request<B>) -> Self::Future {
-        Box::pin(async {
-            let mut response = Response::new(UnsyncBoxBody::new(Full::new(Bytes::new())));
-            *response.status_mut() = http::StatusCode::NOT_IMPLEMENTED;
-            Ok(response)
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let api = Arc::clone(&self.api);
+        let shutdown = self.shutdown.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            // A patch or an object in YAML may be a little larger than the object.
+            let limit = 2 * MAX_OBJECT;
+            let body = match Limited::new(body, limit).collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(error) if error.is::<LengthLimitError>() => {
+                    return Ok(handlers::failed(&ApiError::too_large(MAX_OBJECT)));
+                }
+                Err(error) => {
+                    let message = format!("cannot read the body of the request: {error}");
+                    return Ok(handlers::failed(&ApiError::bad_request(message)));
+                }
+            };
+            Ok(handlers::serve(&api, &shutdown, parts, body).await)
         })
     }
 }

@@ -1,0 +1,258 @@
+//! From what a client sent to what is stored: shape, pruning, defaults, admission, validation.
+
+use kube_cel::RootContext;
+use serde_json::Value;
+
+use super::{Api, Body, FieldValidation, MAX_OBJECT, Subresource, WriteOptions};
+use crate::{
+    admission::FieldError,
+    meta,
+    registry::{CRDS, Resource, SchemaSource, definition},
+    schema::{default, prune, validate},
+    status::{ApiError, Result},
+};
+
+/// Checks the shape, drops what nobody knows, and fills in defaults. Warnings are added.
+pub(super) fn decode(
+    resource: &Resource,
+    body: Body,
+    options: &WriteOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Value> {
+    let Body { mut value, duplicates } = body;
+    let mut unknown = Vec::new();
+    check_kind(resource, &mut value)?;
+    meta::normalize(&mut value, &mut unknown)?;
+    unknown.extend(prune_unknown(resource, &mut value)?);
+    let strict: Vec<String> = duplicates
+        .iter()
+        .map(|path| format!("duplicate field \"{path}\""))
+        .chain(unknown.iter().map(|path| format!("unknown field \"{path}\"")))
+        .collect();
+    if !strict.is_empty() {
+        match options.validation {
+            FieldValidation::Strict => {
+                return Err(ApiError::bad_request(format!(
+                    "{kind} in version \"{version}\" cannot be handled as a {kind}: strict \
+                     decoding error: {errors}",
+                    kind = resource.kind,
+                    version = resource.version,
+                    errors = strict.join(", ")
+                )));
+            }
+            FieldValidation::Warn => warnings.extend(strict),
+            FieldValidation::Ignore => {}
+        }
+    }
+    if let Some(deprecation) = &resource.deprecation {
+        warnings.push(deprecation.to_string());
+    }
+    default(&resource.compiled().schema, &mut value);
+    if resource.builtin {
+        complete(resource, &mut value);
+    }
+    Ok(value)
+}
+
+fn check_kind(resource: &Resource, value: &mut Value) -> Result<()> {
+    let Some(fields) = value.as_object_mut() else {
+        return Err(ApiError::bad_request("the body of the request is not an object"));
+    };
+    for (field, wanted) in
+        [("apiVersion", resource.api_version()), ("kind", resource.kind.to_string())]
+    {
+        match fields.get(field) {
+            Some(Value::String(found)) if *found == wanted => {}
+            // Go clients leave them out where the URL says it all.
+            None => {
+                fields.insert(field.to_owned(), wanted.into());
+            }
+            Some(found) => {
+                let found = found.as_str().unwrap_or_default();
+                let what = if field == "kind" { "kind" } else { "API version" };
+                return Err(ApiError::bad_request(format!(
+                    "the {what} in the data ({found}) does not match the expected {what} ({wanted})"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn prune_unknown(resource: &Resource, value: &mut Value) -> Result<Vec<String>> {
+    if *resource.storage == *CRDS {
+        return definition::decode(value).map_err(|error| {
+            ApiError::bad_request(format!(
+                "CustomResourceDefinition in version \"v1\" cannot be handled as a \
+                 CustomResourceDefinition: {error}"
+            ))
+        });
+    }
+    if matches!(resource.source, SchemaSource::None) {
+        return Ok(Vec::new());
+    }
+    if resource.builtin {
+        drop_nulls(value);
+    }
+    Ok(prune(&resource.compiled().schema, value))
+}
+
+/// Go reads `null` as the zero value, which is not written again.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Defaults of built-in kinds, which are code in Kubernetes.
+fn complete(resource: &Resource, value: &mut Value) {
+    if &*resource.kind == "Secret" {
+        let texts = value.as_object_mut().and_then(|fields| fields.remove("stringData"));
+        if let Some(Value::Object(texts)) = texts {
+            for (key, text) in texts {
+                let text = text.as_str().unwrap_or_default();
+                let data = base64_of(text);
+                crate::json::set(value, &["data", &key], data.into());
+            }
+        }
+        if crate::json::text(value, &["type"]).is_empty() {
+            value["type"] = "Opaque".into();
+        }
+    }
+}
+
+fn base64_of(text: &str) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    STANDARD.encode(text)
+}
+
+/// Runs the admission functions that change objects. What they made is pruned and defaulted.
+pub(super) fn mutate(api: &Api, resource: &Resource, new: &mut Value, old: Option<&Value>) {
+    let mut changed = false;
+    for admission in api.admission(resource) {
+        if let Some(mutate) = &admission.mutate {
+            mutate(new, old);
+            changed = true;
+        }
+    }
+    if changed {
+        let schema = &resource.compiled().schema;
+        prune(schema, new);
+        default(schema, new);
+    }
+}
+
+/// Everything that is wrong with an object as one answer.
+pub(super) fn check(
+    api: &Api,
+    resource: &Resource,
+    subresource: Subresource,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<()> {
+    let mut errors = Vec::new();
+    meta::validate(resource, new, old, &mut errors);
+    let compiled = resource.compiled();
+    let shape = validate(&compiled.schema, new);
+    if resource.builtin && !shape.is_empty() {
+        // Go cannot decode such a body, so clients expect 400 for built-in kinds.
+        let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: {errors}",
+            kind = resource.kind,
+            version = resource.version,
+            errors = shape.join(", ")
+        )));
+    }
+    let well_formed = shape.is_empty();
+    errors.extend(shape);
+    // Rules may count on the shape.
+    if well_formed && let Some(rules) = &compiled.rules {
+        let context = RootContext {
+            api_version: resource.api_version(),
+            api_group: resource.group.to_string(),
+            kind: resource.kind.to_string(),
+        };
+        errors.extend(rules.check(&context, new, old));
+    }
+    if *resource.storage == *CRDS {
+        errors.extend(definition::validate(new, old));
+    }
+    if resource.builtin {
+        check_builtin(resource, new, old, &mut errors);
+    }
+    if well_formed && subresource == Subresource::None {
+        for admission in api.admission(resource) {
+            if let Some(validate) = &admission.validate
+                && let Err(more) = validate(new, old)
+            {
+                errors.extend(more);
+            }
+        }
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let name = crate::json::text(new, &["metadata", "name"]);
+    Err(ApiError::invalid(resource, name, &errors))
+}
+
+fn check_builtin(
+    resource: &Resource,
+    new: &Value,
+    old: Option<&Value>,
+    errors: &mut Vec<FieldError>,
+) {
+    if !matches!(&*resource.kind, "Secret" | "ConfigMap") {
+        return;
+    }
+    for field in ["data", "binaryData"] {
+        let keys = new.get(field).and_then(Value::as_object).into_iter().flatten();
+        for (key, _) in keys {
+            let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+            if key.is_empty() || key.len() > 253 || !key.bytes().all(word) {
+                errors.push(FieldError::invalid(
+                    format!("{field}[{key}]"),
+                    key.as_str().into(),
+                    "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+                ));
+            }
+        }
+    }
+    let Some(old) = old else { return };
+    if &*resource.kind == "Secret" && new.get("type") != old.get("type") {
+        let found = new.get("type").cloned().unwrap_or_default();
+        errors.push(FieldError::invalid("type", found, "field is immutable"));
+    }
+    if old.get("immutable") == Some(&Value::Bool(true)) {
+        for field in ["data", "binaryData", "immutable"] {
+            if new.get(field) != old.get(field) {
+                let message = "field is immutable when `immutable` is set";
+                errors.push(FieldError::forbidden(field, message));
+            }
+        }
+    }
+}
+
+/// Refuses what is too large to store.
+pub(super) fn check_size(value: &Value) -> Result<()> {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value)
+        .map_err(|error| ApiError::internal(error.to_string()))?;
+    if count.0 > MAX_OBJECT { Err(ApiError::too_large(MAX_OBJECT)) } else { Ok(()) }
+}

@@ -1,0 +1,250 @@
+//! Update and patch: read, change, check, write, and again if another was faster.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{
+    Api, Body, Subresource, WriteOptions, Written,
+    prepare::{check, check_size, decode, mutate},
+    refused,
+};
+use crate::{
+    admission::FieldError,
+    json, managed, meta,
+    registry::{Access, CRDS, Resource, definition},
+    status::{ApiError, Result},
+    store::{Action, NAMESPACES, Object, Write, WriteError},
+};
+
+/// How often a change is tried when others write the same object.
+const TRIES: usize = 30;
+
+/// What is to be changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) resource: &'a Resource,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) subresource: Subresource,
+}
+
+/// How field ownership is noted after a change: target, new object, old object, options.
+pub(crate) type Manage<'a> = &'a (dyn Fn(&Target<'_>, &mut Value, &Value, &WriteOptions) + Sync);
+
+impl Api {
+    /// Replaces an object.
+    pub(crate) async fn replace(
+        &self,
+        target: Target<'_>,
+        body: Body,
+        options: &WriteOptions,
+    ) -> Result<Written> {
+        let version = json::text(&body.value, &["metadata", "resourceVersion"]);
+        if version.is_empty() && !target.resource.unconditional {
+            let error = FieldError::invalid(
+                "metadata.resourceVersion",
+                0.into(),
+                "must be specified for an update",
+            );
+            return Err(ApiError::invalid(target.resource, target.name, &[error]));
+        }
+        self.update(target, options, |_| Ok(body.clone())).await
+    }
+
+    /// Changes an object: `change` gets it as the version of the request shows it.
+    pub(crate) async fn update(
+        &self,
+        target: Target<'_>,
+        options: &WriteOptions,
+        change: impl Fn(&Value) -> Result<Body>,
+    ) -> Result<Written> {
+        self.update_with(target, options, change, &managed::updated).await
+    }
+
+    /// As [`Api::update`], also for an object that its schema would no longer accept: the
+    /// background work has to get rid of those too. Only metadata and finalizers may change.
+    pub(crate) async fn update_unchecked(
+        &self,
+        target: Target<'_>,
+        options: &WriteOptions,
+        change: impl Fn(&Value) -> Result<Body>,
+    ) -> Result<Arc<Object>> {
+        let Target { resource, namespace, name, .. } = target;
+        for _ in 0..TRIES {
+            let current = self.get(resource, namespace, name)?;
+            let value = change(&current.value())?.value;
+            if value == current.value() {
+                return Ok(current);
+            }
+            match self.put(&current, value, 0, options).await {
+                Ok(object) => return Ok(object),
+                Err(WriteError::Conflict(Some(_))) => {}
+                Err(error) => return Err(refused(resource, namespace, name, error)),
+            }
+        }
+        Err(ApiError::modified(resource, name))
+    }
+
+    /// As [`Api::update`]; `manage` notes who owns which field.
+    pub(crate) async fn update_with(
+        &self,
+        target: Target<'_>,
+        options: &WriteOptions,
+        change: impl Fn(&Value) -> Result<Body>,
+        manage: Manage<'_>,
+    ) -> Result<Written> {
+        let Target { resource, namespace, name, subresource } = target;
+        if resource.access != Access::Full {
+            return Err(ApiError::method_not_allowed());
+        }
+        for _ in 0..TRIES {
+            let current = self.get(resource, namespace, name)?;
+            let old = resource.present_value(&current);
+            let body = change(&old)?;
+            same_object(&target, &body.value, &old, &current)?;
+            // A revision that the client names is a condition: no second try.
+            let mut warnings = Vec::new();
+            let mut new = decode(resource, body, options, &mut warnings)?;
+            merge(&target, &mut new, &old);
+            if subresource == Subresource::None {
+                mutate(self, resource, &mut new, Some(&old));
+                meta::keep_server_fields(&mut new, &old);
+            }
+            if *resource.storage == *CRDS && subresource == Subresource::None {
+                definition::complete(&mut new, Some(&old), &meta::timestamp());
+            }
+            if resource.generation && differs(&new, &old) {
+                let next = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+                json::set(&mut new, &["metadata", "generation"], next.into());
+            }
+            manage(&target, &mut new, &old, options);
+            let mut stored = new.clone();
+            resource.to_stored(&mut stored);
+            if stored == current.value() {
+                return Ok(Written { object: current, code: StatusCode::OK, warnings });
+            }
+            check(self, resource, subresource, &new, Some(&old))?;
+            check_size(&stored)?;
+            match self.put(&current, stored, resource.schema_of_writes(), options).await {
+                Ok(object) => return Ok(Written { object, code: StatusCode::OK, warnings }),
+                Err(WriteError::Conflict(Some(_))) => {}
+                Err(error) => return Err(refused(resource, namespace, name, error)),
+            }
+        }
+        Err(ApiError::modified(resource, name))
+    }
+
+    /// Writes the new state; the last finalizer of a deleted object takes it away.
+    pub(super) async fn put(
+        &self,
+        current: &Object,
+        value: Value,
+        schema: u64,
+        options: &WriteOptions,
+    ) -> Result<Arc<Object>, WriteError> {
+        let key = current.key.clone();
+        if options.dry_run {
+            return Object::draft(key, &value).map(Arc::new);
+        }
+        let gone = meta::is_deleting(&value)
+            && meta::finalizers(&value).is_empty()
+            && !(*key.resource == *NAMESPACES && has_spec_finalizers(&value));
+        let action = if gone { Action::Delete(value) } else { Action::Put(value) };
+        self.store.write(Write { key, expected: Some(current.revision), action, schema }).await
+    }
+}
+
+pub(super) fn has_spec_finalizers(namespace: &Value) -> bool {
+    let list = json::at(namespace, &["spec", "finalizers"]).and_then(Value::as_array);
+    list.is_some_and(|list| !list.is_empty())
+}
+
+/// The body has to be about the object of the path, in the state the client knows.
+fn same_object(target: &Target<'_>, body: &Value, old: &Value, current: &Object) -> Result<()> {
+    let Target { resource, namespace, name, .. } = target;
+    let found = json::text(body, &["metadata", "name"]);
+    if found != *name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({found}) does not match the name on the URL ({name})"
+        )));
+    }
+    let found = json::text(body, &["metadata", "namespace"]);
+    if resource.namespaced && !found.is_empty() && found != *namespace {
+        return Err(ApiError::bad_request(format!(
+            "the namespace of the object ({found}) does not match the namespace on the request \
+             ({namespace})"
+        )));
+    }
+    let uid = json::text(body, &["metadata", "uid"]);
+    let known = json::text(old, &["metadata", "uid"]);
+    if !uid.is_empty() && uid != known {
+        return Err(ApiError::conflict(
+            resource,
+            name,
+            &format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {known}"
+            ),
+        ));
+    }
+    let version = json::text(body, &["metadata", "resourceVersion"]);
+    if !version.is_empty() && version != current.revision.to_string() {
+        return Err(ApiError::modified(resource, name));
+    }
+    Ok(())
+}
+
+/// Takes over from the old object what this request may not change.
+fn merge(target: &Target<'_>, new: &mut Value, old: &Value) {
+    match target.subresource {
+        Subresource::None => {
+            if target.resource.status {
+                restore(new, old, "status");
+            }
+            if *target.resource.storage == *NAMESPACES {
+                restore(new, old, "spec");
+            }
+            if target.resource.namespaced {
+                json::set(new, &["metadata", "namespace"], target.namespace.into());
+            } else {
+                json::remove(new, &["metadata", "namespace"]);
+            }
+        }
+        Subresource::Status | Subresource::Finalize => {
+            let field = if target.subresource == Subresource::Status { "status" } else { "spec" };
+            let managed = json::at(new, &["metadata", "managedFields"]).cloned();
+            let mut merged = old.clone();
+            restore(&mut merged, new, field);
+            if let Some(managed) = managed {
+                json::set(&mut merged, &["metadata", "managedFields"], managed);
+            } else {
+                json::remove(&mut merged, &["metadata", "managedFields"]);
+            }
+            *new = merged;
+        }
+    }
+    meta::keep_server_fields(new, old);
+}
+
+fn restore(new: &mut Value, old: &Value, field: &str) {
+    match (old.get(field), new.as_object_mut()) {
+        (Some(value), Some(fields)) => {
+            fields.insert(field.to_owned(), value.clone());
+        }
+        (None, Some(fields)) => {
+            fields.remove(field);
+        }
+        (_, None) => {}
+    }
+}
+
+/// Whether anything but metadata and status differs.
+fn differs(new: &Value, old: &Value) -> bool {
+    let rest = |value: &Value| {
+        let fields = value.as_object().into_iter().flatten();
+        let rest = fields.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"));
+        rest.map(|(name, value)| (name.clone(), value.clone())).collect::<serde_json::Map<_, _>>()
+    };
+    rest(new) != rest(old)
+}

@@ -1,0 +1,183 @@
+//! Objects whose owners are gone go too; owners that wait for them go after them.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::{
+    api::{
+        Api, Body, DeleteOptions, FOREGROUND, ORPHAN, Propagation, Subresource, Target,
+        WriteOptions,
+    },
+    json, meta,
+    registry::{Access, Resource},
+    status::{ApiError, Result},
+    store::{Key, Object},
+};
+
+/// Whether an object is deleted and waits for what happens to its dependents.
+pub(super) fn waits(object: &Object) -> bool {
+    object.deleting && object.finalizers.iter().any(|f| matches!(&**f, FOREGROUND | ORPHAN))
+}
+
+/// What an owner reference leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Alive,
+    /// It is being deleted in the foreground: it waits for us.
+    Waiting,
+    Gone,
+}
+
+/// Deletes an object that no living owner holds, and drops references to dead ones.
+pub(super) async fn check_owners(api: &Arc<Api>, key: &Key) -> Result<()> {
+    let Some(object) = api.store.get_key(key) else { return Ok(()) };
+    let all_alive = object.owners.iter().all(|owner| {
+        api.store.by_uid(&owner.uid).is_some_and(|owner| {
+            !owner.deleting
+                && (owner.key.namespace.is_empty() || owner.key.namespace == key.namespace)
+        })
+    });
+    if all_alive {
+        return Ok(());
+    }
+    let Some(resource) = api.registry.tables().stored(&key.resource) else { return Ok(()) };
+    let value = object.value();
+    let references = references(&value);
+    let states: Vec<Owner> =
+        references.iter().map(|reference| look_up(api, key, reference)).collect();
+    let gone = states.iter().filter(|state| **state == Owner::Gone).count();
+    let waiting = states.contains(&Owner::Waiting);
+    if states.contains(&Owner::Alive) {
+        if gone == 0 {
+            return Ok(());
+        }
+        return drop_references(api, &resource, key, |api, reference| {
+            look_up(api, key, reference) == Owner::Gone
+        })
+        .await;
+    }
+    if object.deleting || (gone == 0 && !waiting) {
+        return Ok(());
+    }
+    let propagation = if object.finalizers.iter().any(|f| &**f == ORPHAN) {
+        Propagation::Orphan
+    } else if waiting || object.finalizers.iter().any(|f| &**f == FOREGROUND) {
+        Propagation::Foreground
+    } else {
+        Propagation::Background
+    };
+    tracing::info!(object = %key, "deleting an object whose owners are gone");
+    let options = DeleteOptions::of_uid(&object.uid, propagation);
+    api.delete(&resource, &key.namespace, &key.name, &options).await.map(drop)
+}
+
+fn references(value: &Value) -> Vec<Value> {
+    let list = json::at(value, &["metadata", "ownerReferences"]).and_then(Value::as_array);
+    list.cloned().unwrap_or_default()
+}
+
+fn look_up(api: &Api, dependent: &Key, reference: &Value) -> Owner {
+    let owner = api.store.by_uid(json::text(reference, &["uid"]));
+    let reachable = |owner: &Arc<Object>| {
+        owner.key.namespace.is_empty() || owner.key.namespace == dependent.namespace
+    };
+    match owner.filter(reachable) {
+        Some(owner) if owner.deleting && owner.finalizers.iter().any(|f| &**f == FOREGROUND) => {
+            Owner::Waiting
+        }
+        Some(_) => Owner::Alive,
+        // A kind that nobody serves here cannot be said to be gone.
+        None if !is_served(api, reference) => Owner::Alive,
+        None => Owner::Gone,
+    }
+}
+
+/// The version may be an older one; group and kind count.
+fn is_served(api: &Api, reference: &Value) -> bool {
+    let version = json::text(reference, &["apiVersion"]);
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    let kind = json::text(reference, &["kind"]);
+    api.registry.tables().all().any(|resource| {
+        *resource.group == *group && *resource.kind == *kind && resource.access != Access::Review
+    })
+}
+
+/// Removes owner references that a test says are to go.
+async fn drop_references(
+    api: &Arc<Api>,
+    resource: &Resource,
+    key: &Key,
+    goes: impl Fn(&Api, &Value) -> bool,
+) -> Result<()> {
+    change(api, resource, key, |value| {
+        let mut kept = references(value);
+        kept.retain(|reference| !goes(api, reference));
+        json::set(value, &["metadata", "ownerReferences"], kept.into());
+    })
+    .await
+}
+
+async fn change(
+    api: &Arc<Api>,
+    resource: &Resource,
+    key: &Key,
+    edit: impl Fn(&mut Value),
+) -> Result<()> {
+    let target = Target {
+        resource,
+        namespace: &key.namespace,
+        name: &key.name,
+        subresource: Subresource::None,
+    };
+    let options = WriteOptions { manager: "garbage-collector".to_owned(), ..Default::default() };
+    let edit = |old: &Value| {
+        let mut value = old.clone();
+        edit(&mut value);
+        Ok(Body::from(value))
+    };
+    api.update_unchecked(target, &options, edit).await.map(drop)
+}
+
+/// Goes on with an object that waits: its dependents are deleted or set free first.
+pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
+    let Some(object) = api.store.get_key(key).filter(|object| waits(object)) else {
+        return Ok(());
+    };
+    let tables = api.registry.tables();
+    let dependents = api.store.dependents(&object.uid);
+    let orphan = object.finalizers.iter().any(|f| &**f == ORPHAN);
+    let mut blocked = false;
+    for dependent in &dependents {
+        let Some(resource) = tables.stored(&dependent.key.resource) else { continue };
+        if orphan {
+            drop_references(api, &resource, &dependent.key, |_, reference| {
+                json::text(reference, &["uid"]) == &*object.uid
+            })
+            .await
+            .or_else(ignore_missing)?;
+            continue;
+        }
+        blocked |= dependent.owners.iter().any(|o| o.uid == object.uid && o.blocks);
+        check_owners(api, &dependent.key).await.or_else(ignore_missing)?;
+    }
+    if blocked {
+        return Ok(());
+    }
+    let Some(resource) = tables.stored(&key.resource) else { return Ok(()) };
+    let done = if orphan { ORPHAN } else { FOREGROUND };
+    change(api, &resource, key, |value| {
+        let left: Vec<String> = meta::finalizers(value)
+            .into_iter()
+            .filter(|finalizer| *finalizer != done)
+            .map(str::to_owned)
+            .collect();
+        let left: Vec<&str> = left.iter().map(String::as_str).collect();
+        meta::set_finalizers(value, &left);
+    })
+    .await
+}
+
+fn ignore_missing(error: ApiError) -> Result<()> {
+    if error.is_not_found() { Ok(()) } else { Err(error) }
+}

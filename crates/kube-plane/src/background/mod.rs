@@ -1,0 +1,205 @@
+//! Background work: garbage collection, and the end of namespaces and definitions.
+//!
+//! One task follows all events. Everything it decides is decided again from the present state, so
+//! it may miss events or be killed anywhere: at start, and after falling behind, it looks at
+//! everything once.
+
+mod definitions;
+mod garbage;
+mod namespaces;
+
+use std::{
+    collections::{BTreeSet, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::Api,
+    registry::CRDS,
+    status::ApiError,
+    store::{Change, Event, Key, NAMESPACES},
+};
+
+/// Pause before failed work is done again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Pause between looks at everything, which repair what was missed.
+const RESYNC: Duration = Duration::from_secs(600);
+
+/// Starts the task; it ends with the token.
+pub(crate) fn spawn(api: &Arc<Api>, shutdown: &CancellationToken) {
+    let worker = Worker { api: Arc::clone(api), work: Queue::default() };
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = worker.run() => {}
+            () = shutdown.cancelled() => {}
+        }
+    });
+}
+
+/// One thing to look at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Work {
+    /// Owners of an object.
+    Owners(Key),
+    /// Dependents of an object that waits for them.
+    Waiting(Key),
+    /// A namespace that is going away.
+    Namespace(Arc<str>),
+    /// A definition that is going away.
+    Definition(Arc<str>),
+}
+
+/// Work without repetitions.
+#[derive(Default)]
+struct Queue {
+    order: VecDeque<Work>,
+    known: HashSet<Work>,
+}
+
+impl Queue {
+    fn push(&mut self, work: Work) {
+        if self.known.insert(work.clone()) {
+            self.order.push_back(work);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Work> {
+        let work = self.order.pop_front()?;
+        self.known.remove(&work);
+        Some(work)
+    }
+}
+
+struct Worker {
+    api: Arc<Api>,
+    work: Queue,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let mut news = self.api.store.subscribe();
+        let mut position = self.look_at_all();
+        loop {
+            news.mark_unchanged();
+            match self.api.store.since(position, None) {
+                Ok((revision, events)) => {
+                    position = revision;
+                    for event in events {
+                        self.follow(&event);
+                    }
+                }
+                Err(_) => position = self.look_at_all(),
+            }
+            let failed = self.drain().await;
+            if news.has_changed().unwrap_or(false) {
+                continue;
+            }
+            let pause = if failed { RETRY } else { RESYNC };
+            tokio::select! {
+                changed = news.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(pause) => position = self.look_at_all(),
+            }
+        }
+    }
+
+    /// Does all work; returns whether some failed and has to be done again.
+    async fn drain(&mut self) -> bool {
+        let mut failed = Vec::new();
+        while let Some(work) = self.work.pop() {
+            if let Err(error) = self.work_on(&work).await {
+                // Others write the same objects: the next look decides anew.
+                if !error.is_not_found() && !error.is_conflict() {
+                    tracing::warn!(?work, error = %error, "background work failed");
+                }
+                if !error.is_not_found() {
+                    failed.push(work);
+                }
+            }
+        }
+        let any = !failed.is_empty();
+        failed.into_iter().for_each(|work| self.work.push(work));
+        any
+    }
+
+    async fn work_on(&self, work: &Work) -> Result<(), ApiError> {
+        match work {
+            Work::Owners(key) => garbage::check_owners(&self.api, key).await,
+            Work::Waiting(key) => garbage::check_dependents(&self.api, key).await,
+            Work::Namespace(name) => namespaces::empty(&self.api, name).await,
+            Work::Definition(name) => definitions::empty(&self.api, name).await,
+        }
+    }
+
+    fn follow(&mut self, event: &Event) {
+        let object = &event.object;
+        let key = &object.key;
+        if event.change == Change::Deleted {
+            for dependent in self.api.store.dependents(&object.uid) {
+                self.work.push(Work::Owners(dependent.key.clone()));
+            }
+            // Owners, a namespace or a definition may have waited for it.
+            for owner in &object.owners {
+                if let Some(owner) = self.api.store.by_uid(&owner.uid) {
+                    self.look_at_waiting(&owner);
+                }
+            }
+            if let Some(namespace) = self.api.store.get(NAMESPACES, "", &key.namespace)
+                && namespace.deleting
+            {
+                self.work.push(Work::Namespace(Arc::clone(&key.namespace)));
+            }
+            if let Some(definition) = self.api.store.get(CRDS, "", &key.resource)
+                && definition.deleting
+            {
+                self.work.push(Work::Definition(Arc::clone(&key.resource)));
+            }
+            return;
+        }
+        self.look_at(object);
+    }
+
+    fn look_at(&mut self, object: &crate::store::Object) {
+        if !object.owners.is_empty() {
+            self.work.push(Work::Owners(object.key.clone()));
+            // Whether the object still blocks an owner may have changed.
+            for owner in &object.owners {
+                if let Some(owner) = self.api.store.by_uid(&owner.uid) {
+                    self.look_at_waiting(&owner);
+                }
+            }
+        }
+        self.look_at_waiting(object);
+        if object.deleting && *object.key.resource == *NAMESPACES {
+            self.work.push(Work::Namespace(Arc::clone(&object.key.name)));
+        }
+        if object.deleting && *object.key.resource == *CRDS {
+            self.work.push(Work::Definition(Arc::clone(&object.key.name)));
+        }
+    }
+
+    fn look_at_waiting(&mut self, object: &crate::store::Object) {
+        if garbage::waits(object) {
+            self.work.push(Work::Waiting(object.key.clone()));
+        }
+    }
+
+    /// Everything once; returns the revision that was looked at.
+    fn look_at_all(&mut self) -> u64 {
+        let revision = self.api.store.revision();
+        let mut keys = BTreeSet::new();
+        for object in self.api.store.unsettled() {
+            if keys.insert(object.key.clone()) {
+                self.look_at(&object);
+            }
+        }
+        revision
+    }
+}

@@ -1,0 +1,170 @@
+//! Get and list.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    request::{Form, Query},
+    response,
+};
+use crate::{
+    api::Api,
+    registry::{Access, Resource},
+    selectors::Selector,
+    service::ResponseBody,
+    status::{ApiError, Result},
+    store::{Key, Object},
+    table::{self, Include},
+};
+
+/// One object in the form that is wanted.
+pub(crate) fn show(
+    resource: &Resource,
+    object: &Object,
+    code: StatusCode,
+    form: Form,
+    query: &Query,
+) -> Response<ResponseBody> {
+    match form {
+        Form::Object | Form::Discovery => {
+            response::raw(code, response::JSON, resource.present(object))
+        }
+        Form::Partial => response::json(code, &table::partial(resource.present_value(object))),
+        Form::Table => {
+            let include = Include::parse(query.get("includeObject"));
+            let value = resource.present_value(object);
+            let metadata = json!({"resourceVersion": object.revision.to_string()});
+            let now = jiff::Timestamp::now();
+            let table = table::table(resource, vec![value], metadata, include, true, now);
+            response::json(code, &table)
+        }
+    }
+}
+
+/// Where a list goes on: the revision of its first page, and the last object of this one.
+#[derive(Serialize, Deserialize)]
+struct Continue {
+    #[serde(rename = "rv")]
+    revision: u64,
+    #[serde(rename = "ns")]
+    namespace: String,
+    #[serde(rename = "n")]
+    name: String,
+}
+
+/// One page of a list.
+pub(crate) fn list(
+    api: &Api,
+    resource: &Resource,
+    namespace: Option<&str>,
+    form: Form,
+    query: &Query,
+) -> Result<Response<ResponseBody>> {
+    if resource.access == Access::Review {
+        return Err(ApiError::method_not_allowed());
+    }
+    let selector =
+        Selector::parse(resource, query.get("labelSelector"), query.get("fieldSelector"))?;
+    let after = parse_continue(query.get("continue"))?;
+    let (revision, mut objects) = select(api, resource, namespace, query, after.as_ref())?;
+    if let Some(after) = &after {
+        let last = Key::new(&resource.storage, &after.namespace, &after.name);
+        objects.retain(|object| object.key > last);
+    }
+    if !selector.is_empty() {
+        objects.retain(|object| selector.matches(object));
+    }
+    let limit = query.number("limit")?.unwrap_or(0);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if limit > 0 && objects.len() > limit {
+        let remaining = objects.len() - limit;
+        objects.truncate(limit);
+        if let Some(last) = objects.last() {
+            let token = Continue {
+                revision,
+                namespace: last.key.namespace.to_string(),
+                name: last.key.name.to_string(),
+            };
+            let token = serde_json::to_vec(&token).unwrap_or_default();
+            metadata["continue"] = URL_SAFE_NO_PAD.encode(token).into();
+        }
+        if selector.is_empty() {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+    }
+    let values = || objects.iter().map(|object| resource.present_value(object)).collect();
+    Ok(match form {
+        Form::Object | Form::Discovery => {
+            let items = objects.iter().map(|object| resource.present(object));
+            response::raw(StatusCode::OK, response::JSON, join(resource, &metadata, items))
+        }
+        Form::Partial => response::json(StatusCode::OK, &table::partial_list(values(), metadata)),
+        Form::Table => {
+            let include = Include::parse(query.get("includeObject"));
+            let now = jiff::Timestamp::now();
+            let table = table::table(resource, values(), metadata, include, true, now);
+            response::json(StatusCode::OK, &table)
+        }
+    })
+}
+
+/// The objects at the revision that is asked for.
+fn select(
+    api: &Api,
+    resource: &Resource,
+    namespace: Option<&str>,
+    query: &Query,
+    after: Option<&Continue>,
+) -> Result<(u64, Vec<std::sync::Arc<Object>>)> {
+    let storage = &resource.storage;
+    let at = |revision| {
+        api.store.list_at(storage, namespace, revision).map(|list| (revision, list)).map_err(|_| {
+            ApiError::expired(
+                "The provided continue parameter is too old to display a consistent list result. \
+                 You must start a new list without the continue parameter.",
+            )
+        })
+    };
+    if let Some(after) = after {
+        return at(after.revision);
+    }
+    let asked = query.number("resourceVersion")?.unwrap_or(0);
+    let current = api.store.revision();
+    if asked > current {
+        return Err(ApiError::too_large_revision(asked, current));
+    }
+    match query.get("resourceVersionMatch") {
+        "" | "NotOlderThan" => Ok(api.store.list(storage, namespace)),
+        "Exact" if asked > 0 => at(asked),
+        other => Err(ApiError::bad_request(format!("invalid resourceVersionMatch: {other}"))),
+    }
+}
+
+fn parse_continue(text: &str) -> Result<Option<Continue>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let token = URL_SAFE_NO_PAD.decode(text).ok().and_then(|t| serde_json::from_slice(&t).ok());
+    token.map(Some).ok_or_else(|| ApiError::bad_request("continue key is not valid"))
+}
+
+/// A list made of the items' JSON, without reading it.
+fn join(resource: &Resource, metadata: &Value, items: impl Iterator<Item = Bytes>) -> Bytes {
+    let kind = Value::from(&*resource.list_kind);
+    let version = Value::from(resource.api_version());
+    let mut bytes =
+        format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":[")
+            .into_bytes();
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            bytes.push(b',');
+        }
+        bytes.extend_from_slice(&item);
+    }
+    bytes.extend_from_slice(b"]}");
+    bytes.into()
+}

@@ -1,0 +1,61 @@
+//! Answers.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures::Stream;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{Full, StreamBody, combinators::UnsyncBoxBody};
+use serde_json::Value;
+
+use crate::{service::ResponseBody, status::ApiError};
+
+pub(crate) const JSON: &str = "application/json";
+
+/// A JSON answer.
+pub(crate) fn json(code: StatusCode, value: &Value) -> Response<ResponseBody> {
+    // A Value always becomes JSON.
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    raw(code, JSON, bytes.into())
+}
+
+/// Bytes of a type.
+pub(crate) fn raw(
+    code: StatusCode,
+    content_type: &'static str,
+    bytes: Bytes,
+) -> Response<ResponseBody> {
+    let mut response = Response::new(UnsyncBoxBody::new(Full::new(bytes)));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// A failed request.
+pub(crate) fn failed(error: &ApiError) -> Response<ResponseBody> {
+    json(error.code(), &error.to_value())
+}
+
+/// A stream of JSON lines.
+pub(crate) fn stream(lines: impl Stream<Item = Bytes> + Send + 'static) -> Response<ResponseBody> {
+    use futures::StreamExt;
+    let frames = lines.map(|line| Ok::<_, Infallible>(Frame::data(line)));
+    let mut response = Response::new(UnsyncBoxBody::new(StreamBody::new(frames)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// Adds warnings that clients print.
+pub(crate) fn warn(response: &mut Response<ResponseBody>, warnings: &[String]) {
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}

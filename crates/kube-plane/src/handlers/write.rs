@@ -1,0 +1,155 @@
+//! Create, replace, patch and delete.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Request, read, request, response};
+use crate::{
+    api::{Api, Body, Deleted, Subresource, Target, Written},
+    json::{from_json, from_yaml},
+    patch,
+    registry::{Access, Resource},
+    selectors::Selector,
+    service::ResponseBody,
+    status::{ApiError, Result},
+};
+
+const BODIES: [&str; 2] = ["application/json", "application/yaml"];
+
+/// The object in a body.
+pub(super) fn body(request: &Request) -> Result<Body> {
+    match request::content_type(&request.headers) {
+        "" | "application/json" | "*/*" => json_body(&request.body),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => yaml_body(&request.body),
+        other => Err(ApiError::unsupported_media_type(other, &BODIES)),
+    }
+}
+
+fn json_body(bytes: &[u8]) -> Result<Body> {
+    let (value, duplicates) = from_json(bytes).map_err(|error| {
+        ApiError::bad_request(format!("the body of the request is not JSON: {error}"))
+    })?;
+    Ok(Body { value, duplicates })
+}
+
+fn yaml_body(bytes: &[u8]) -> Result<Body> {
+    let value = from_yaml(bytes).map_err(|error| {
+        ApiError::bad_request(format!("the body of the request is not YAML: {error}"))
+    })?;
+    Ok(value.into())
+}
+
+fn written(
+    resource: &Resource,
+    written: &Written,
+    request: &Request,
+) -> Result<Response<ResponseBody>> {
+    let form = request::accepted(&request.headers)?;
+    let mut response = read::show(resource, &written.object, written.code, form, &request.query);
+    response::warn(&mut response, &written.warnings);
+    Ok(response)
+}
+
+pub(super) async fn create(
+    api: &Arc<Api>,
+    resource: &Resource,
+    namespace: &str,
+    request: &Request,
+) -> Result<Response<ResponseBody>> {
+    let options = request.query.write_options(&request.headers)?;
+    let result = api.create(resource, namespace, body(request)?, &options).await?;
+    written(resource, &result, request)
+}
+
+pub(super) async fn replace(
+    api: &Arc<Api>,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    subresource: Subresource,
+    request: &Request,
+) -> Result<Response<ResponseBody>> {
+    let options = request.query.write_options(&request.headers)?;
+    let target = Target { resource, namespace, name, subresource };
+    let result = api.replace(target, body(request)?, &options).await?;
+    written(resource, &result, request)
+}
+
+pub(super) async fn patch(
+    api: &Arc<Api>,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    subresource: Subresource,
+    request: &Request,
+) -> Result<Response<ResponseBody>> {
+    let options = request.query.write_options(&request.headers)?;
+    let target = Target { resource, namespace, name, subresource };
+    let result = match patch::Patch::parse(target, request)? {
+        patch::Patch::Apply(apply) => apply.run(api, target, &options).await?,
+        patch => api.update(target, &options, |old| patch.apply(target, old)).await?,
+    };
+    written(resource, &result, request)
+}
+
+pub(super) async fn delete(
+    api: &Arc<Api>,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    request: &Request,
+) -> Result<Response<ResponseBody>> {
+    let options = request.query.delete_options(&request.body)?;
+    let deleted = api.delete(resource, namespace, name, &options).await?;
+    let object = match deleted {
+        Deleted::Waiting(object) => object,
+        Deleted::Gone(object) => {
+            let mut details = json!({"name": name, "kind": &*resource.plural, "uid": &*object.uid});
+            if !resource.group.is_empty() {
+                details["group"] = (*resource.group).into();
+            }
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                "details": details,
+            });
+            return Ok(response::json(StatusCode::OK, &status));
+        }
+    };
+    let form = request::accepted(&request.headers)?;
+    Ok(read::show(resource, &object, StatusCode::OK, form, &request.query))
+}
+
+pub(super) async fn delete_collection(
+    api: &Arc<Api>,
+    resource: &Resource,
+    namespace: Option<&str>,
+    request: &Request,
+) -> Result<Response<ResponseBody>> {
+    if resource.access != Access::Full || (resource.namespaced && namespace.is_none()) {
+        return Err(ApiError::method_not_allowed());
+    }
+    let query = &request.query;
+    let options = query.delete_options(&request.body)?;
+    let selector =
+        Selector::parse(resource, query.get("labelSelector"), query.get("fieldSelector"))?;
+    let (revision, mut objects) = api.store.list(&resource.storage, namespace);
+    objects.retain(|object| selector.matches(object));
+    let mut items = Vec::new();
+    for object in objects {
+        let key = &object.key;
+        match api.delete(resource, &key.namespace, &key.name, &options).await {
+            Ok(Deleted::Gone(object) | Deleted::Waiting(object)) => {
+                items.push(resource.present_value(&object));
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let list: Value = json!({
+        "kind": &*resource.list_kind, "apiVersion": resource.api_version(),
+        "metadata": {"resourceVersion": revision.to_string()}, "items": items,
+    });
+    Ok(response::json(StatusCode::OK, &list))
+}

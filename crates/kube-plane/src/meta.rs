@@ -1,0 +1,308 @@
+//! `metadata` of objects: shape, rules, and what the server owns.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    admission::{FieldError, FieldErrorKind},
+    json, names,
+    registry::{NameRule, Resource},
+    status::{ApiError, Result},
+};
+
+/// The fields of `ObjectMeta` and the JSON type of each.
+const FIELDS: [(&str, Shape); 15] = [
+    ("name", Shape::Text),
+    ("generateName", Shape::Text),
+    ("namespace", Shape::Text),
+    ("selfLink", Shape::Text),
+    ("uid", Shape::Text),
+    ("resourceVersion", Shape::Text),
+    ("generation", Shape::Number),
+    ("creationTimestamp", Shape::Text),
+    ("deletionTimestamp", Shape::Text),
+    ("deletionGracePeriodSeconds", Shape::Number),
+    ("labels", Shape::Texts),
+    ("annotations", Shape::Texts),
+    ("ownerReferences", Shape::Owners),
+    ("finalizers", Shape::List),
+    ("managedFields", Shape::Objects),
+];
+
+#[derive(Clone, Copy)]
+enum Shape {
+    Text,
+    Number,
+    Texts,
+    List,
+    Owners,
+    Objects,
+}
+
+/// Fields of `OwnerReference`.
+const OWNER_FIELDS: [&str; 6] =
+    ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+
+/// Checks the shape of the metadata, drops `null` and empty fields and unknown ones, whose paths
+/// are added to `unknown`.
+pub(crate) fn normalize(value: &mut Value, unknown: &mut Vec<String>) -> Result<()> {
+    let Some(object) = value.as_object_mut() else {
+        return Err(ApiError::bad_request("the body is not an object"));
+    };
+    let metadata = object.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    if metadata.is_null() {
+        *metadata = Value::Object(Map::new());
+    }
+    let Some(metadata) = metadata.as_object_mut() else {
+        return Err(wrong("metadata", "an object"));
+    };
+    let mut error = None;
+    metadata.retain(|name, value| {
+        let Some((_, shape)) = FIELDS.iter().find(|(field, _)| field == name) else {
+            unknown.push(format!("metadata.{name}"));
+            return false;
+        };
+        if value.is_null() {
+            return false;
+        }
+        if let Err(wrong) = check_shape(name, *shape, value, unknown) {
+            error.get_or_insert(wrong);
+        }
+        !is_empty(value)
+    });
+    metadata.remove("selfLink");
+    error.map_or(Ok(()), Err)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+fn wrong(field: &str, wanted: &str) -> ApiError {
+    ApiError::bad_request(format!("json: cannot unmarshal: {field} must be {wanted}"))
+}
+
+fn check_shape(
+    name: &str,
+    shape: Shape,
+    value: &mut Value,
+    unknown: &mut Vec<String>,
+) -> Result<()> {
+    let field = format!("metadata.{name}");
+    match (shape, value) {
+        (Shape::Text, Value::String(_)) => Ok(()),
+        (Shape::Text, _) => Err(wrong(&field, "a string")),
+        (Shape::Number, value) if value.is_i64() || value.is_u64() => Ok(()),
+        (Shape::Number, _) => Err(wrong(&field, "an integer")),
+        (Shape::Texts, Value::Object(fields)) => {
+            for (key, value) in fields.iter_mut() {
+                match value {
+                    Value::String(_) => {}
+                    Value::Null => *value = "".into(),
+                    _ => return Err(wrong(&format!("{field}[{key}]"), "a string")),
+                }
+            }
+            Ok(())
+        }
+        (Shape::Texts, _) => Err(wrong(&field, "a map of strings")),
+        (Shape::List, Value::Array(items)) if items.iter().all(Value::is_string) => Ok(()),
+        (Shape::List, _) => Err(wrong(&field, "a list of strings")),
+        (Shape::Objects, Value::Array(items)) if items.iter().all(Value::is_object) => Ok(()),
+        (Shape::Objects, _) => Err(wrong(&field, "a list of objects")),
+        (Shape::Owners, Value::Array(items)) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                let Some(owner) = item.as_object_mut() else {
+                    return Err(wrong(&format!("{field}[{index}]"), "an object"));
+                };
+                owner.retain(|name, value| {
+                    let known = OWNER_FIELDS.contains(&name.as_str());
+                    if !known {
+                        unknown.push(format!("{field}[{index}].{name}"));
+                    }
+                    known && !value.is_null()
+                });
+                for (name, value) in owner.iter() {
+                    let flag = matches!(name.as_str(), "controller" | "blockOwnerDeletion");
+                    if flag && !value.is_boolean() {
+                        return Err(wrong(&format!("{field}[{index}].{name}"), "a boolean"));
+                    }
+                    if !flag && !value.is_string() {
+                        return Err(wrong(&format!("{field}[{index}].{name}"), "a string"));
+                    }
+                }
+            }
+            Ok(())
+        }
+        (Shape::Owners, _) => Err(wrong(&field, "a list of objects")),
+    }
+}
+
+/// Adds what is wrong with the metadata of a new object, or with its change.
+pub(crate) fn validate(
+    resource: &Resource,
+    new: &Value,
+    old: Option<&Value>,
+    errors: &mut Vec<FieldError>,
+) {
+    let name = json::text(new, &["metadata", "name"]);
+    if old.is_none() {
+        let (good, rule) = match resource.name_rule {
+            NameRule::Label => (names::is_label(name), names::LABEL_RULE),
+            NameRule::Subdomain => (names::is_subdomain(name), names::SUBDOMAIN_RULE),
+        };
+        if !good {
+            errors.push(FieldError::invalid("metadata.name", name.into(), rule));
+        }
+    }
+    for (key, value) in entries(new, "labels") {
+        if !names::is_qualified(key) {
+            errors.push(FieldError::invalid(
+                "metadata.labels",
+                key.as_str().into(),
+                names::KEY_RULE,
+            ));
+        }
+        if !value.as_str().is_some_and(names::is_label_value) {
+            errors.push(FieldError::invalid("metadata.labels", value.clone(), names::VALUE_RULE));
+        }
+    }
+    for (key, _) in entries(new, "annotations") {
+        if !names::is_qualified(&key.to_lowercase()) {
+            errors.push(FieldError::invalid(
+                "metadata.annotations",
+                key.as_str().into(),
+                names::KEY_RULE,
+            ));
+        }
+    }
+    let before: Vec<&str> = old.map(finalizers).unwrap_or_default();
+    let deleting = old.is_some_and(is_deleting);
+    for finalizer in finalizers(new) {
+        if !names::is_qualified(finalizer) {
+            let field = "metadata.finalizers";
+            errors.push(FieldError::invalid(field, finalizer.into(), names::KEY_RULE));
+        }
+        if deleting && !before.contains(&finalizer) {
+            errors.push(FieldError {
+                field: "metadata.finalizers".to_owned(),
+                kind: FieldErrorKind::Forbidden,
+                value: None,
+                message: format!(
+                    "no new finalizers can be added if the object is being deleted, found new \
+                     finalizers [\"{finalizer}\"]"
+                ),
+            });
+        }
+    }
+    validate_owners(new, errors);
+}
+
+fn validate_owners(new: &Value, errors: &mut Vec<FieldError>) {
+    let owners = json::at(new, &["metadata", "ownerReferences"]).and_then(Value::as_array);
+    let mut controllers = 0;
+    for (index, owner) in owners.into_iter().flatten().enumerate() {
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if json::text(owner, &[field]).is_empty() {
+                let field = format!("metadata.ownerReferences[{index}].{field}");
+                errors.push(FieldError::required(field, "must not be empty"));
+            }
+        }
+        if owner.get("controller") == Some(&Value::Bool(true)) {
+            controllers += 1;
+        }
+    }
+    if controllers > 1 {
+        errors.push(FieldError::plain(
+            "metadata.ownerReferences",
+            FieldErrorKind::Invalid,
+            "Only one reference can have Controller set to true",
+        ));
+    }
+}
+
+fn entries<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    json::at(value, &["metadata", field]).and_then(Value::as_object).into_iter().flatten()
+}
+
+pub(crate) fn finalizers(value: &Value) -> Vec<&str> {
+    let list = json::at(value, &["metadata", "finalizers"]).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+pub(crate) fn set_finalizers(value: &mut Value, finalizers: &[&str]) {
+    if finalizers.is_empty() {
+        json::remove(value, &["metadata", "finalizers"]);
+    } else {
+        json::set(value, &["metadata", "finalizers"], finalizers.into());
+    }
+}
+
+pub(crate) fn is_deleting(value: &Value) -> bool {
+    json::at(value, &["metadata", "deletionTimestamp"]).is_some()
+}
+
+/// The fields that only the server sets: they are taken from the old object on update.
+pub(crate) const SERVER_FIELDS: [&str; 6] = [
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "resourceVersion",
+];
+
+/// Takes over the fields the server owns from the stored object.
+pub(crate) fn keep_server_fields(new: &mut Value, old: &Value) {
+    for field in SERVER_FIELDS {
+        match json::at(old, &["metadata", field]) {
+            Some(value) => json::set(new, &["metadata", field], value.clone()),
+            None => {
+                json::remove(new, &["metadata", field]);
+            }
+        }
+    }
+}
+
+/// Now, as Kubernetes writes times: whole seconds, UTC.
+pub(crate) fn timestamp() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nulls_and_unknown_fields_are_dropped() {
+        let mut value = json!({"metadata": {
+            "name": "a", "creationTimestamp": null, "labels": {}, "bogus": 1,
+            "ownerReferences": [{"uid": "u", "extra": true}],
+        }});
+        let mut unknown = Vec::new();
+        normalize(&mut value, &mut unknown).unwrap();
+        assert_eq!(value, json!({"metadata": {"name": "a", "ownerReferences": [{"uid": "u"}]}}));
+        unknown.sort();
+        assert_eq!(unknown, ["metadata.bogus", "metadata.ownerReferences[0].extra"]);
+    }
+
+    #[test]
+    fn wrong_shapes_are_refused() {
+        for metadata in [
+            json!([]),
+            json!({"name": 1}),
+            json!({"labels": {"a": 1}}),
+            json!({"finalizers": "x"}),
+            json!({"ownerReferences": [{"controller": "yes"}]}),
+            json!({"generation": "1"}),
+        ] {
+            let mut value = json!({"metadata": metadata});
+            assert!(normalize(&mut value, &mut Vec::new()).is_err(), "{value}");
+        }
+    }
+}

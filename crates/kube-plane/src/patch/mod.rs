@@ -1,0 +1,107 @@
+//! Patches: JSON, merge, strategic merge and apply.
+
+mod apply;
+mod merge;
+mod strategic;
+
+use serde_json::Value;
+
+pub(crate) use self::apply::Apply;
+use crate::{
+    api::{Body, Target},
+    handlers::{Request, request::content_type},
+    json::{from_json, from_yaml},
+    status::{ApiError, Result},
+};
+
+const JSON: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// Patches of custom resources.
+pub(crate) const CUSTOM: [&str; 3] = [JSON, MERGE, APPLY];
+const BUILTIN: [&str; 4] = [JSON, MERGE, STRATEGIC, APPLY];
+
+/// The most operations of a JSON patch.
+const MAX_OPERATIONS: usize = 10_000;
+
+/// A patch of one of the kinds.
+pub(crate) enum Patch {
+    Json(json_patch::Patch),
+    Merge(Body),
+    Strategic(Body),
+    Apply(Apply),
+}
+
+impl Patch {
+    /// Reads the body as its content type says.
+    pub(crate) fn parse(target: Target<'_>, request: &Request) -> Result<Self> {
+        let bad = |error: &dyn std::fmt::Display| {
+            ApiError::bad_request(format!("the patch cannot be read: {error}"))
+        };
+        let object = |bytes: &[u8]| {
+            let (value, duplicates) = from_json(bytes).map_err(|error| bad(&error))?;
+            if value.is_object() {
+                Ok(Body { value, duplicates })
+            } else {
+                Err(bad(&"it is not an object"))
+            }
+        };
+        let kind = content_type(&request.headers);
+        match kind {
+            JSON => {
+                let patch: json_patch::Patch =
+                    serde_json::from_slice(&request.body).map_err(|error| bad(&error))?;
+                if patch.0.len() > MAX_OPERATIONS {
+                    return Err(ApiError::too_large(MAX_OPERATIONS));
+                }
+                Ok(Self::Json(patch))
+            }
+            MERGE => Ok(Self::Merge(object(&request.body)?)),
+            STRATEGIC if target.resource.builtin => Ok(Self::Strategic(object(&request.body)?)),
+            APPLY | "application/apply-patch+json" => {
+                let body = match from_json(&request.body) {
+                    Ok((value, duplicates)) => Body { value, duplicates },
+                    Err(_) => from_yaml(&request.body).map_err(|error| bad(&error))?.into(),
+                };
+                if !body.value.is_object() {
+                    return Err(bad(&"it is not an object"));
+                }
+                Ok(Self::Apply(Apply::new(target, body, &request.query)?))
+            }
+            other if target.resource.builtin => {
+                Err(ApiError::unsupported_media_type(other, &BUILTIN))
+            }
+            other => Err(ApiError::unsupported_media_type(other, &CUSTOM)),
+        }
+    }
+
+    /// The patched object.
+    pub(crate) fn apply(&self, target: Target<'_>, old: &Value) -> Result<Body> {
+        let mut value = old.clone();
+        let mut duplicates = Vec::new();
+        match self {
+            Self::Json(patch) => {
+                json_patch::patch(&mut value, patch).map_err(|error| {
+                    let error = crate::FieldError::plain(
+                        "patch",
+                        crate::FieldErrorKind::Invalid,
+                        format!("the server rejected our request due to an error in our request: {error}"),
+                    );
+                    ApiError::invalid(target.resource, target.name, &[error])
+                })?;
+            }
+            Self::Merge(patch) => {
+                merge::merge(&mut value, &patch.value);
+                duplicates.clone_from(&patch.duplicates);
+            }
+            Self::Strategic(patch) => {
+                strategic::merge(&mut value, &patch.value)?;
+                duplicates.clone_from(&patch.duplicates);
+            }
+            Self::Apply(_) => return Err(ApiError::internal("an apply is not a plain patch")),
+        }
+        Ok(Body { value, duplicates })
+    }
+}

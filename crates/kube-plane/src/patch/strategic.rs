@@ -1,0 +1,162 @@
+//! Strategic merge patch, for the built-in kinds.
+//!
+//! The lists with merge keys that these kinds have are few: owner references by `uid`, finalizers
+//! as a set, secrets and image pull secrets of service accounts by `name`, conditions by `type`.
+//! All other lists are replaced. `$patch: replace|delete`, `$retainKeys`, `$deleteFromPrimitiveList`
+//! and `$setElementOrder` are understood.
+
+use serde_json::{Map, Value};
+
+use crate::status::{ApiError, Result};
+
+/// How a list of a field is merged.
+enum ListRule {
+    Replace,
+    Set,
+    Key(&'static str),
+}
+
+fn rule(field: &str) -> ListRule {
+    match field {
+        "finalizers" => ListRule::Set,
+        "ownerReferences" => ListRule::Key("uid"),
+        "secrets" | "imagePullSecrets" => ListRule::Key("name"),
+        "conditions" => ListRule::Key("type"),
+        _ => ListRule::Replace,
+    }
+}
+
+/// Merges a patch into an object.
+pub(super) fn merge(value: &mut Value, patch: &Value) -> Result<()> {
+    let Value::Object(patch) = patch else {
+        *value = patch.clone();
+        return Ok(());
+    };
+    match patch.get("$patch").and_then(Value::as_str) {
+        None | Some("merge") => {}
+        Some("replace") => {
+            let mut new = patch.clone();
+            new.remove("$patch");
+            *value = Value::Object(new);
+            return Ok(());
+        }
+        Some("delete") => {
+            *value = Value::Object(Map::new());
+            return Ok(());
+        }
+        Some(other) => {
+            return Err(ApiError::bad_request(format!("unknown patch directive {other}")));
+        }
+    }
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    let Some(fields) = value.as_object_mut() else { return Ok(()) };
+    if let Some(keep) = patch.get("$retainKeys").and_then(Value::as_array) {
+        fields.retain(|name, _| keep.iter().any(|keep| keep == name));
+    }
+    for (name, patch) in patch {
+        if let Some(field) = name.strip_prefix("$deleteFromPrimitiveList/") {
+            if let (Some(items), Some(gone)) =
+                (fields.get_mut(field).and_then(Value::as_array_mut), patch.as_array())
+            {
+                items.retain(|item| !gone.contains(item));
+            }
+            continue;
+        }
+        if name.starts_with('$') {
+            continue;
+        }
+        match patch {
+            Value::Null => {
+                fields.remove(name);
+            }
+            Value::Array(items) => {
+                let list = fields.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+                merge_list(list, items, &rule(name))?;
+            }
+            patch => merge(fields.entry(name).or_insert(Value::Null), patch)?,
+        }
+    }
+    Ok(())
+}
+
+fn merge_list(list: &mut Value, patch: &[Value], rule: &ListRule) -> Result<()> {
+    let current = list.as_array().cloned().unwrap_or_default();
+    let directive = |item: &Value, word: &str| item.get("$patch").is_some_and(|p| p == word);
+    if patch.iter().any(|item| directive(item, "replace")) {
+        let items = patch.iter().filter(|item| !directive(item, "replace"));
+        *list = items.cloned().collect();
+        return Ok(());
+    }
+    let mut merged = current;
+    match rule {
+        ListRule::Replace => merged = patch.to_vec(),
+        ListRule::Set => {
+            for item in patch {
+                if !merged.contains(item) {
+                    merged.push(item.clone());
+                }
+            }
+        }
+        ListRule::Key(key) => {
+            for item in patch {
+                let same = |other: &Value| other.get(key).is_some_and(|k| item.get(key) == Some(k));
+                if directive(item, "delete") {
+                    merged.retain(|other| !same(other));
+                    continue;
+                }
+                match merged.iter_mut().find(|other| same(other)) {
+                    Some(other) => merge(other, item)?,
+                    None => merged.push(item.clone()),
+                }
+            }
+        }
+    }
+    *list = Value::Array(merged);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn merges_lists_by_key() {
+        for (value, patch, expected) in [
+            (
+                json!({"data": {"a": "1"}}),
+                json!({"data": {"a": null, "b": "2"}}),
+                json!({"data": {"b": "2"}}),
+            ),
+            (
+                json!({"finalizers": ["a"]}),
+                json!({"finalizers": ["b", "a"]}),
+                json!({"finalizers": ["a", "b"]}),
+            ),
+            (
+                json!({"finalizers": ["a", "b"]}),
+                json!({"$deleteFromPrimitiveList/finalizers": ["a"]}),
+                json!({"finalizers": ["b"]}),
+            ),
+            (
+                json!({"ownerReferences": [{"uid": "1", "name": "x"}, {"uid": "2"}]}),
+                json!({"ownerReferences": [{"uid": "1", "name": "y"}, {"uid": "2", "$patch": "delete"}]}),
+                json!({"ownerReferences": [{"uid": "1", "name": "y"}]}),
+            ),
+            (json!({"list": [1, 2]}), json!({"list": [3]}), json!({"list": [3]})),
+            (
+                json!({"a": {"b": 1}}),
+                json!({"a": {"$patch": "replace", "c": 1}}),
+                json!({"a": {"c": 1}}),
+            ),
+            (json!({"a": 1, "b": 2}), json!({"$retainKeys": ["a"]}), json!({"a": 1})),
+        ] {
+            let mut merged = value.clone();
+            merge(&mut merged, &patch).unwrap();
+            assert_eq!(merged, expected, "{value} + {patch}");
+        }
+    }
+}

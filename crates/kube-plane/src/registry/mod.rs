@@ -1,0 +1,181 @@
+//! What the plane serves: the built-in resources and those of definitions.
+
+mod builtin;
+pub(crate) mod definition;
+mod present;
+pub(crate) mod resource;
+
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
+};
+
+pub(crate) use self::{
+    definition::CRDS,
+    resource::{
+        Access, Column, Form, NameRule, Resource, Scale, SchemaSource, Source, api_version,
+    },
+};
+use crate::store::{Change, Event};
+
+/// Group, version and plural.
+type Place = (Box<str>, Box<str>, Box<str>);
+
+/// All resources; readers get a snapshot.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    tables: RwLock<Arc<Tables>>,
+    /// Numbers the schemas, so that objects can note which one they agree with.
+    schemas: AtomicU64,
+}
+
+/// A snapshot of all resources.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tables {
+    by_place: BTreeMap<Place, Arc<Resource>>,
+}
+
+impl Registry {
+    /// The built-in resources.
+    pub(crate) fn new() -> Self {
+        let mut tables = Tables::default();
+        for resource in builtin::resources() {
+            tables.add(resource);
+        }
+        // 1 is the number of the built-in schemas.
+        Self { tables: RwLock::new(Arc::new(tables)), schemas: AtomicU64::new(2) }
+    }
+
+    pub(crate) fn tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.tables.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Follows writes of definitions. Runs before anyone is told of the write.
+    pub(crate) fn follow(&self, event: &Event) {
+        if *event.object.key.resource != *CRDS {
+            return;
+        }
+        let mut guard = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = Tables::clone(&guard);
+        let name = &event.object.key.name;
+        if event.change == Change::Deleted {
+            tables.by_place.retain(|_, resource| *resource.storage != **name);
+        } else {
+            match definition::resources(&event.object, &self.schemas) {
+                Ok(resources) => {
+                    let known = tables.by_place.values().find(|r| *r.storage == **name).cloned();
+                    // Status writes come often and change nothing that is served.
+                    if known.is_some_and(|known| known.same_definition(resources.first())) {
+                        return;
+                    }
+                    tables.by_place.retain(|_, resource| *resource.storage != **name);
+                    for resource in resources {
+                        tables.add(resource);
+                    }
+                }
+                Err(error) => tracing::error!(%name, %error, "cannot serve a stored definition"),
+            }
+        }
+        *guard = Arc::new(tables);
+    }
+}
+
+impl Tables {
+    fn add(&mut self, resource: Resource) {
+        let place = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
+        self.by_place.insert(place, Arc::new(resource));
+    }
+
+    pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        self.by_place.get(&(group.into(), version.into(), plural.into())).cloned()
+    }
+
+    /// The resource in the version it is stored in.
+    pub(crate) fn stored(&self, storage: &str) -> Option<Arc<Resource>> {
+        self.by_place
+            .values()
+            .find(|resource| *resource.storage == *storage && resource.form == Form::Same)
+            .cloned()
+    }
+
+    pub(crate) fn has_group_version(&self, group: &str, version: &str) -> bool {
+        self.by_place.keys().any(|(g, v, _)| **g == *group && **v == *version)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.by_place.values()
+    }
+
+    /// Groups by name with their versions, newest first.
+    pub(crate) fn groups(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (group, version, _) in self.by_place.keys() {
+            let versions = groups.entry(group).or_default();
+            if !versions.contains(&&**version) {
+                versions.push(version);
+            }
+        }
+        for versions in groups.values_mut() {
+            versions.sort_by(|a, b| compare_versions(b, a));
+        }
+        groups
+    }
+
+    /// Resources of a group and version.
+    pub(crate) fn of<'a>(
+        &'a self,
+        group: &'a str,
+        version: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Resource>> {
+        self.all().filter(move |r| *r.group == *group && *r.version == *version)
+    }
+}
+
+/// Kubernetes' order of versions: `v2 > v1 > v1beta2 > v1alpha1 > anything else`.
+pub(crate) fn compare_versions(a: &str, b: &str) -> Ordering {
+    match (parse_version(a), parse_version(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        (Some(_), None) => Ordering::Greater,
+        (None, Some(_)) => Ordering::Less,
+        (None, None) => b.cmp(a),
+    }
+}
+
+fn parse_version(version: &str) -> Option<(u8, u32, u32)> {
+    let rest = version.strip_prefix('v')?;
+    let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let major = rest[..digits].parse().ok()?;
+    match &rest[digits..] {
+        "" => Some((2, major, 0)),
+        stage => {
+            let (rank, minor) = match (stage.strip_prefix("beta"), stage.strip_prefix("alpha")) {
+                (Some(minor), _) => (1, minor),
+                (_, Some(minor)) => (0, minor),
+                _ => return None,
+            };
+            Some((rank, major, minor.parse().ok()?))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_as_in_kubernetes() {
+        let mut versions = ["v1alpha1", "foo", "v1beta2", "v2", "v1", "v1beta10", "v11alpha2"];
+        versions.sort_by(|a, b| compare_versions(b, a));
+        assert_eq!(versions, ["v2", "v1", "v1beta10", "v1beta2", "v11alpha2", "v1alpha1", "foo"]);
+    }
+
+    #[test]
+    fn builtin_resources_are_found() {
+        let tables = Registry::new().tables();
+        assert_eq!(&*tables.find("", "v1", "secrets").unwrap().kind, "Secret");
+        assert_eq!(tables.find("events.k8s.io", "v1", "events").unwrap().form, Form::EventsV1);
+        assert_eq!(&*tables.stored("events.").unwrap().group, "");
+        assert!(tables.has_group_version("coordination.k8s.io", "v1"));
+    }
+}

@@ -1,0 +1,193 @@
+//! One resource in one version.
+
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+
+use crate::{
+    jsonpath::JsonPath,
+    schema::{Rules, Schema},
+    store::Object,
+};
+
+/// Which verbs a resource has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// All.
+    Full,
+    /// Reads of a list that is always empty.
+    Empty,
+    /// Only create, answered without storing anything.
+    Review,
+}
+
+/// How the stored JSON becomes this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// It is this version.
+    Same,
+    /// Only `apiVersion` and the schema differ.
+    Version,
+    /// `events.k8s.io/v1` over core events.
+    EventsV1,
+}
+
+/// What names are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameRule {
+    Subdomain,
+    Label,
+}
+
+/// A column of a table.
+#[derive(Debug)]
+pub(crate) struct Column {
+    pub(crate) name: Box<str>,
+    pub(crate) kind: Box<str>,
+    pub(crate) format: Box<str>,
+    pub(crate) description: Box<str>,
+    pub(crate) priority: i32,
+    pub(crate) source: Source,
+}
+
+/// Where a cell comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Path(JsonPath),
+    /// Number of entries of the map or list at a path.
+    Count(&'static [&'static str]),
+    /// For events.
+    LastSeen,
+    InvolvedObject,
+}
+
+/// Paths of the scale subresource, each as fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scale {
+    pub(crate) spec: Box<str>,
+    pub(crate) status: Box<str>,
+    pub(crate) selector: Option<Box<str>>,
+}
+
+/// Where the schema comes from.
+#[derive(Debug)]
+pub(crate) enum SchemaSource {
+    /// Anything goes.
+    None,
+    /// Made from the Rust type.
+    Type(fn() -> Value),
+    /// A version of a definition: its object, and the index of the version.
+    Definition(Arc<Object>, usize),
+}
+
+impl SchemaSource {
+    /// The OpenAPI schema.
+    pub(crate) fn load(&self) -> Option<Value> {
+        match self {
+            Self::None => None,
+            Self::Type(make) => Some(make()),
+            Self::Definition(object, index) => {
+                let mut value = object.value();
+                let version = value.pointer_mut(&format!("/spec/versions/{index}/schema"))?;
+                version.get_mut("openAPIV3Schema").map(Value::take)
+            }
+        }
+    }
+}
+
+/// A schema ready for use.
+#[derive(Debug, Default)]
+pub(crate) struct Compiled {
+    pub(crate) schema: Schema,
+    pub(crate) rules: Option<Rules>,
+}
+
+/// One resource in one version.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    pub(crate) group: Box<str>,
+    pub(crate) version: Box<str>,
+    pub(crate) plural: Box<str>,
+    pub(crate) singular: Box<str>,
+    pub(crate) kind: Box<str>,
+    pub(crate) list_kind: Box<str>,
+    pub(crate) short_names: Box<[Box<str>]>,
+    pub(crate) categories: Box<[Box<str>]>,
+    pub(crate) namespaced: bool,
+    pub(crate) access: Access,
+    pub(crate) name_rule: NameRule,
+    /// Where objects are: `plural.group`.
+    pub(crate) storage: Arc<str>,
+    pub(crate) storage_api_version: Box<str>,
+    pub(crate) form: Form,
+    pub(crate) status: bool,
+    pub(crate) scale: Option<Scale>,
+    pub(crate) columns: Box<[Column]>,
+    pub(crate) selectable: Box<[Box<str>]>,
+    /// PUT without a resourceVersion is allowed.
+    pub(crate) unconditional: bool,
+    /// `metadata.generation` counts changes of the specification.
+    pub(crate) generation: bool,
+    /// Strategic merge patches are allowed: a built-in kind.
+    pub(crate) builtin: bool,
+    pub(crate) deprecation: Option<Box<str>>,
+    /// The definition is going away: no new objects.
+    pub(crate) terminating: bool,
+    pub(crate) source: SchemaSource,
+    /// Number of the schema, see [`Object::agrees_with`].
+    pub(crate) schema_id: u64,
+    pub(crate) compiled: OnceLock<Compiled>,
+}
+
+impl Resource {
+    /// `v1` or `group/version`.
+    pub(crate) fn api_version(&self) -> String {
+        api_version(&self.group, &self.version)
+    }
+
+    /// `plural.group`, as messages name it.
+    pub(crate) fn qualified(&self) -> String {
+        if self.group.is_empty() {
+            self.plural.to_string()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
+    }
+
+    /// The schema, compiled when it is first needed.
+    pub(crate) fn compiled(&self) -> &Compiled {
+        self.compiled.get_or_init(|| match self.source.load() {
+            None => Compiled {
+                schema: Schema { preserve_unknown: true, ..Schema::default() },
+                rules: None,
+            },
+            Some(schema) => {
+                let rules = Rules::compile(&schema);
+                Compiled { schema: Schema::parse(&schema), rules }
+            }
+        })
+    }
+
+    /// The schema that stored JSON agrees with after a write in this version.
+    pub(crate) fn schema_of_writes(&self) -> u64 {
+        if self.form == Form::Same { self.schema_id } else { 0 }
+    }
+
+    /// Whether a definition's new state serves the same as this.
+    pub(super) fn same_definition(&self, new: Option<&Self>) -> bool {
+        let (Some(new), SchemaSource::Definition(old, _)) = (new, &self.source) else {
+            return false;
+        };
+        let SchemaSource::Definition(object, _) = &new.source else { return false };
+        self.terminating == new.terminating && spec_of(old) == spec_of(object)
+    }
+}
+
+fn spec_of(object: &Object) -> Option<Value> {
+    object.value().get_mut("spec").map(Value::take)
+}
+
+/// `v1` or `group/version`.
+pub(crate) fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}

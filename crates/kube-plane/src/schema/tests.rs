@@ -1,0 +1,202 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn schema() -> Value {
+    json!({
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "spec": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": {"type": "string", "minLength": 1, "maxLength": 5, "pattern": "^[a-z]*$"},
+                    "replicas": {"type": "integer", "format": "int32", "minimum": 0, "default": 1},
+                    "mode": {"type": "string", "enum": ["A", "B"], "default": "A"},
+                    "port": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+                    "maybe": {"type": "string", "nullable": true},
+                    "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                             "properties": {"known": {"type": "object", "properties": {"a": {"type": "string"}}}}},
+                    "map": {"type": "object", "additionalProperties": {"type": "object",
+                            "properties": {"x": {"type": "integer", "default": 7}}}},
+                    "list": {"type": "array", "maxItems": 2, "x-kubernetes-list-type": "map",
+                             "x-kubernetes-list-map-keys": ["key"],
+                             "items": {"type": "object", "required": ["key"],
+                                       "properties": {"key": {"type": "string"}, "v": {"type": "boolean", "default": true}}}},
+                    "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+                    "nested": {"type": "object", "default": {}, "properties": {"deep": {"type": "string", "default": "d"}}},
+                    "resource": {"type": "object", "x-kubernetes-embedded-resource": true,
+                                 "x-kubernetes-preserve-unknown-fields": true},
+                    "when": {"type": "string", "format": "date-time"}
+                }
+            }
+        }
+    })
+}
+
+#[test]
+fn unknown_fields_are_pruned_and_told() {
+    let schema = Schema::parse(&schema());
+    let table = [
+        (json!({"spec": {"name": "a", "bogus": 1}}), vec!["spec.bogus"]),
+        (json!({"spec": {"list": [{"key": "k"}, {"key": "l", "z": 1}]}}), vec!["spec.list[1].z"]),
+        (json!({"spec": {"map": {"m": {"x": 1, "y": 2}}}}), vec!["spec.map.m.y"]),
+        (json!({"spec": {"free": {"any": 1, "known": {"b": 1}}}}), vec!["spec.free.known.b"]),
+        (
+            json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "x"}, "top": 1}),
+            vec!["top"],
+        ),
+        (json!({"spec": {"resource": {"apiVersion": "v1", "metadata": {}, "other": 1}}}), vec![]),
+    ];
+    for (mut value, expected) in table {
+        let text = value.to_string();
+        assert_eq!(prune(&schema, &mut value), expected, "{text}");
+        assert!(prune(&schema, &mut value).is_empty(), "pruned once is pruned: {value}");
+    }
+}
+
+#[test]
+fn defaults_fill_absent_fields_only() {
+    let schema = Schema::parse(&schema());
+    let mut value = json!({"spec": {
+        "name": "a", "mode": "B", "replicas": null, "map": {"m": {}}, "list": [{"key": "k"}, {"key": "l", "v": false}]
+    }});
+    default(&schema, &mut value);
+    assert_eq!(
+        value,
+        json!({"spec": {
+            "name": "a", "mode": "B", "replicas": 1, "map": {"m": {"x": 7}},
+            "list": [{"key": "k", "v": true}, {"key": "l", "v": false}], "nested": {"deep": "d"}
+        }})
+    );
+    let mut none = json!({});
+    default(&schema, &mut none);
+    assert_eq!(none, json!({}), "nothing is made below an absent object");
+}
+
+#[test]
+fn errors_name_the_field() {
+    let schema = Schema::parse(&schema());
+    let table = [
+        (json!({"spec": {"name": "abc"}}), vec![]),
+        (json!({}), vec!["spec: Required value"]),
+        (json!({"spec": {}}), vec!["spec.name: Required value"]),
+        (
+            json!({"spec": {"name": ""}}),
+            vec![
+                "spec.name: Invalid value: \"\": spec.name in body should be at least 1 chars long",
+            ],
+        ),
+        (json!({"spec": {"name": "abcdef"}}), vec!["at most 5 chars long"]),
+        (json!({"spec": {"name": "A"}}), vec!["spec.name in body should match '^[a-z]*$'"]),
+        (
+            json!({"spec": {"name": "a", "replicas": "1"}}),
+            vec![
+                "spec.replicas: Invalid value: \"string\": spec.replicas in body must be of type integer: \"string\"",
+            ],
+        ),
+        (json!({"spec": {"name": "a", "replicas": -1}}), vec!["greater than or equal to 0"]),
+        (
+            json!({"spec": {"name": "a", "replicas": 3_000_000_000u64}}),
+            vec!["must be of type int32"],
+        ),
+        (json!({"spec": {"name": "a", "replicas": 1.5}}), vec!["must be of type integer"]),
+        (
+            json!({"spec": {"name": "a", "mode": "C"}}),
+            vec!["spec.mode: Unsupported value: \"C\": supported values: \"A\", \"B\""],
+        ),
+        (json!({"spec": {"name": "a", "port": 80}}), vec![]),
+        (json!({"spec": {"name": "a", "port": "http"}}), vec![]),
+        (json!({"spec": {"name": "a", "port": true}}), vec!["must be of type integer or string"]),
+        (json!({"spec": {"name": "a", "maybe": null}}), vec![]),
+        (json!({"spec": {"name": null}}), vec!["must be of type string: \"null\""]),
+        (
+            json!({"spec": {"name": "a", "list": [{"key": "x"}, {"key": "x"}]}}),
+            vec!["spec.list[1]: Duplicate value"],
+        ),
+        (
+            json!({"spec": {"name": "a", "list": [{"key": "x"}, {"key": "y"}, {"key": "z"}]}}),
+            vec!["should have at most 2 items"],
+        ),
+        (
+            json!({"spec": {"name": "a", "set": ["x", "x"]}}),
+            vec!["spec.set[1]: Duplicate value: \"x\""],
+        ),
+        (
+            json!({"spec": {"name": "a", "resource": {"kind": "K"}}}),
+            vec!["spec.resource.apiVersion: Required value"],
+        ),
+        (
+            json!({"spec": {"name": "a", "when": "now"}}),
+            vec!["spec.when in body must be of type date-time"],
+        ),
+    ];
+    for (value, expected) in table {
+        let errors: Vec<String> =
+            validate(&schema, &value).iter().map(ToString::to_string).collect();
+        assert_eq!(errors.len(), expected.len(), "{value}: {errors:?}");
+        for (error, expected) in errors.iter().zip(expected) {
+            assert!(error.contains(expected), "{value}: {error}");
+        }
+    }
+}
+
+#[test]
+fn combined_schemas() {
+    let schema = Schema::parse(&json!({
+        "type": "object",
+        "properties": {
+            "one": {"oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
+            "not": {"not": {"required": ["c"]}},
+            "all": {"allOf": [{"minimum": 1}, {"maximum": 3}]},
+        }
+    }));
+    let table = [
+        (json!({"one": {"a": 1}}), true),
+        (json!({"one": {"a": 1, "b": 1}}), false),
+        (json!({"one": {}}), false),
+        (json!({"not": {}}), true),
+        (json!({"not": {"c": 1}}), false),
+        (json!({"all": 2}), true),
+        (json!({"all": 4}), false),
+    ];
+    for (value, good) in table {
+        assert_eq!(validate(&schema, &value).is_empty(), good, "{value}");
+    }
+}
+
+#[test]
+fn rules_in_cel() {
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object",
+        "x-kubernetes-validations": [
+            {"rule": "self.min <= self.max", "message": "min may not be above max"},
+            {"rule": "self.min >= oldSelf.min", "message": "min may not shrink"}],
+        "properties": {"min": {"type": "integer"}, "max": {"type": "integer"}}}}});
+    let rules = Rules::compile(&schema).unwrap();
+    let context = kube_cel::RootContext::default();
+    let check = |new: Value, old: Option<Value>| {
+        let errors = rules.check(&context, &new, old.as_ref());
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let good = json!({"spec": {"min": 2, "max": 3}});
+    assert!(check(good.clone(), None).is_empty());
+    assert_eq!(
+        check(json!({"spec": {"min": 4, "max": 3}}), None),
+        ["spec: Invalid value: min may not be above max"]
+    );
+    assert_eq!(
+        check(json!({"spec": {"min": 1, "max": 3}}), Some(good)),
+        ["spec: Invalid value: min may not shrink"]
+    );
+    assert!(Rules::compile(&json!({"type": "object", "properties": {}})).is_none());
+}
+
+#[test]
+fn broken_patterns_are_found() {
+    let mut problems = Vec::new();
+    let schema = json!({"properties": {"a": {"pattern": "("}}});
+    Schema::problems(&schema, "schema", &mut problems);
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].field.ends_with("properties.a.pattern"));
+}

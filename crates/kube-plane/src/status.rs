@@ -1,0 +1,272 @@
+//! Failed requests: `metav1.Status`.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::{admission::FieldError, registry::Resource};
+
+pub(crate) type Result<T, E = ApiError> = std::result::Result<T, E>;
+
+/// A request that failed, as it is told to the client.
+///
+/// Clients branch on `reason`, so every constructor has the reason of the real API server.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    code: StatusCode,
+    reason: &'static str,
+    message: String,
+    details: Option<Value>,
+}
+
+impl ApiError {
+    fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { code, reason, message: message.into(), details: None }))
+    }
+
+    fn with_details(mut self, details: Value) -> Self {
+        self.0.details = Some(details);
+        self
+    }
+
+    pub(crate) fn code(&self) -> StatusCode {
+        self.0.code
+    }
+
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.0.code == StatusCode::NOT_FOUND
+    }
+
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.0.reason == "Conflict"
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The body of the answer.
+    pub(crate) fn to_value(&self) -> Value {
+        let Inner { code, reason, message, details } = &*self.0;
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": message, "reason": reason, "code": code.as_u16(),
+        });
+        if let Some(details) = details {
+            status["details"] = details.clone();
+        }
+        status
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
+    }
+
+    pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" not found", resource.qualified());
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message).with_details(about(resource, name))
+    }
+
+    /// 404 for the namespace of a new object.
+    pub(crate) fn no_namespace(namespace: &str) -> Self {
+        let message = format!("namespaces \"{namespace}\" not found");
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+            .with_details(json!({"name": namespace, "kind": "namespaces"}))
+    }
+
+    /// A path that nothing serves.
+    pub(crate) fn no_such_path() -> Self {
+        let message = "the server could not find the requested resource";
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message).with_details(json!({}))
+    }
+
+    pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" already exists", resource.qualified());
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", message)
+            .with_details(about(resource, name))
+    }
+
+    pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
+        Self::new(StatusCode::CONFLICT, "Conflict", message).with_details(about(resource, name))
+    }
+
+    /// The object was written since the client read it.
+    pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
+        Self::conflict(
+            resource,
+            name,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        )
+    }
+
+    /// Fields of server-side apply belong to other managers: (message, field) each.
+    pub(crate) fn apply_conflict(conflicts: &[(String, String)]) -> Self {
+        let causes: Vec<Value> = conflicts
+            .iter()
+            .map(|(message, field)| {
+                json!({"reason": "FieldManagerConflict", "message": message, "field": field})
+            })
+            .collect();
+        let lines: Vec<String> =
+            conflicts.iter().map(|(message, field)| format!("{message}: {field}")).collect();
+        let plural = if conflicts.len() == 1 { "" } else { "s" };
+        let message =
+            format!("Apply failed with {} conflict{plural}: {}", conflicts.len(), lines.join("\n"));
+        Self::new(StatusCode::CONFLICT, "Conflict", message).with_details(json!({"causes": causes}))
+    }
+
+    pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!("{} \"{name}\" is forbidden: {why}", resource.qualified());
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(about(resource, name))
+    }
+
+    /// 403 for a create in a namespace that is going away; clients know it by the cause.
+    pub(crate) fn namespace_terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
+        let mut error = Self::forbidden(resource, name, &why);
+        if let Some(details) = &mut error.0.details {
+            details["causes"] = json!([{
+                "reason": "NamespaceTerminating",
+                "message": format!("namespace {namespace} is being terminated"),
+                "field": "metadata.namespace",
+            }]);
+        }
+        error
+    }
+
+    pub(crate) fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
+        let causes: Vec<Value> = errors
+            .iter()
+            .map(|error| {
+                json!({
+                    "reason": error.kind.reason(),
+                    "message": error.cause(),
+                    "field": if error.field.is_empty() { "<root>" } else { &error.field },
+                })
+            })
+            .collect();
+        let list = match errors {
+            [one] => one.to_string(),
+            many => {
+                let many: Vec<String> = many.iter().map(ToString::to_string).collect();
+                format!("[{}]", many.join(", "))
+            }
+        };
+        let kind = if resource.group.is_empty() {
+            resource.kind.to_string()
+        } else {
+            format!("{}.{}", resource.kind, resource.group)
+        };
+        let message = format!("{kind} \"{name}\" is invalid: {list}");
+        let mut details = about(resource, name);
+        details["kind"] = json!(&*resource.kind);
+        details["causes"] = causes.into();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).with_details(details)
+    }
+
+    /// 422 for options of a request.
+    pub(crate) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
+        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let causes: Vec<Value> = errors
+            .iter()
+            .map(|error| {
+                json!({
+                    "reason": error.kind.reason(), "message": error.cause(), "field": error.field,
+                })
+            })
+            .collect();
+        let message = format!("{kind}.meta.k8s.io \"\" is invalid: {}", list.join(", "));
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+            .with_details(json!({"group": "meta.k8s.io", "kind": kind, "causes": causes}))
+    }
+
+    pub(crate) fn expired(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "Expired", message)
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
+        .with_details(json!({}))
+    }
+
+    pub(crate) fn unsupported_media_type(found: &str, supported: &[&str]) -> Self {
+        let message = format!(
+            "the body of the request was in an unknown format ({found}) - accepted media types \
+             include: {}",
+            supported.join(", ")
+        );
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    pub(crate) fn not_acceptable(supported: &[&str]) -> Self {
+        let message =
+            format!("only the following media types are accepted: {}", supported.join(", "));
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {limit}"),
+        )
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+    }
+
+    /// The client may try again after so many seconds.
+    pub(crate) fn server_timeout(message: impl Into<String>, seconds: u32) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ServerTimeout", message)
+            .with_details(json!({"retryAfterSeconds": seconds}))
+    }
+
+    /// The revision asked for is in the future.
+    pub(crate) fn too_large_revision(asked: u64, current: u64) -> Self {
+        let message = format!("Too large resource version: {asked}, current: {current}");
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message).with_details(json!({
+            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+            "retryAfterSeconds": 1,
+        }))
+    }
+
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalError",
+            format!("Internal error occurred: {}", message.into()),
+        )
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// `details` that name an object; Kubernetes puts the plural in `kind`.
+fn about(resource: &Resource, name: &str) -> Value {
+    let mut details = json!({"name": name, "kind": &*resource.plural});
+    if !resource.group.is_empty() {
+        details["group"] = json!(&*resource.group);
+    }
+    details
+}

@@ -1,0 +1,136 @@
+//! Owners, dependents, namespaces.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use crate::support::{api, eventually, failure, plane, widget};
+
+fn maps(client: &Client) -> Api<ConfigMap> {
+    Api::default_namespaced(client.clone())
+}
+
+async fn owned(client: &Client, name: &str, owners: &[(&str, &str, bool)]) -> ConfigMap {
+    let owners: Vec<Value> = owners
+        .iter()
+        .map(|(name, uid, block)| {
+            json!({"apiVersion": "example.org/v1", "kind": "Widget", "name": name, "uid": uid,
+                "blockOwnerDeletion": block})
+        })
+        .collect();
+    let map = json!({"metadata": {"name": name, "ownerReferences": owners}});
+    let map: ConfigMap = serde_json::from_value(map).unwrap();
+    maps(client).create(&PostParams::default(), &map).await.unwrap()
+}
+
+async fn owner(client: &Client, name: &str) -> String {
+    let widget = widget(name, json!({}));
+    api(client).create(&PostParams::default(), &widget).await.unwrap().uid().unwrap()
+}
+
+async fn is_gone(client: &Client, name: &str) -> bool {
+    maps(client).get_opt(name).await.unwrap().is_none()
+}
+
+#[tokio::test]
+async fn dependents_go_after_their_owner() {
+    let client = plane().await.client();
+    let uid = owner(&client, "a").await;
+    owned(&client, "m", &[("a", &uid, false)]).await;
+    api(&client).delete("a", &DeleteParams::default()).await.unwrap();
+    eventually("the dependent is deleted", || is_gone(&client, "m")).await;
+}
+
+#[tokio::test]
+async fn one_living_owner_is_enough_and_dead_references_are_dropped() {
+    let client = plane().await.client();
+    let (a, b) = (owner(&client, "a").await, owner(&client, "b").await);
+    owned(&client, "m", &[("a", &a, false), ("b", &b, false)]).await;
+    api(&client).delete("a", &DeleteParams::default()).await.unwrap();
+    eventually("the dead reference is dropped", || async {
+        maps(&client).get("m").await.unwrap().owner_references().len() == 1
+    })
+    .await;
+    api(&client).delete("b", &DeleteParams::default()).await.unwrap();
+    eventually("the dependent is deleted", || is_gone(&client, "m")).await;
+}
+
+#[tokio::test]
+async fn an_owner_that_never_was_counts_as_gone_but_not_one_of_an_unknown_kind() {
+    let client = plane().await.client();
+    let foreign = json!({"metadata": {"name": "foreign", "ownerReferences": [
+        {"apiVersion": "none.org/v1", "kind": "None", "name": "x", "uid": "y"}]}});
+    let foreign: ConfigMap = serde_json::from_value(foreign).unwrap();
+    maps(&client).create(&PostParams::default(), &foreign).await.unwrap();
+    owned(&client, "m", &[("a", "no-such-uid", false)]).await;
+    eventually("the dependent is deleted", || is_gone(&client, "m")).await;
+    assert!(!is_gone(&client, "foreign").await);
+}
+
+#[tokio::test]
+async fn foreground_deletion_waits_for_dependents() {
+    let client = plane().await.client();
+    let uid = owner(&client, "a").await;
+    owned(&client, "m", &[("a", &uid, true)]).await;
+    let hold = Patch::Merge(json!({"metadata": {"finalizers": ["example.org/hold"]}}));
+    maps(&client).patch("m", &PatchParams::default(), &hold).await.unwrap();
+    let deleted = api(&client).delete("a", &DeleteParams::foreground()).await.unwrap();
+    assert!(deleted.is_left(), "the owner waits");
+    eventually("the dependent is being deleted", || async {
+        maps(&client).get("m").await.unwrap().metadata.deletion_timestamp.is_some()
+    })
+    .await;
+    assert!(api(&client).get_opt("a").await.unwrap().is_some());
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    maps(&client).patch("m", &PatchParams::default(), &free).await.unwrap();
+    eventually("the owner is gone", || async {
+        api(&client).get_opt("a").await.unwrap().is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn orphans_are_kept() {
+    let client = plane().await.client();
+    let uid = owner(&client, "a").await;
+    owned(&client, "m", &[("a", &uid, false)]).await;
+    api(&client).delete("a", &DeleteParams::orphan()).await.unwrap();
+    eventually("the owner is gone", || async {
+        api(&client).get_opt("a").await.unwrap().is_none()
+    })
+    .await;
+    assert!(maps(&client).get("m").await.unwrap().owner_references().is_empty());
+}
+
+#[tokio::test]
+async fn a_namespace_is_emptied_and_then_goes() {
+    let client = plane().await.client();
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
+    let created = namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    assert_eq!(created.labels()["kubernetes.io/metadata.name"], "n");
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "n");
+    let held = json!({"metadata": {"name": "held", "finalizers": ["example.org/hold"]}});
+    let held: ConfigMap = serde_json::from_value(held).unwrap();
+    maps.create(&PostParams::default(), &held).await.unwrap();
+    let deleted = namespaces.delete("n", &DeleteParams::default()).await.unwrap();
+    let phase = deleted.left().unwrap().status.unwrap().phase;
+    assert_eq!(phase.as_deref(), Some("Terminating"));
+    let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "m"}})).unwrap();
+    let (code, reason, _) = failure(maps.create(&PostParams::default(), &map).await);
+    assert_eq!((code, reason.as_str()), (403, "Forbidden"));
+    eventually("the content is being deleted", || async {
+        maps.get("held").await.unwrap().metadata.deletion_timestamp.is_some()
+    })
+    .await;
+    assert!(namespaces.get_opt("n").await.unwrap().is_some());
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    maps.patch("held", &PatchParams::default(), &free).await.unwrap();
+    eventually("the namespace is gone", || async {
+        namespaces.get_opt("n").await.unwrap().is_none()
+    })
+    .await;
+}

@@ -1,0 +1,8 @@
+//! The plane through a kube-rs client, in process.
+
+mod admission;
+mod crud;
+mod definitions;
+mod garbage;
+mod support;
+mod watching;

@@ -1,0 +1,131 @@
+//! A plane with a definition, and requests to it.
+
+use std::time::Duration;
+
+use http::Request;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, Client, Error,
+    api::{ApiResource, DynamicObject},
+};
+use kube_plane::{Plane, PlaneOptions};
+use serde_json::{Value, json};
+
+/// The definition of `Widget`, namespaced, with status and scale.
+pub(crate) fn widgets() -> CustomResourceDefinition {
+    serde_json::from_value(widgets_json()).unwrap()
+}
+
+pub(crate) fn widgets_json() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.org", "labels": {"a": "b"}},
+        "spec": {
+            "group": "example.org", "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"], "categories": ["things"]},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "subresources": {"status": {}, "scale": {
+                    "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+                "additionalPrinterColumns": [
+                    {"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas"},
+                    {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"},
+                    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}],
+                "schema": {"openAPIV3Schema": {
+                    "type": "object",
+                    "description": "A widget for tests.",
+                    "properties": {
+                        "spec": {"type": "object", "description": "What is wanted.", "properties": {
+                            "replicas": {"type": "integer", "minimum": 0, "default": 1},
+                            "size": {"type": "string", "enum": ["S", "L"], "description": "How large it is."},
+                            "min": {"type": "integer"}, "max": {"type": "integer"},
+                            "port": {"x-kubernetes-int-or-string": true},
+                            "tags": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+                            "parts": {"type": "array", "x-kubernetes-list-type": "map",
+                                "x-kubernetes-list-map-keys": ["name"],
+                                "items": {"type": "object", "required": ["name"], "properties": {
+                                    "name": {"type": "string"}, "weight": {"type": "integer"}}}},
+                            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+                            "x-kubernetes-validations": [
+                                {"rule": "!has(self.min) || !has(self.max) || self.min <= self.max",
+                                 "message": "min may not be above max"}]},
+                        "status": {"type": "object", "properties": {
+                            "replicas": {"type": "integer"},
+                            "conditions": {"type": "array", "items": {"type": "object", "properties": {
+                                "type": {"type": "string"}, "status": {"type": "string"}}}}}}
+                    }
+                }}
+            }]
+        }
+    })
+}
+
+/// A plane in memory with the widgets.
+pub(crate) async fn plane() -> Plane {
+    let options = PlaneOptions { crds: vec![widgets()], ..PlaneOptions::default() };
+    Plane::open(options).await.unwrap()
+}
+
+pub(crate) fn resource() -> ApiResource {
+    ApiResource {
+        group: "example.org".into(),
+        version: "v1".into(),
+        api_version: "example.org/v1".into(),
+        kind: "Widget".into(),
+        plural: "widgets".into(),
+    }
+}
+
+pub(crate) fn api(client: &Client) -> Api<DynamicObject> {
+    Api::default_namespaced_with(client.clone(), &resource())
+}
+
+/// A widget with a specification.
+pub(crate) fn widget(name: &str, spec: Value) -> DynamicObject {
+    serde_json::from_value(json!({
+        "apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec,
+    }))
+    .unwrap()
+}
+
+/// The code and reason of a failed request.
+pub(crate) fn failure<T: std::fmt::Debug>(result: Result<T, Error>) -> (u16, String, String) {
+    match result.unwrap_err() {
+        Error::Api(status) => (status.code, status.reason.clone(), status.message.clone()),
+        other => panic!("not a status: {other}"),
+    }
+}
+
+/// Any request, as JSON in and out.
+pub(crate) async fn call(
+    client: &Client,
+    method: &str,
+    path: &str,
+    content_type: &str,
+    body: &str,
+) -> Result<Value, Error> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", content_type)
+        .body(body.as_bytes().to_vec())
+        .unwrap();
+    client.request(request).await
+}
+
+pub(crate) async fn get(client: &Client, path: &str) -> Result<Value, Error> {
+    call(client, "GET", path, "application/json", "").await
+}
+
+/// Waits until something holds; fails with what was awaited after ten seconds.
+pub(crate) async fn eventually<F, Fut>(what: &str, mut holds: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "waited for: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

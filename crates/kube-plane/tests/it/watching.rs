@@ -1,0 +1,190 @@
+//! Watches.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use http::Request;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    runtime::{WatchStreamExt, watcher},
+};
+use kube_plane::{Plane, PlaneOptions};
+use serde_json::{Value, json};
+
+use crate::support::{failure, plane};
+
+fn map(name: &str, label: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name, "labels": {"l": label}}})).unwrap()
+}
+
+fn maps(client: &Client) -> Api<ConfigMap> {
+    Api::default_namespaced(client.clone())
+}
+
+/// `(type, object)` of the next event.
+async fn next<S>(stream: &mut S) -> (String, Value)
+where
+    S: futures::Stream<Item = Result<WatchEvent<Value>, kube::Error>> + Unpin,
+{
+    let event = tokio::time::timeout(Duration::from_secs(5), stream.next())
+        .await
+        .expect("an event within five seconds")
+        .expect("an open watch")
+        .unwrap();
+    match event {
+        WatchEvent::Added(object) => ("ADDED".to_owned(), object),
+        WatchEvent::Modified(object) => ("MODIFIED".to_owned(), object),
+        WatchEvent::Deleted(object) => ("DELETED".to_owned(), object),
+        WatchEvent::Bookmark(bookmark) => {
+            ("BOOKMARK".to_owned(), serde_json::to_value(bookmark).unwrap())
+        }
+        WatchEvent::Error(status) => ("ERROR".to_owned(), serde_json::to_value(status).unwrap()),
+    }
+}
+
+async fn watch(
+    client: &Client,
+    query: &str,
+) -> Result<impl futures::Stream<Item = Result<WatchEvent<Value>, kube::Error>> + Unpin, kube::Error>
+{
+    let path = format!("/api/v1/namespaces/default/configmaps?watch=1&{query}");
+    let request = Request::get(path).body(Vec::new()).unwrap();
+    Ok(Box::pin(client.request_events::<Value>(request).await?.into_stream()))
+}
+
+#[tokio::test]
+async fn a_watch_resumes_after_a_revision() {
+    let client = plane().await.client();
+    let api = maps(&client);
+    let first = api.create(&PostParams::default(), &map("a", "x")).await.unwrap();
+    api.create(&PostParams::default(), &map("b", "x")).await.unwrap();
+    let revision = first.resource_version().unwrap();
+    let mut stream = watch(&client, &format!("resourceVersion={revision}")).await.unwrap();
+    let (kind, object) = next(&mut stream).await;
+    assert_eq!((kind.as_str(), &object["metadata"]["name"]), ("ADDED", &json!("b")));
+    let patch = Patch::Merge(json!({"data": {"k": "v"}}));
+    api.patch("a", &PatchParams::default(), &patch).await.unwrap();
+    let deleted = api.delete("a", &DeleteParams::default()).await.unwrap();
+    assert!(deleted.is_right());
+    let (kind, modified) = next(&mut stream).await;
+    assert_eq!(kind, "MODIFIED");
+    let (kind, gone) = next(&mut stream).await;
+    assert_eq!(kind, "DELETED");
+    assert_eq!(gone["data"]["k"], "v", "the last state");
+    let revision = |value: &Value| {
+        value["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap()
+    };
+    assert!(revision(&gone) > revision(&modified), "a delete has its own revision");
+}
+
+#[tokio::test]
+async fn leaving_a_selection_is_a_delete() {
+    let client = plane().await.client();
+    let api = maps(&client);
+    let mut stream = watch(&client, "labelSelector=l%3Dx&resourceVersion=0").await.unwrap();
+    api.create(&PostParams::default(), &map("a", "y")).await.unwrap();
+    let label = |value: &str| Patch::Merge(json!({"metadata": {"labels": {"l": value}}}));
+    api.patch("a", &PatchParams::default(), &label("x")).await.unwrap();
+    api.patch("a", &PatchParams::default(), &label("z")).await.unwrap();
+    let (kind, object) = next(&mut stream).await;
+    assert_eq!((kind.as_str(), &object["metadata"]["labels"]["l"]), ("ADDED", &json!("x")));
+    let (kind, gone) = next(&mut stream).await;
+    assert_eq!((kind.as_str(), &gone["metadata"]["labels"]["l"]), ("DELETED", &json!("x")));
+    assert_ne!(gone["metadata"]["resourceVersion"], object["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
+async fn initial_events_end_with_a_bookmark() {
+    let client = plane().await.client();
+    let api = maps(&client);
+    api.create(&PostParams::default(), &map("a", "x")).await.unwrap();
+    let query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut stream = watch(&client, query).await.unwrap();
+    assert_eq!(next(&mut stream).await.0, "ADDED");
+    let (kind, bookmark) = next(&mut stream).await;
+    assert_eq!(kind, "BOOKMARK");
+    assert_eq!(bookmark["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    api.create(&PostParams::default(), &map("b", "x")).await.unwrap();
+    assert_eq!(next(&mut stream).await.1["metadata"]["name"], "b");
+    let missing = watch(&client, "sendInitialEvents=true").await;
+    assert_eq!(failure(missing.map(|_| ())).0, 422);
+}
+
+#[tokio::test]
+async fn a_watch_ends_after_its_time_with_a_bookmark() {
+    let client = plane().await.client();
+    let mut stream = watch(&client, "timeoutSeconds=1&allowWatchBookmarks=true").await.unwrap();
+    assert_eq!(next(&mut stream).await.0, "BOOKMARK");
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn old_revisions_are_expired() {
+    let plane = Plane::open(PlaneOptions { history: Some(5), ..PlaneOptions::default() });
+    let client = plane.await.unwrap().client();
+    let api = maps(&client);
+    let first = api.create(&PostParams::default(), &map("a", "x")).await.unwrap();
+    for n in 0..10 {
+        let patch = Patch::Merge(json!({"data": {"n": n.to_string()}}));
+        api.patch("a", &PatchParams::default(), &patch).await.unwrap();
+    }
+    let revision = first.resource_version().unwrap();
+    let expired = api.watch(&WatchParams::default(), &revision).await;
+    let (code, reason, _) = failure(expired.map(|_| ()));
+    assert_eq!((code, reason.as_str()), (410, "Expired"));
+    let future = api.watch(&WatchParams::default(), "99999").await;
+    assert_eq!(failure(future.map(|_| ())).0, 410, "a revision of another plane");
+}
+
+#[tokio::test]
+async fn a_slow_watch_is_told_that_it_missed_something() {
+    let plane = Plane::open(PlaneOptions { history: Some(5), ..PlaneOptions::default() });
+    let client = plane.await.unwrap().client();
+    let api = maps(&client);
+    let mut stream = watch(&client, "resourceVersion=0").await.unwrap();
+    for n in 0..10 {
+        api.create(&PostParams::default(), &map(&format!("m{n}"), "x")).await.unwrap();
+    }
+    let mut last = String::new();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(5), stream.next()).await {
+        if let WatchEvent::Error(status) = event.unwrap() {
+            assert_eq!(status.code, 410);
+            last = status.reason.clone();
+        }
+    }
+    assert_eq!(last, "Expired");
+}
+
+#[tokio::test]
+async fn the_kube_watcher_works_in_both_ways() {
+    let client = plane().await.client();
+    let api = maps(&client);
+    api.create(&PostParams::default(), &map("a", "x")).await.unwrap();
+    for config in [watcher::Config::default(), watcher::Config::default().streaming_lists()] {
+        let name = format!("b{}", u8::from(config == watcher::Config::default()));
+        let mut stream = std::pin::pin!(watcher(api.clone(), config).applied_objects());
+        let first = tokio::time::timeout(Duration::from_secs(5), stream.next()).await.unwrap();
+        assert_eq!(first.unwrap().unwrap().name_any(), "a");
+        api.create(&PostParams::default(), &map(&name, "x")).await.unwrap();
+        loop {
+            let seen = tokio::time::timeout(Duration::from_secs(5), stream.next()).await.unwrap();
+            if seen.unwrap().unwrap().name_any() == name {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn closing_ends_watches() {
+    let plane = plane().await;
+    let client = plane.client();
+    let mut stream = watch(&client, "resourceVersion=0").await.unwrap();
+    plane.close().await;
+    let end = tokio::time::timeout(Duration::from_secs(5), stream.next()).await;
+    assert!(end.expect("the watch ends").is_none());
+    let result = maps(&client).create(&PostParams::default(), &map("a", "x")).await;
+    assert_eq!(failure(result).0, 503);
+}
