@@ -59,6 +59,21 @@ impl Client {
         self.find(self.scoped(Request::get(&["instances", name])), "an instance").await
     }
 
+    /// One instance with its state and addresses, in one request where the server can
+    /// (extension `instance_get_full`); `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn instance_full(&self, name: &str) -> Result<Option<InstanceFull>> {
+        let request = self.scoped(Request::get(&["instances", name])).query("recursion", "1");
+        let found = self.find::<InstanceFull>(request, "an instance with its state").await?;
+        let Some(mut full) = found.map(|found| found.value) else { return Ok(None) };
+        if full.state.is_none() && full.is_running() && !self.supports("instance_get_full").await? {
+            full.state = self.instance_state(name).await?;
+        }
+        Ok(Some(full))
+    }
+
     /// The instance whose own configuration has `key` with `value`, whatever its name is now.
     /// Of several the first by name.
     ///
@@ -165,6 +180,19 @@ impl Client {
         let request = self.scoped(Request::post(&["instances", name]));
         let body = InstancePost { name: new_name.to_owned() };
         self.start(with_json(request, &body)?).await
+    }
+
+    /// One of the instance's logs, such as `lxc.log`; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn instance_log(&self, name: &str, file: &str) -> Result<Option<Vec<u8>>> {
+        let request = self.scoped(Request::get(&["instances", name, "logs", file]));
+        match self.send(request).await {
+            Ok(answer) => Ok(Some(answer.body.to_vec())),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Text the instance wrote to its console since boot, as far as the server keeps it.

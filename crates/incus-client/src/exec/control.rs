@@ -80,30 +80,34 @@ impl ExecControlHandle {
         Ok(self.ended(deadline).await?.exit_code)
     }
 
-    pub(crate) async fn ended(&self, deadline: Duration) -> Result<Ended> {
-        let mut code = None;
-        let result = self
-            .operation
-            .wait_with(deadline, |operation| {
-                code = operation.metadata.get("return").and_then(serde_json::Value::as_i64);
-            })
-            .await;
-        let exit_code = code.and_then(|code| i32::try_from(code).ok()).filter(|code| *code >= 0);
-        match (result, exit_code) {
-            (Ok(_), Some(exit_code)) => Ok(Ended { exit_code, error: String::new() }),
-            (Ok(_), None) => Err(Error::ExecNoExitCode {
-                instance: self.instance.clone(),
-                command: self.program.clone(),
-            }),
-            (Err(Error::OperationFailed { message, .. }), Some(exit_code)) => {
-                Ok(Ended { exit_code, error: message })
+    // The future borrows the operation only: the socket is not `Sync`, and the future has to be
+    // `Send`.
+    pub(crate) fn ended(
+        &self,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Ended>> + Send + use<'_> {
+        let operation = &self.operation;
+        let (instance, command) = (self.instance.clone(), self.program.clone());
+        async move {
+            let mut code = None;
+            let result = operation
+                .wait_with(deadline, |operation| {
+                    code = operation.metadata.get("return").and_then(serde_json::Value::as_i64);
+                })
+                .await;
+            let exit_code =
+                code.and_then(|code| i32::try_from(code).ok()).filter(|code| *code >= 0);
+            match (result, exit_code) {
+                (Ok(_), Some(exit_code)) => Ok(Ended { exit_code, error: String::new() }),
+                (Ok(_), None) => Err(Error::ExecNoExitCode { instance, command }),
+                (Err(Error::OperationFailed { message, .. }), Some(exit_code)) => {
+                    Ok(Ended { exit_code, error: message })
+                }
+                (Err(Error::OperationDeadline { after, .. }), _) => {
+                    Err(Error::ExecDeadline { instance, command, after })
+                }
+                (Err(error), _) => Err(error),
             }
-            (Err(Error::OperationDeadline { after, .. }), _) => Err(Error::ExecDeadline {
-                instance: self.instance.clone(),
-                command: self.program.clone(),
-                after,
-            }),
-            (Err(error), _) => Err(error),
         }
     }
 }
