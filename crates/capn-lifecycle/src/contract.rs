@@ -67,6 +67,12 @@ impl Error {
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Request { source, .. } if is_conflict(source))
     }
+
+    /// The object is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Request { source, .. } if is_not_found(source))
+    }
 }
 
 /// Looks up which version of a kind follows the contract, and remembers it for some minutes.

@@ -17,6 +17,7 @@ mod context;
 mod drive;
 mod error;
 mod external;
+mod fleet;
 mod lookup;
 mod nodes;
 mod objects;

@@ -1,11 +1,115 @@
-//! Controller, to be filled in.
+//! The MachineDeployment controller.
+//!
+//! Keeps one MachineSet for what is wanted now, and moves machines over from the sets of before,
+//! within the bounds of the strategy. The decision how many machines each set has is
+//! [`rollout`], which is pure.
+
+mod apply;
+mod observe;
+mod plan;
+mod report;
+mod rollout;
+mod sets;
 
 use std::sync::Arc;
 
+use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels};
+use futures::StreamExt as _;
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Resource as _, ResourceExt as _};
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
+use crate::drive::drive;
+use crate::error::Failure;
+use crate::external::Touched;
+use crate::objects::{cluster_essence, is_paused, label};
 
-pub(crate) async fn run(_ctx: Arc<Context>, stop: CancellationToken) {
-    stop.cancelled().await;
+pub(crate) use rollout::scaled;
+
+/// Runs the controller until `stop`.
+pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+    let all = watcher::Config::default;
+    let deployments = Controller::new(Api::<MachineDeployment>::all(ctx.client.clone()), all());
+    let store = deployments.store();
+    let clusters = watcher(Api::<Cluster>::all(ctx.client.clone()), all())
+        .default_backoff()
+        .touched_objects()
+        .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
+    let of_cluster = store.clone();
+    let controller = deployments
+        .owns(Api::<MachineSet>::all(ctx.client.clone()), all())
+        .watches(Api::<Machine>::all(ctx.client.clone()), all(), |machine: Machine| {
+            let name = label(machine.meta(), labels::DEPLOYMENT_NAME)?;
+            Some(ObjectRef::new(name).within(machine.meta().namespace.as_deref()?))
+        })
+        .watches_stream(clusters, move |cluster: Cluster| {
+            matching(&of_cluster, |deployment| {
+                deployment.namespace() == cluster.namespace()
+                    && deployment.spec.cluster_name == cluster.name_any()
+            })
+        })
+        .reconcile_on(template_events(&ctx, store));
+    drive(controller, ctx, stop, reconcile).await;
+}
+
+/// One pass over one deployment.
+async fn reconcile(
+    deployment: Arc<MachineDeployment>,
+    ctx: Arc<Context>,
+) -> Result<Action, Failure> {
+    let Some(deployment) = observe::current(&ctx, &deployment).await? else {
+        return Ok(Action::await_change());
+    };
+    let cluster = observe::cluster(&ctx, &deployment).await?;
+    if is_paused(cluster.as_ref(), deployment.meta()) {
+        report::paused(&ctx, &deployment).await?;
+        return Ok(Action::await_change());
+    }
+    let seen = observe::observe(&ctx, &deployment, cluster).await?;
+    let plan = plan::plan(&deployment, &seen, ctx.now());
+    let Some(deployment) = apply::apply(&ctx, deployment, &plan).await? else {
+        return Ok(Action::await_change());
+    };
+    report::write(&ctx, &deployment, &seen).await?;
+    Ok(Action::requeue(plan.recheck.map_or(ctx.resync, |soon| soon.min(ctx.resync))))
+}
+
+fn matching(
+    store: &Store<MachineDeployment>,
+    fits: impl Fn(&MachineDeployment) -> bool,
+) -> Vec<ObjectRef<MachineDeployment>> {
+    store
+        .state()
+        .iter()
+        .filter(|deployment| fits(deployment))
+        .map(|deployment| ObjectRef::from_obj(deployment.as_ref()))
+        .collect()
+}
+
+/// Deployments whose templates something happened to.
+fn template_events(
+    ctx: &Context,
+    store: Store<MachineDeployment>,
+) -> impl futures::Stream<Item = ObjectRef<MachineDeployment>> + Send + 'static {
+    let events = ctx.external.listen();
+    futures::stream::unfold((events, store), |(mut events, store)| async move {
+        let found: Vec<_> = match events.recv().await {
+            Ok(touched) => matching(&store, |deployment| refers_to(deployment, &touched)),
+            Err(RecvError::Lagged(_)) => matching(&store, |_| true),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((futures::stream::iter(found), (events, store)))
+    })
+    .flatten()
+}
+
+fn refers_to(deployment: &MachineDeployment, touched: &Touched) -> bool {
+    let spec = &deployment.spec.template.spec;
+    deployment.namespace() == touched.meta.namespace
+        && (touched.is(&spec.infrastructure_ref)
+            || spec.bootstrap.config_ref.as_ref().is_some_and(|r| touched.is(r)))
 }

@@ -1,0 +1,85 @@
+//! Reads what a deployment consists of. Only reads.
+
+use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, refs};
+use kube::api::ListParams;
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use crate::Context;
+use crate::error::{Failure, describe};
+use crate::lookup::{Seen, look_up};
+use crate::objects::{of_cluster, selects};
+
+/// What a deployment consists of.
+#[derive(Clone, Debug)]
+pub(super) struct Observed {
+    pub(super) cluster: Option<Cluster>,
+    /// Sets the deployment controls.
+    pub(super) sets: Vec<MachineSet>,
+    /// Sets the selector matches and nobody controls.
+    pub(super) orphans: Vec<MachineSet>,
+    /// Machines of its sets.
+    pub(super) machines: Vec<Machine>,
+    pub(super) bootstrap_template: Seen,
+    pub(super) infrastructure_template: Seen,
+}
+
+/// The deployment as it is now, or `None` if it is gone. The one that woke us may be older.
+pub(super) async fn current(
+    ctx: &Context,
+    deployment: &MachineDeployment,
+) -> Result<Option<MachineDeployment>, Failure> {
+    let api: Api<MachineDeployment> =
+        Api::namespaced(ctx.client.clone(), &deployment.namespace().unwrap_or_default());
+    api.get_opt(&deployment.name_any()).await.map_err(Failure::api("get", deployment))
+}
+
+/// The cluster of a deployment.
+pub(super) async fn cluster(
+    ctx: &Context,
+    deployment: &MachineDeployment,
+) -> Result<Option<Cluster>, Failure> {
+    let namespace = deployment.namespace().unwrap_or_default();
+    let name = &deployment.spec.cluster_name;
+    let api: Api<Cluster> = Api::namespaced(ctx.client.clone(), &namespace);
+    api.get_opt(name).await.map_err(Failure::api_named("get", "Cluster", &namespace, name))
+}
+
+/// Reads what a deployment consists of.
+pub(super) async fn observe(
+    ctx: &Context,
+    deployment: &MachineDeployment,
+    cluster: Option<Cluster>,
+) -> Result<Observed, Failure> {
+    let namespace = deployment.namespace().unwrap_or_default();
+    let uid = deployment.uid().unwrap_or_default();
+    let on_behalf_of = describe(deployment);
+    let spec = &deployment.spec.template.spec;
+    let (bootstrap_template, infrastructure_template) = futures::try_join!(
+        look_up(ctx, &namespace, spec.bootstrap.config_ref.as_ref(), &on_behalf_of),
+        look_up(ctx, &namespace, Some(&spec.infrastructure_ref), &on_behalf_of),
+    )?;
+    let params = ListParams::default().labels(&of_cluster(&deployment.spec.cluster_name));
+    let all_sets: Api<MachineSet> = Api::namespaced(ctx.client.clone(), &namespace);
+    let found = all_sets.list(&params).await.map_err(Failure::api("list the sets of", deployment))?;
+    let (mut sets, mut orphans) = (Vec::new(), Vec::new());
+    for set in found.items {
+        match refs::controller(set.meta()) {
+            Some(owner) if owner.uid == uid => sets.push(set),
+            None if selects(&deployment.spec.selector, set.meta()) => orphans.push(set),
+            Some(_) | None => {}
+        }
+    }
+    let all_machines: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
+    let machines = all_machines
+        .list(&params)
+        .await
+        .map_err(Failure::api("list the machines of", deployment))?
+        .items
+        .into_iter()
+        .filter(|machine| {
+            let owner = refs::controller(machine.meta());
+            owner.is_some_and(|o| sets.iter().any(|set| set.uid().as_ref() == Some(&o.uid)))
+        })
+        .collect();
+    Ok(Observed { cluster, sets, orphans, machines, bootstrap_template, infrastructure_template })
+}

@@ -1,0 +1,104 @@
+//! Turns what is known of a set into its status.
+
+use capi_api::conditions::{self, Conditions, Status, reason};
+use capi_api::core::MachineSetStatus;
+use capi_api::{Machine, MachineSet};
+use jiff::Timestamp;
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use super::observe::Observed;
+use super::plan::Plan;
+use crate::Context;
+use crate::error::Failure;
+use crate::fleet;
+use crate::objects::{is_deleting, selector_text};
+use crate::patch;
+use crate::summary::Verdict;
+
+/// Writes the status of a set, if it changed.
+pub(super) async fn write(
+    ctx: &Context,
+    set: &MachineSet,
+    machines: &[Machine],
+    seen: &Observed,
+    plan: &Plan,
+) -> Result<(), Failure> {
+    put(ctx, set, &status(set, machines, seen, plan, ctx.now())).await
+}
+
+/// Says that nothing is done about the set because it or its cluster is paused.
+pub(super) async fn paused(ctx: &Context, set: &MachineSet) -> Result<(), Failure> {
+    let before = set.status.clone().unwrap_or_default();
+    let mut list = Conditions::new(before.conditions.as_ref(), set.metadata.generation, ctx.now());
+    list.set(conditions::PAUSED, Status::True, reason::PAUSED, "the set or its cluster is paused");
+    put(ctx, set, &MachineSetStatus { conditions: Some(list.finish()), ..before }).await
+}
+
+async fn put(ctx: &Context, set: &MachineSet, status: &MachineSetStatus) -> Result<(), Failure> {
+    let api: Api<MachineSet> =
+        Api::namespaced(ctx.client.clone(), &set.namespace().unwrap_or_default());
+    let version = set.metadata.resource_version.as_deref();
+    patch::status(&api, &set.name_any(), version, set.status.as_ref(), status)
+        .await
+        .map_err(Failure::api("patch the status of", set))?;
+    Ok(())
+}
+
+/// The status of a set. Pure.
+pub(super) fn status(
+    set: &MachineSet,
+    machines: &[Machine],
+    seen: &Observed,
+    plan: &Plan,
+    now: Timestamp,
+) -> MachineSetStatus {
+    let before = set.status.clone().unwrap_or_default();
+    let mut list = Conditions::new(before.conditions.as_ref(), set.metadata.generation, now);
+    let have = fleet::count(machines);
+    let want = if is_deleting(set.meta()) { Some(0) } else { set.spec.replicas };
+    Verdict::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
+    scaling_up(have, want, plan).set(&mut list, conditions::SCALING_UP);
+    fleet::scaling_down(have, want, machines, now).set(&mut list, conditions::SCALING_DOWN);
+    fleet::ready(machines).set(&mut list, conditions::MACHINES_READY);
+    fleet::up_to_date(machines).set(&mut list, conditions::MACHINES_UP_TO_DATE);
+    fleet::remediating(machines).set(&mut list, conditions::REMEDIATING);
+    deleting(set, machines, now).set(&mut list, conditions::DELETING);
+    let observed_generation = if seen.cluster.is_some() || is_deleting(set.meta()) {
+        set.metadata.generation
+    } else {
+        before.observed_generation
+    };
+    MachineSetStatus {
+        conditions: Some(list.finish()),
+        selector: selector_text(&set.spec.selector),
+        replicas: Some(have),
+        ready_replicas: Some(fleet::count_with(machines, conditions::READY)),
+        available_replicas: Some(fleet::count_with(machines, conditions::AVAILABLE)),
+        up_to_date_replicas: Some(fleet::count_with(machines, conditions::UP_TO_DATE)),
+        versions: fleet::versions(machines),
+        observed_generation,
+        deprecated: before.deprecated,
+    }
+}
+
+fn scaling_up(have: i32, want: Option<i32>, plan: &Plan) -> Verdict {
+    let Some(want) = want else {
+        return Verdict::unknown(reason::WAITING_FOR_REPLICAS_SET, "spec.replicas is not set");
+    };
+    if have >= want {
+        return Verdict::no(reason::NOT_SCALING_UP, "");
+    }
+    let mut message = format!("from {have} to {want} machines");
+    if !plan.blocked.is_empty() {
+        let lines: Vec<_> = plan.blocked.iter().map(|why| format!("* {why}")).collect();
+        message = format!("{message}, held up:\n{}", lines.join("\n"));
+    }
+    Verdict::new(Status::True, reason::SCALING_UP, message)
+}
+
+fn deleting(set: &MachineSet, machines: &[Machine], now: Timestamp) -> Verdict {
+    if !is_deleting(set.meta()) {
+        return Verdict::no(reason::NOT_DELETING, "");
+    }
+    Verdict::new(Status::True, reason::DELETING, fleet::going(machines, now))
+}
