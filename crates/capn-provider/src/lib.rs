@@ -1,1 +1,90 @@
-//! Reconcilers of LXCCluster and LXCMachine.
+//! The infrastructure provider: reconcilers of LXCCluster and LXCMachine, and of the pod network
+//! that capn keeps.
+//!
+//! Each kind has a folder with the same files. `mod.rs` drives: `observe` reads Kubernetes and
+//! the server, `validate` turns what was read into checked types, the plan comes from
+//! [`capn_plan`] and decides without I/O, `apply` is the only writer to the server, and `report`
+//! turns the outcome into status.
+//!
+//! Everything that is remembered between reconciles ([`Options`] aside) can be lost at any
+//! moment: objects and servers hold all state.
+
+mod backoff;
+mod cluster;
+mod cni;
+mod context;
+mod drive;
+mod failure;
+mod images;
+mod instance;
+mod machine;
+mod notice;
+mod patch;
+mod references;
+mod remote;
+mod triggers;
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub use context::Options;
+pub use remote::{Connect, Identity, IdentityError, Server};
+
+use context::Context;
+
+/// Why [`run`] ended on its own.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A controller ended although nobody asked for it. With a source it panicked.
+    #[error("a controller of the provider ended unexpectedly")]
+    Controller {
+        /// The panic.
+        #[source]
+        source: Option<JoinError>,
+    },
+}
+
+/// Runs every controller of this crate until `shutdown` is done, then lets running reconciles
+/// finish.
+///
+/// # Guarantees
+///
+/// Reconciles are level-triggered. Dropping the returned future stops everything at its next
+/// `.await`; running again continues from what objects and servers say. Work that a server does
+/// in the background goes on there and is found again.
+///
+/// # Errors
+///
+/// [`Error::Controller`] when a controller ended before it was told to, which is a defect of this
+/// crate. Failures of single objects are retried and shown in their conditions.
+pub async fn run(
+    client: Client,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    // Also when this future is dropped, so that nothing that was spawned outlives it.
+    let _stop_on_drop = stop.clone().drop_guard();
+    let ctx = Arc::new(Context::new(client, options, stop.clone()));
+
+    let mut running = JoinSet::new();
+    running.spawn(cluster::run(ctx.clone()));
+    running.spawn(machine::run(ctx.clone()));
+    running.spawn(cni::run(ctx.clone()));
+
+    tokio::select! {
+        () = shutdown => {}
+        ended = running.join_next() => {
+            return Err(Error::Controller { source: ended.and_then(Result::err) });
+        }
+    }
+    stop.cancel();
+    while let Some(ended) = running.join_next().await {
+        ended.map_err(|source| Error::Controller { source: Some(source) })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! LXCCluster: the load balancer and endpoint of one cluster.
+
+mod apply;
+mod observe;
+mod report;
+mod validate;
+
+use std::sync::Arc;
+
+use capi_api::core::Cluster;
+use capn_api::{LXCCluster, LXCMachine, keys};
+use capn_plan::balancer::{Plan, plan};
+use kube::{Api, runtime::controller::Action};
+
+use crate::{
+    context::Context,
+    drive,
+    failure::Failure,
+    instance, patch,
+    references::{self, namespace},
+    triggers,
+};
+use observe::References;
+use report::Outcome;
+use validate::{Standing, Subject};
+
+/// More steps than any load balancer needs; a server that undoes each of them is left for later.
+const MAX_STEPS: usize = 8;
+
+/// Runs the controller until the context says stop.
+pub(crate) async fn run(ctx: Arc<Context>) {
+    let (controller, store) = drive::controller::<LXCCluster>(ctx.api(), ctx.watched());
+    let (of_cluster, of_machine) = (store.clone(), store.clone());
+    let controller = controller
+        .watches(ctx.api::<Cluster>(), Default::default(), move |cluster| {
+            triggers::in_cluster(&of_cluster, &cluster.metadata)
+        })
+        // Addresses of control planes, and machines that are gone.
+        .watches(ctx.api::<LXCMachine>(), Default::default(), move |machine| {
+            triggers::in_same_cluster(&of_machine, &machine.metadata)
+        })
+        .reconcile_on(triggers::clusters_on_servers(ctx.remotes.signals(), store));
+    drive::drive(controller, ctx, reconcile).await;
+}
+
+async fn reconcile(cluster: Arc<LXCCluster>, ctx: Arc<Context>) -> Result<Action, Failure> {
+    let cluster = cluster.as_ref().clone();
+    if references::annotation(&cluster.metadata, capi_api::labels::MANAGED_BY).is_some() {
+        return Ok(Action::await_change());
+    }
+    let found = observe::references(&ctx, &cluster).await?;
+    if references::is_paused(&cluster.metadata, found.cluster.as_ref()) {
+        return report::paused(&ctx, &cluster).await;
+    }
+    match validate::standing(&cluster, &found) {
+        Standing::Nothing => Ok(Action::await_change()),
+        Standing::External => report::external(&ctx, cluster).await,
+        Standing::Keep(subject) => keep(&ctx, cluster, &found, &subject).await,
+        Standing::WaitForMachines(names) => report::machines_remain(&ctx, &cluster, &names).await,
+        Standing::Delete(subject) => delete(&ctx, cluster, &found, &subject).await,
+        Standing::LetGo => report::let_go(&ctx, &cluster).await,
+        Standing::Orphan(name) => report::orphaned(&ctx, &cluster, &name).await,
+        Standing::Invalid(failure) => Err(report::failed(&ctx, &cluster, failure).await),
+    }
+}
+
+async fn keep(
+    ctx: &Context,
+    mut cluster: LXCCluster,
+    found: &References,
+    subject: &Subject,
+) -> Result<Action, Failure> {
+    match settle(ctx, &mut cluster, found, subject).await {
+        Ok(outcome) => report::outcome(ctx, cluster, found, subject, outcome).await,
+        Err(failure) => Err(report::failed(ctx, &cluster, failure).await),
+    }
+}
+
+/// Makes the load balancer and keeps it serving: takes one step after the other until there is
+/// nothing to do now.
+async fn settle(
+    ctx: &Context,
+    cluster: &mut LXCCluster,
+    found: &References,
+    subject: &Subject,
+) -> Result<Outcome, Failure> {
+    let remote = observe::remote(ctx, cluster).await?;
+    let api = Api::namespaced(ctx.client.clone(), namespace(&cluster.metadata));
+    if let Some(changed) = patch::add_finalizer(&api, cluster, keys::CLUSTER_FINALIZER).await? {
+        *cluster = changed;
+    }
+    for _ in 0..MAX_STEPS {
+        let seen = instance::observe(ctx, &remote, &subject.name).await?;
+        let material = match seen.instance {
+            None => Some(observe::material(&remote, subject).await?),
+            Some(_) => None,
+        };
+        let wanted = validate::wanted(subject, found, material.as_ref(), &remote.facts());
+        match plan(&wanted, &seen) {
+            Plan::Do(step) => {
+                apply::step(ctx, &remote, cluster, &subject.name, &seen, step, material).await?;
+            }
+            settled => return Ok(Outcome::of(settled)),
+        }
+    }
+    Ok(Outcome::unsettled())
+}
+
+async fn delete(
+    ctx: &Context,
+    mut cluster: LXCCluster,
+    found: &References,
+    subject: &Subject,
+) -> Result<Action, Failure> {
+    match settle_deletion(ctx, &mut cluster, found, subject).await {
+        Ok(outcome) => report::deletion(ctx, &cluster, subject, outcome).await,
+        Err(failure) => Err(report::deletion_failed(ctx, &cluster, failure).await),
+    }
+}
+
+/// Deletes the load balancer.
+async fn settle_deletion(
+    ctx: &Context,
+    cluster: &mut LXCCluster,
+    found: &References,
+    subject: &Subject,
+) -> Result<Outcome, Failure> {
+    report::deletion_begins(ctx, cluster).await?;
+    let remote = observe::remote(ctx, cluster).await?;
+    for _ in 0..MAX_STEPS {
+        let seen = instance::observe(ctx, &remote, &subject.name).await?;
+        let wanted = validate::wanted(subject, found, None, &remote.facts());
+        match plan(&wanted, &seen) {
+            Plan::Do(step) => {
+                apply::step(ctx, &remote, cluster, &subject.name, &seen, step, None).await?;
+            }
+            settled => return Ok(Outcome::of(settled)),
+        }
+    }
+    Ok(Outcome::unsettled())
+}

@@ -1,0 +1,74 @@
+//! The pod network of clusters that ask for it (`capn.cluster.x-k8s.io/cni: bridge`): each node
+//! gets the standard bridge plugins for its own pod subnet, and routes to the pods of the others.
+//!
+//! A node's subnet is known only to the workload cluster, so its nodes are watched there. What a
+//! node needs is written into its instance, where a service applies it at boot and on change:
+//! the network survives a restart of the node without this process.
+
+mod apply;
+mod nodes;
+mod observe;
+mod validate;
+
+use std::sync::Arc;
+
+use capi_api::core::Cluster;
+use capn_api::{LXCMachine, keys};
+use kube::runtime::controller::Action;
+
+use crate::{
+    context::Context,
+    drive,
+    failure::Failure,
+    references::{self, label},
+    triggers,
+};
+use nodes::NodeWatches;
+
+/// Runs the controller until the context says stop.
+pub(crate) async fn run(ctx: Arc<Context>) {
+    let (changed, changes) = futures::channel::mpsc::unbounded();
+    let watches = Arc::new(NodeWatches::new(changed));
+    let only_bridge = format!("{}={}", keys::CNI_LABEL, keys::CNI_BRIDGE);
+    let mut watched = ctx.watched();
+    watched.label_selector = Some(match watched.label_selector {
+        Some(others) => format!("{others},{only_bridge}"),
+        None => only_bridge,
+    });
+    let (controller, store) = drive::controller::<Cluster>(ctx.api(), watched);
+    let controller = controller
+        // Instances that became ready, or were replaced.
+        .watches(ctx.api::<LXCMachine>(), Default::default(), move |machine| {
+            triggers::cluster_of(&store, &machine.metadata)
+        })
+        .reconcile_on(changes);
+    drive::drive(controller, ctx, move |cluster, ctx| {
+        let watches = watches.clone();
+        async move { reconcile(&cluster, &ctx, &watches).await }
+    })
+    .await;
+}
+
+async fn reconcile(
+    cluster: &Cluster,
+    ctx: &Context,
+    watches: &NodeWatches,
+) -> Result<Action, Failure> {
+    let meta = &cluster.metadata;
+    let wanted = label(meta, keys::CNI_LABEL) == Some(keys::CNI_BRIDGE);
+    if meta.deletion_timestamp.is_some() || !wanted {
+        watches.end(meta);
+        return Ok(Action::await_change());
+    }
+    if references::is_paused(meta, Some(cluster)) {
+        return Ok(Action::await_change());
+    }
+    let Some(found) = observe::observe(ctx, cluster, watches).await? else {
+        // The Secret with the kubeconfig is not watched.
+        return Ok(Action::requeue(observe::KUBECONFIG_PAUSE));
+    };
+    for change in validate::changes(cluster, &found.nodes, &found.machines) {
+        apply::write(ctx, &found, &change).await?;
+    }
+    Ok(Action::requeue(ctx.options.resync))
+}

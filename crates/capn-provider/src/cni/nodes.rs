@@ -1,0 +1,160 @@
+//! Watches of the nodes of workload clusters.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use capi_api::core::Cluster;
+use futures::{StreamExt as _, channel::mpsc::UnboundedSender};
+use k8s_openapi::api::core::v1::{Node, Secret};
+use kube::{
+    Api, Client,
+    api::ObjectMeta,
+    config::{KubeConfigOptions, Kubeconfig},
+    runtime::{
+        WatchStreamExt as _,
+        reflector::{self, ObjectRef, Store},
+        utils::Backoff,
+        watcher,
+    },
+};
+use tokio::task::JoinHandle;
+
+use super::validate;
+use crate::failure::{Failure, chain};
+
+/// The watches of this process, one for each cluster.
+pub(crate) struct NodeWatches {
+    changed: UnboundedSender<ObjectRef<Cluster>>,
+    running: Mutex<HashMap<ObjectRef<Cluster>, NodeWatch>>,
+}
+
+struct NodeWatch {
+    /// Version of the Secret with the kubeconfig.
+    resource_version: Option<String>,
+    nodes: Store<Node>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for NodeWatch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl NodeWatches {
+    /// `changed` is told of each cluster whose nodes changed in a way that matters here.
+    pub(crate) fn new(changed: UnboundedSender<ObjectRef<Cluster>>) -> Self {
+        Self { changed, running: Mutex::new(HashMap::new()) }
+    }
+
+    /// The nodes of a cluster as far as they are known by now; starts to watch them.
+    ///
+    /// A kubeconfig that changed starts the watch anew.
+    pub(crate) async fn nodes(
+        &self,
+        cluster: &Cluster,
+        kubeconfig: &Secret,
+    ) -> Result<Vec<Arc<Node>>, Failure> {
+        let key = ObjectRef::from_obj(cluster);
+        let version = &kubeconfig.metadata.resource_version;
+        if let Some(nodes) = self.known(&key, version.as_ref()) {
+            return Ok(nodes);
+        }
+        let client = client(kubeconfig).await?;
+        let watch = self.start(key.clone(), client, version.clone());
+        let nodes = watch.nodes.state();
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(key, watch);
+        Ok(nodes)
+    }
+
+    fn known(&self, key: &ObjectRef<Cluster>, version: Option<&String>) -> Option<Vec<Arc<Node>>> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let watch = running.get(key)?;
+        (watch.resource_version.as_ref() == version && !watch.task.is_finished())
+            .then(|| watch.nodes.state())
+    }
+
+    /// Ends the watch of a cluster.
+    pub(crate) fn end(&self, cluster: &ObjectMeta) {
+        let key = ObjectRef::new(cluster.name.as_deref().unwrap_or_default())
+            .within(cluster.namespace.as_deref().unwrap_or_default());
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    fn start(
+        &self,
+        key: ObjectRef<Cluster>,
+        client: Client,
+        resource_version: Option<String>,
+    ) -> NodeWatch {
+        let (nodes, writer) = reflector::store();
+        let changed = self.changed.clone();
+        let known = nodes.clone();
+        let task = tokio::spawn(async move {
+            let mut last = Vec::new();
+            let mut silent = false;
+            let mut events = watcher(Api::<Node>::all(client), watcher::Config::default())
+                .backoff(Steady)
+                .reflect(writer)
+                .boxed();
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => continue,
+                    Ok(_) => silent = false,
+                    Err(error) if !silent => {
+                        tracing::debug!(cluster = %key, error = chain(&error), "cannot watch nodes");
+                        silent = true;
+                    }
+                    Err(_) => continue,
+                }
+                let mut now: Vec<_> =
+                    known.state().iter().filter_map(|node| validate::node(node)).collect();
+                now.sort();
+                if now != last {
+                    last = now;
+                    if changed.unbounded_send(key.clone()).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        NodeWatch { resource_version, nodes, task }
+    }
+}
+
+/// A young cluster does not answer for a while, and its nodes wait for us: the pause does not
+/// grow.
+#[derive(Clone, Copy)]
+struct Steady;
+
+impl Iterator for Steady {
+    type Item = Duration;
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(700))
+    }
+}
+
+impl Backoff for Steady {
+    fn reset(&mut self) {}
+}
+
+async fn client(secret: &Secret) -> Result<Client, Failure> {
+    let meta = &secret.metadata;
+    let name = format!(
+        "{}/{}",
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default()
+    );
+    let bad = |problem| Failure::Kubeconfig { secret: name.clone(), problem };
+    let value = secret.data.as_ref().and_then(|data| data.get("value"));
+    let value = value.ok_or_else(|| bad("it has no key \"value\"".to_owned()))?;
+    let text = std::str::from_utf8(&value.0).map_err(|error| bad(error.to_string()))?;
+    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|error| bad(chain(&error)))?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .map_err(|error| bad(chain(&error)))?;
+    Client::try_from(config).map_err(|error| bad(chain(&error)))
+}

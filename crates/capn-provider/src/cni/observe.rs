@@ -1,0 +1,52 @@
+//! Reads a cluster's nodes, from the workload cluster, and their machines.
+
+use std::{sync::Arc, time::Duration};
+
+use capi_api::{core::Cluster, labels};
+use capn_api::LXCMachine;
+use k8s_openapi::api::core::v1::{Node, Secret};
+use kube::{Api, api::ListParams};
+
+use super::nodes::NodeWatches;
+use crate::{
+    context::Context,
+    failure::Failure,
+    references::{self, name, namespace},
+    remote::Remote,
+};
+
+/// How long to wait for the kubeconfig of a young cluster.
+pub(crate) const KUBECONFIG_PAUSE: Duration = Duration::from_secs(2);
+
+/// What the pod network of one cluster depends on.
+pub(crate) struct Found {
+    pub(crate) nodes: Vec<Arc<Node>>,
+    pub(crate) machines: Vec<LXCMachine>,
+    pub(crate) remote: Arc<Remote>,
+}
+
+/// Reads it; `None`: the cluster is too young.
+pub(crate) async fn observe(
+    ctx: &Context,
+    cluster: &Cluster,
+    watches: &NodeWatches,
+) -> Result<Option<Found>, Failure> {
+    let (within, cluster_name) = (namespace(&cluster.metadata), name(&cluster.metadata));
+    let kubeconfig = format!("{cluster_name}-kubeconfig");
+    let Some(kubeconfig) = references::get::<Secret>(&ctx.client, within, &kubeconfig).await?
+    else {
+        return Ok(None);
+    };
+    let Some(lxc_cluster) = references::infrastructure_of(&ctx.client, cluster).await? else {
+        return Ok(None);
+    };
+    let nodes = watches.nodes(cluster, &kubeconfig).await?;
+    let machines = Api::<LXCMachine>::namespaced(ctx.client.clone(), within)
+        .list(&ListParams::default().labels(&format!("{}={cluster_name}", labels::CLUSTER_NAME)))
+        .await
+        .map_err(Failure::kube_named("list the machines of", "Cluster", within, cluster_name))?
+        .items;
+    let secret = references::identity_of(&ctx.client, &lxc_cluster).await?;
+    let remote = ctx.remotes.get(&secret).await?;
+    Ok(Some(Found { nodes, machines, remote }))
+}

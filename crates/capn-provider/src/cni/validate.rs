@@ -1,0 +1,118 @@
+//! From nodes and machines to what has to be written where. Pure.
+
+use std::{net::IpAddr, sync::Arc};
+
+use capi_api::core::Cluster;
+use capn_api::{LXCMachine, keys};
+use capn_plan::cni::{self, Files};
+use k8s_openapi::api::core::v1::Node;
+
+use crate::references::{annotation, name};
+
+/// What one instance needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) machine: LXCMachine,
+    pub(crate) files: Files,
+}
+
+/// What has to be written: the files of each node whose machine has others.
+///
+/// Nodes that are not machines of ours get routes to them, and no files.
+pub(crate) fn changes(
+    cluster: &Cluster,
+    nodes: &[Arc<Node>],
+    machines: &[LXCMachine],
+) -> Vec<Change> {
+    let network = cluster.spec.cluster_network.as_ref();
+    let cluster_cidrs = network
+        .and_then(|network| network.pods.as_ref())
+        .map(|pods| pods.cidr_blocks.clone())
+        .unwrap_or_default();
+    let nodes: Vec<cni::Node> = nodes.iter().filter_map(|node| self::node(node)).collect();
+    machines
+        .iter()
+        .filter(|machine| machine.metadata.deletion_timestamp.is_none())
+        .filter(|machine| machine.status.as_ref().is_some_and(|status| status.ready))
+        .filter_map(|machine| {
+            let node = nodes.iter().find(|node| node.name == name(&machine.metadata))?;
+            let files = cni::files(node, &nodes, &cluster_cidrs);
+            let written = annotation(&machine.metadata, keys::POD_NETWORK_ANNOTATION);
+            (written != Some(files.hash.as_str()))
+                .then(|| Change { machine: machine.clone(), files })
+        })
+        .collect()
+}
+
+/// A node, if it has a pod subnet and an address of the same family.
+pub(crate) fn node(node: &Node) -> Option<cni::Node> {
+    let pod_cidr = node.spec.as_ref()?.pod_cidr.clone()?;
+    let v6 = pod_cidr.contains(':');
+    let address = node
+        .status
+        .iter()
+        .flat_map(|status| status.addresses.iter().flatten())
+        .filter(|address| address.type_ == "InternalIP")
+        .filter_map(|address| address.address.parse::<IpAddr>().ok())
+        .find(|address| address.is_ipv6() == v6)?;
+    Some(cni::Node { name: name(&node.metadata).to_owned(), address, pod_cidr })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn node_object(name: &str, address: &str, pod_cidr: Option<&str>) -> Arc<Node> {
+        let object = json!({
+            "metadata": { "name": name }, "spec": { "podCIDR": pod_cidr },
+            "status": { "addresses": [{ "type": "InternalIP", "address": address }] },
+        });
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn machine(name: &str, ready: bool, written: Option<&str>) -> LXCMachine {
+        let annotations = written.map(|hash| json!({ keys::POD_NETWORK_ANNOTATION: hash }));
+        serde_json::from_value(json!({
+            "apiVersion": capn_api::API_VERSION, "kind": "LXCMachine",
+            "metadata": { "name": name, "namespace": "default", "annotations": annotations },
+            "spec": {}, "status": { "ready": ready },
+        }))
+        .unwrap()
+    }
+
+    fn cluster() -> Cluster {
+        serde_json::from_value(json!({
+            "metadata": { "name": "demo" },
+            "spec": { "clusterNetwork": { "pods": { "cidrBlocks": ["10.244.0.0/16"] } } },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn every_ready_machine_with_a_subnet_is_written_to_once() {
+        let nodes = [
+            node_object("a", "10.0.0.7", Some("10.244.0.0/24")),
+            node_object("b", "10.0.0.8", Some("10.244.1.0/24")),
+            node_object("young", "10.0.0.9", None),
+        ];
+        let machines =
+            [machine("a", true, None), machine("b", false, None), machine("young", true, None)];
+        let found = changes(&cluster(), &nodes, &machines);
+        assert_eq!(found.len(), 1);
+        let change = &found[0];
+        assert!(change.files.pod_network.contains("10.244.1.0/24=10.0.0.8"));
+
+        let done = [machine("a", true, Some(&change.files.hash))];
+        assert!(changes(&cluster(), &nodes, &done).is_empty());
+    }
+
+    #[test]
+    fn a_node_that_leaves_changes_the_others() {
+        let a = node_object("a", "10.0.0.7", Some("10.244.0.0/24"));
+        let b = node_object("b", "10.0.0.8", Some("10.244.1.0/24"));
+        let before = changes(&cluster(), &[a.clone(), b], &[machine("a", true, None)]);
+        let written = [machine("a", true, Some(&before[0].files.hash))];
+        assert_eq!(changes(&cluster(), &[a], &written).len(), 1);
+    }
+}

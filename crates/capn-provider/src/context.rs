@@ -1,0 +1,97 @@
+//! What all reconcilers share.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::{
+    Client,
+    runtime::{
+        events::{Recorder, Reporter},
+        watcher,
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::remote::{Connect, Remotes};
+
+/// How the reconcilers behave.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Namespace to look after; `None`: all.
+    pub namespace: Option<String>,
+    /// Only objects whose label `cluster.x-k8s.io/watch-filter` has this value; `None`: all.
+    pub watch_filter: Option<String>,
+    /// How many objects of a kind are reconciled at once.
+    pub concurrency: u16,
+    /// How long an object may go without a reconcile although nothing happened to it. Only
+    /// repairs lost events.
+    pub resync: Duration,
+    /// How long the server may take to make an instance, image download included.
+    pub create_deadline: Duration,
+    /// How servers are reached.
+    pub connect: Connect,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            watch_filter: None,
+            concurrency: 50,
+            resync: Duration::from_secs(600),
+            create_deadline: Duration::from_secs(900),
+            connect: Connect::default(),
+        }
+    }
+}
+
+/// Name under which Kubernetes events are published.
+const REPORTER: &str = "capn-provider";
+
+/// What all reconcilers share. Nothing in it is needed for correctness.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) options: Options,
+    pub(crate) remotes: Remotes,
+    pub(crate) recorder: Recorder,
+    /// Ends waits for the server, and the controllers.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Context {
+    pub(crate) fn new(client: Client, options: Options, stop: CancellationToken) -> Self {
+        let reporter = Reporter { controller: REPORTER.to_owned(), instance: None };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            remotes: Remotes::new(options.connect.clone()),
+            client,
+            options,
+            stop,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// All objects of a kind that are ours to look after, in the namespaces we watch.
+    pub(crate) fn api<K>(&self) -> kube::Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        match &self.options.namespace {
+            Some(namespace) => kube::Api::namespaced(self.client.clone(), namespace),
+            None => kube::Api::all(self.client.clone()),
+        }
+    }
+
+    /// The watch of the kinds that are reconciled here.
+    pub(crate) fn watched(&self) -> watcher::Config {
+        match &self.options.watch_filter {
+            Some(value) => watcher::Config::default()
+                .labels(&format!("{}={value}", capi_api::labels::WATCH_FILTER)),
+            None => watcher::Config::default(),
+        }
+    }
+}

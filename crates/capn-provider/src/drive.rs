@@ -1,0 +1,116 @@
+//! Runs a controller: what wakes it, retries, logs, and its end.
+
+use std::{
+    fmt::Debug,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use capn_plan::diagnosis::Class;
+use futures::StreamExt as _;
+use kube::{
+    Api, Resource, ResourceExt as _,
+    runtime::{
+        WatchStreamExt as _,
+        controller::{Action, Config, Controller},
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{backoff::Backoff, context::Context, failure::Failure};
+
+/// How long to wait after somebody else changed an object.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
+/// How long to wait when something on the server has to change first.
+const BLOCKED_PAUSE: Duration = Duration::from_secs(30);
+
+/// A controller that is woken by changes of anything but the status, which it writes itself.
+pub(crate) fn controller<K>(api: Api<K>, config: watcher::Config) -> (Controller<K>, Store<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync,
+    K: 'static,
+{
+    let (reader, writer) = reflector::store();
+    let changes = watcher(api, config)
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(without_status::<K>, Default::default());
+    (Controller::for_stream(changes, reader.clone()), reader)
+}
+
+/// A mark that changes with everything of an object but its status and bookkeeping.
+fn without_status<K: Resource + Serialize>(object: &K) -> Option<u64> {
+    let mut value = serde_json::to_value(object).ok()?;
+    let fields = value.as_object_mut()?;
+    fields.remove("status");
+    if let Some(metadata) = fields.get_mut("metadata").and_then(|m| m.as_object_mut()) {
+        metadata.remove("resourceVersion");
+        metadata.remove("managedFields");
+    }
+    let mut hasher = DefaultHasher::new();
+    value.to_string().hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+/// Runs `reconcile` for every object of a controller until the context says stop.
+///
+/// # Guarantees
+///
+/// One object is reconciled by one task at a time. A passing failure is tried again after a pause
+/// that grows with each in a row, one that needs a change on the server every 30 s, a final one
+/// not before the object changes or the resync is due. Returns after running reconciles have
+/// finished.
+pub(crate) async fn drive<K, Fut>(
+    controller: Controller<K>,
+    ctx: Arc<Context>,
+    reconcile: impl Fn(Arc<K>, Arc<Context>) -> Fut + Send + 'static,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    Fut: Future<Output = Result<Action, Failure>> + Send + 'static,
+{
+    let backoff = Arc::new(Backoff::default());
+    let failed = backoff.clone();
+    let resync = ctx.options.resync;
+    let stopping = ctx.stop.clone();
+    controller
+        .with_config(Config::default().concurrency(ctx.options.concurrency))
+        .graceful_shutdown_on(async move { stopping.cancelled().await })
+        .run(
+            move |object, ctx| {
+                let key = ObjectRef::from_obj(object.as_ref());
+                let backoff = backoff.clone();
+                let work = reconcile(object, ctx);
+                async move {
+                    let action = work.await?;
+                    backoff.forget(&key);
+                    Ok(action)
+                }
+            },
+            move |object, failure: &Failure, _| {
+                if failure.is_conflict() {
+                    return Action::requeue(CONFLICT_PAUSE);
+                }
+                let pause = match failure.class() {
+                    Class::Final => resync,
+                    Class::Blocked => BLOCKED_PAUSE,
+                    Class::Passing => failed.next(&ObjectRef::from_obj(object.as_ref())),
+                };
+                tracing::warn!(
+                    kind = %K::kind(&()),
+                    namespace = object.namespace().unwrap_or_default(),
+                    name = object.name_any(),
+                    again_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                    error = failure.message(),
+                    "reconcile failed"
+                );
+                Action::requeue(pause)
+            },
+            ctx,
+        )
+        .for_each(|_| std::future::ready(()))
+        .await;
+}

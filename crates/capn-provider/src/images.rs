@@ -1,0 +1,138 @@
+//! From the image fields of a manifest to what the server is asked for.
+
+use capn_api::ImageSource as Wanted;
+use capn_image::{
+    ImageFields, ImageSource, ServerFlavor, catalog,
+    name::{self},
+};
+use incus_api::{InstanceSource, server::Flavor};
+
+use crate::{failure::Failure, remote::Remote};
+
+/// An image, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// For the request.
+    pub(crate) source: InstanceSource,
+    /// For the user.
+    pub(crate) text: String,
+}
+
+/// The image of a machine: the one that is asked for, else the kubeadm image of its Kubernetes
+/// version.
+///
+/// # Errors
+///
+/// Final ones for a name that cannot be understood, and when neither image nor version are given;
+/// else when the server cannot be asked.
+pub(crate) async fn of_machine(
+    remote: &Remote,
+    wanted: &Wanted,
+    version: Option<&str>,
+) -> Result<Image, Failure> {
+    if let Some(image) = named(remote, wanted, version)? {
+        return Ok(image);
+    }
+    let Some(version) = version else {
+        return Err(Failure::Invalid {
+            message: "neither an image nor a Kubernetes version is given; set spec.image.name of the LXCMachine, or spec.version of the Machine".into(),
+        });
+    };
+    let here = has_alias(remote, &catalog::kubeadm_alias(version)).await?;
+    Ok(image(catalog::default_machine_image(version, here)))
+}
+
+/// The image of a load balancer: the one that is asked for, else the haproxy image.
+///
+/// # Errors
+///
+/// As [`of_machine`].
+pub(crate) async fn of_load_balancer(remote: &Remote, wanted: &Wanted) -> Result<Image, Failure> {
+    if let Some(image) = named(remote, wanted, None)? {
+        return Ok(image);
+    }
+    let here = has_alias(remote, catalog::HAPROXY_ALIAS).await?;
+    Ok(image(catalog::default_load_balancer_image(here)))
+}
+
+fn named(
+    remote: &Remote,
+    wanted: &Wanted,
+    version: Option<&str>,
+) -> Result<Option<Image>, Failure> {
+    let fields = ImageFields {
+        name: &wanted.name,
+        fingerprint: &wanted.fingerprint,
+        server: &wanted.server,
+        protocol: &wanted.protocol,
+    };
+    let flavor = match remote.facts().flavor {
+        Flavor::Incus => ServerFlavor::Incus,
+        Flavor::Lxd => ServerFlavor::Lxd,
+    };
+    name::resolve(&fields, version, flavor)
+        .map(|source| source.map(image))
+        .map_err(|error| Failure::Invalid { message: format!("{error}; correct spec.image") })
+}
+
+async fn has_alias(remote: &Remote, alias: &str) -> Result<bool, Failure> {
+    remote
+        .client
+        .image_by_alias(alias)
+        .await
+        .map(|image| image.is_some())
+        .map_err(Failure::server("look for the image of an", "instance"))
+}
+
+fn image(source: ImageSource) -> Image {
+    let text = source.to_string();
+    let source = match source {
+        ImageSource::Alias(alias) => InstanceSource::alias(alias),
+        ImageSource::Fingerprint(fingerprint) => InstanceSource::fingerprint(fingerprint),
+        ImageSource::Remote { server, protocol, image, by_fingerprint } => {
+            let mut source = InstanceSource::remote(server, protocol.as_str(), image);
+            if by_fingerprint {
+                source.fingerprint = std::mem::take(&mut source.alias);
+            }
+            source
+        }
+    };
+    Image { source, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capn_image::Protocol;
+
+    #[test]
+    fn every_kind_of_source_becomes_the_request_the_server_knows() {
+        let remote = |by_fingerprint| ImageSource::Remote {
+            server: "https://images.example".into(),
+            protocol: Protocol::Simplestreams,
+            image: "debian/13/cloud".into(),
+            by_fingerprint,
+        };
+        for (source, expected) in [
+            (ImageSource::Alias("a".into()), InstanceSource::alias("a")),
+            (ImageSource::Fingerprint("f".into()), InstanceSource::fingerprint("f")),
+            (
+                remote(false),
+                InstanceSource::remote(
+                    "https://images.example",
+                    "simplestreams",
+                    "debian/13/cloud",
+                ),
+            ),
+            (
+                remote(true),
+                InstanceSource {
+                    fingerprint: "debian/13/cloud".into(),
+                    ..InstanceSource::remote("https://images.example", "simplestreams", "")
+                },
+            ),
+        ] {
+            assert_eq!(image(source).source, expected);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Looking at and changing one instance. Every effect can be interrupted anywhere and done again.
+
+use std::time::Duration;
+
+use capn_plan::{
+    InstanceName,
+    diagnosis::{self, Class},
+    launch::{self, Launch},
+    life::{self, Life},
+    machine::Observed,
+};
+use incus_api::{Config, InstanceAction, InstanceFull};
+use incus_client::Operation;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::{context::Context, failure::Failure, remote::Remote};
+
+/// How long the server may take to start an instance.
+const START_DEADLINE: Duration = Duration::from_secs(120);
+/// How long it may take to stop one by force.
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
+/// How long it may take to delete one.
+const DELETE_DEADLINE: Duration = Duration::from_secs(120);
+/// Lines of an instance's log that are shown when it does not start.
+const LOG_LINES: usize = 2;
+
+/// Reads the instance: its state when it runs, and what works on it when its making may not be
+/// finished.
+pub(crate) async fn observe(
+    ctx: &Context,
+    remote: &Remote,
+    name: &InstanceName,
+) -> Result<Observed, Failure> {
+    let failure = || Failure::server("look at", name.as_str());
+    let Some(instance) = remote.client.instance_full(name.as_str()).await.map_err(failure())?
+    else {
+        return Ok(Observed::default());
+    };
+    let operation = match life::of(&instance) {
+        Life::Unfinished => {
+            let path = format!("/1.0/instances/{name}");
+            let working = remote.client.operations_for(&path).await.map_err(failure())?;
+            working.first().map(|operation| operation.description().to_owned())
+        }
+        _ => None,
+    };
+    let running_for = running_for(&instance, ctx.now());
+    Ok(Observed { instance: Some(Box::new(instance)), operation, running_for })
+}
+
+/// How long an instance has been running.
+fn running_for(instance: &InstanceFull, now: Timestamp) -> Option<Duration> {
+    let started = instance.state.as_ref().map(|state| state.started_at.as_str());
+    [started, Some(instance.last_used_at.as_str())]
+        .into_iter()
+        .flatten()
+        .filter_map(|text| text.parse::<Timestamp>().ok())
+        // Servers write "never" as the year 1 or as 1970.
+        .find(|time| time.as_second() > 0)
+        .map(|time| Duration::try_from(now.duration_since(time)).unwrap_or_default())
+}
+
+/// Makes an instance, and starts it where the server does both in one request.
+///
+/// # Caveats
+///
+/// Dropped while it waits, the server goes on. A name that was taken meanwhile is no failure: the
+/// next look tells whose it is.
+pub(crate) async fn create(
+    ctx: &Context,
+    remote: &Remote,
+    name: &InstanceName,
+    launch: &Launch,
+) -> Result<(), Failure> {
+    let failure = || Failure::server("create", name.as_str());
+    let made = async {
+        let target = launch.target.as_deref();
+        let operation = remote.client.create_instance(&launch.request, target).await?;
+        Ok::<_, incus_client::Error>(operation)
+    };
+    let ended = match made.await {
+        Ok(operation) => wait(ctx, operation, ctx.options.create_deadline).await?,
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_conflict() => Ok(()),
+        Err(error) if error.server_text().is_some_and(diagnosis::is_name_taken) => Ok(()),
+        // It was made and did not start. The next step is to start it, which knows what to do.
+        Err(error) if error.server_text().is_some_and(|text| remote.learn(text)) => Ok(()),
+        Err(error) => Err(failure()(error)),
+    }
+}
+
+/// Starts an instance. Kernel modules that the server cannot load are taken out of the instance
+/// if they are ours, after which it is tried again. Says what was taken out.
+pub(crate) async fn start(
+    ctx: &Context,
+    remote: &Remote,
+    name: &InstanceName,
+    config: &Config,
+) -> Result<Option<String>, Failure> {
+    let mut config = config.clone();
+    let mut left_out = None;
+    loop {
+        let asked =
+            remote.client.set_state(name.as_str(), InstanceAction::Start, false, None).await;
+        let ended = match asked {
+            Ok(operation) => wait(ctx, operation, START_DEADLINE).await?,
+            Err(error) => Err(error),
+        };
+        let Err(error) = ended else { return Ok(left_out) };
+        let text = error.server_text().unwrap_or_default();
+        if text.contains("already running") {
+            return Ok(left_out);
+        }
+        let about_modules = text.contains("load kernel module");
+        if about_modules {
+            remote.learn(text);
+        }
+        let unloadable = remote.facts().unloadable;
+        let changes =
+            about_modules.then(|| launch::without_modules(&config, &unloadable)).flatten();
+        let Some(changes) = changes else {
+            return Err(with_log(remote, name, error).await);
+        };
+        set_config(remote, name, &changes).await?;
+        config.extend(changes);
+        left_out = Some(unloadable.describe());
+    }
+}
+
+/// A failed start, with what the instance's log says about it.
+async fn with_log(remote: &Remote, name: &InstanceName, error: incus_client::Error) -> Failure {
+    let text = error.server_text().unwrap_or_default();
+    let known = diagnosis::diagnose(text);
+    let mut log = Vec::new();
+    if known.class == Class::Passing && known.hint.is_none() && text.contains("forkstart") {
+        // Without the log only the server's own text is shown.
+        if let Ok(Some(bytes)) = remote.client.instance_log(name.as_str(), "lxc.log").await {
+            log = diagnosis::start_failure(&String::from_utf8_lossy(&bytes), LOG_LINES);
+        }
+    }
+    Failure::Server {
+        act: "start",
+        instance: name.as_str().to_owned(),
+        log,
+        source: Box::new(error),
+    }
+}
+
+/// Sets config keys; an empty value takes a key away.
+pub(crate) async fn set_config(
+    remote: &Remote,
+    name: &InstanceName,
+    changes: &Config,
+) -> Result<(), Failure> {
+    remote
+        .client
+        .patch_instance(name.as_str(), &json!({ "config": changes }), None)
+        .await
+        .map_err(Failure::server("change the config of", name.as_str()))
+}
+
+/// Stops an instance by force if it runs, and deletes it. One that is gone is no failure.
+pub(crate) async fn remove(
+    ctx: &Context,
+    remote: &Remote,
+    name: &InstanceName,
+    instance: &InstanceFull,
+) -> Result<(), Failure> {
+    if !instance.is_stopped() {
+        let asked = remote
+            .client
+            .set_state(name.as_str(), InstanceAction::Stop, true, Some(STOP_DEADLINE))
+            .await;
+        let ended = match asked {
+            Ok(operation) => wait(ctx, operation, STOP_DEADLINE).await?,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(()) => {}
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) if is_stopped(&error) => {}
+            Err(error) => return Err(Failure::server("stop", name.as_str())(error)),
+        }
+    }
+    let ended = match remote.client.delete_instance(name.as_str()).await {
+        Ok(operation) => wait(ctx, operation, DELETE_DEADLINE).await?,
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(()) => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
+        Err(error) => Err(Failure::server("delete", name.as_str())(error)),
+    }
+}
+
+/// Waits for an operation, but not longer than this process wants to live.
+async fn wait(
+    ctx: &Context,
+    operation: Operation,
+    deadline: Duration,
+) -> Result<Result<(), incus_client::Error>, Failure> {
+    tokio::select! {
+        ended = operation.wait(deadline) => Ok(ended.map(|_| ())),
+        () = ctx.stop.cancelled() => Err(Failure::Stopping),
+    }
+}
+
+fn is_gone(error: &incus_client::Error) -> bool {
+    error.is_not_found()
+        || error.server_text().is_some_and(|text| text.contains("Instance not found"))
+}
+
+fn is_stopped(error: &incus_client::Error) -> bool {
+    error.server_text().is_some_and(|text| text.contains("already stopped"))
+}

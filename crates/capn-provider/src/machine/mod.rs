@@ -1,0 +1,140 @@
+//! LXCMachine: one machine as one instance.
+
+mod apply;
+mod observe;
+mod report;
+mod validate;
+
+use std::sync::Arc;
+
+use capi_api::core::{Cluster, Machine};
+use capn_api::{LXCCluster, LXCMachine, keys};
+use capn_plan::machine::{Plan, plan};
+use kube::{Api, runtime::controller::Action};
+
+use crate::{
+    context::Context,
+    drive,
+    failure::Failure,
+    instance, patch,
+    references::{self, namespace},
+    triggers,
+};
+use observe::References;
+use report::Outcome;
+use validate::{Standing, Subject};
+
+/// More steps than any machine needs; a server that undoes each of them is left for later.
+const MAX_STEPS: usize = 8;
+
+/// Runs the controller until the context says stop.
+pub(crate) async fn run(ctx: Arc<Context>) {
+    let (controller, store) = drive::controller::<LXCMachine>(ctx.api(), ctx.watched());
+    let (of_cluster, of_lxc_cluster) = (store.clone(), store.clone());
+    let controller = controller
+        .watches(ctx.api::<Machine>(), Default::default(), |machine| {
+            triggers::infrastructure_of_machine(&machine)
+        })
+        .watches(ctx.api::<Cluster>(), Default::default(), move |cluster| {
+            triggers::in_cluster(&of_cluster, &cluster.metadata)
+        })
+        .watches(ctx.api::<LXCCluster>(), Default::default(), move |cluster| {
+            triggers::in_same_cluster(&of_lxc_cluster, &cluster.metadata)
+        })
+        .reconcile_on(triggers::machines_on_servers(ctx.remotes.signals(), store));
+    drive::drive(controller, ctx, reconcile).await;
+}
+
+async fn reconcile(machine: Arc<LXCMachine>, ctx: Arc<Context>) -> Result<Action, Failure> {
+    let machine = machine.as_ref().clone();
+    let found = observe::references(&ctx, &machine).await?;
+    if references::is_paused(&machine.metadata, found.cluster.as_ref()) {
+        return report::paused(&ctx, &machine).await;
+    }
+    match validate::standing(&machine, &found) {
+        Standing::Nothing => Ok(Action::await_change()),
+        Standing::Keep(subject) => keep(&ctx, machine, &found, subject).await,
+        Standing::Delete(subject) => delete(&ctx, machine, &found, subject).await,
+        Standing::Orphan => report::orphaned(&ctx, &machine).await,
+        Standing::Invalid(failure) => Err(report::failed(&ctx, &machine, failure).await),
+    }
+}
+
+async fn keep(
+    ctx: &Context,
+    mut machine: LXCMachine,
+    found: &References,
+    subject: Subject,
+) -> Result<Action, Failure> {
+    if let Some(gate) = subject.held_by() {
+        return report::outcome(ctx, machine, &subject, Outcome::gated(gate)).await;
+    }
+    match settle(ctx, &mut machine, found, &subject).await {
+        Ok(outcome) => report::outcome(ctx, machine, &subject, outcome).await,
+        Err(failure) => Err(report::failed(ctx, &machine, failure).await),
+    }
+}
+
+/// Makes the instance and keeps it running: takes one step after the other until there is
+/// nothing to do now.
+async fn settle(
+    ctx: &Context,
+    machine: &mut LXCMachine,
+    found: &References,
+    subject: &Subject,
+) -> Result<Outcome, Failure> {
+    let remote = observe::remote(ctx, found).await?;
+    let api = Api::namespaced(ctx.client.clone(), namespace(&machine.metadata));
+    if let Some(changed) = patch::add_finalizer(&api, machine, keys::MACHINE_FINALIZER).await? {
+        *machine = changed;
+    }
+    for _ in 0..MAX_STEPS {
+        let seen = instance::observe(ctx, &remote, &subject.name).await?;
+        let material = match subject.needs_launch(&seen) {
+            true => Some(observe::material(ctx, &remote, found, subject).await?),
+            false => None,
+        };
+        let wanted = validate::wanted(subject, material.as_ref(), &remote.facts())?;
+        match plan(&wanted, &seen) {
+            Plan::Do(step) => {
+                apply::step(ctx, &remote, machine, &subject.name, &seen, step, material).await?;
+            }
+            settled => return Ok(Outcome::of(settled, &seen)),
+        }
+    }
+    Ok(Outcome::unsettled())
+}
+
+async fn delete(
+    ctx: &Context,
+    mut machine: LXCMachine,
+    found: &References,
+    subject: Subject,
+) -> Result<Action, Failure> {
+    match settle_deletion(ctx, &mut machine, found, &subject).await {
+        Ok(outcome) => report::deletion(ctx, &machine, &subject, outcome).await,
+        Err(failure) => Err(report::deletion_failed(ctx, &machine, failure).await),
+    }
+}
+
+/// Deletes the instance.
+async fn settle_deletion(
+    ctx: &Context,
+    machine: &mut LXCMachine,
+    found: &References,
+    subject: &Subject,
+) -> Result<Outcome, Failure> {
+    report::deletion_begins(ctx, machine).await?;
+    let remote = observe::remote(ctx, found).await?;
+    for _ in 0..MAX_STEPS {
+        let seen = instance::observe(ctx, &remote, &subject.name).await?;
+        let wanted = validate::wanted(subject, None, &remote.facts())?;
+        match plan(&wanted, &seen) {
+            Plan::Do(step) => {
+                apply::step(ctx, &remote, machine, &subject.name, &seen, step, None).await?;
+            }
+            settled => return Ok(Outcome::of(settled, &seen)),
+        }
+    }
+    Ok(Outcome::unsettled())
+}

@@ -1,0 +1,88 @@
+//! Reads what one machine depends on: Kubernetes objects, and what a launch is made of.
+
+use std::sync::Arc;
+
+use capi_api::core::{Cluster, Machine};
+use capn_api::{LXCCluster, LXCMachine};
+use k8s_openapi::api::core::v1::Secret;
+
+use super::validate::Subject;
+use crate::{
+    context::Context,
+    failure::Failure,
+    images::{self, Image},
+    references::{self, namespace},
+    remote::Remote,
+};
+
+/// The Kubernetes objects around one machine, as far as they are there.
+#[derive(Debug, Default)]
+pub(crate) struct References {
+    pub(crate) machine: Option<Machine>,
+    pub(crate) cluster: Option<Cluster>,
+    pub(crate) lxc_cluster: Option<LXCCluster>,
+}
+
+/// Reads the objects around a machine.
+pub(crate) async fn references(ctx: &Context, machine: &LXCMachine) -> Result<References, Failure> {
+    let meta = &machine.metadata;
+    let owner: Option<Machine> = references::owner(&ctx.client, meta).await?;
+    let cluster = match &owner {
+        Some(owner) => {
+            references::get(&ctx.client, namespace(meta), &owner.spec.cluster_name).await?
+        }
+        None => references::cluster_of(&ctx.client, meta).await?,
+    };
+    let lxc_cluster = match &cluster {
+        Some(cluster) => references::infrastructure_of(&ctx.client, cluster).await?,
+        None => None,
+    };
+    Ok(References { machine: owner, cluster, lxc_cluster })
+}
+
+/// The server of the machine's cluster.
+pub(crate) async fn remote(ctx: &Context, found: &References) -> Result<Arc<Remote>, Failure> {
+    let Some(lxc_cluster) = &found.lxc_cluster else {
+        return Err(Failure::NoCluster);
+    };
+    let secret = references::identity_of(&ctx.client, lxc_cluster).await?;
+    ctx.remotes.get(&secret).await
+}
+
+/// What a launch is made of besides the manifest.
+#[derive(Clone, Debug)]
+pub(crate) struct Material {
+    pub(crate) image: Image,
+    pub(crate) user_data: String,
+}
+
+/// Reads the bootstrap data and finds the image.
+pub(crate) async fn material(
+    ctx: &Context,
+    remote: &Remote,
+    found: &References,
+    subject: &Subject,
+) -> Result<Material, Failure> {
+    let user_data = bootstrap_data(ctx, found).await?;
+    let image = images::of_machine(remote, &subject.spec.image, subject.version.as_deref()).await?;
+    Ok(Material { image, user_data })
+}
+
+async fn bootstrap_data(ctx: &Context, found: &References) -> Result<String, Failure> {
+    let named = found.machine.as_ref().and_then(|machine| {
+        let name = machine.spec.bootstrap.data_secret_name.as_deref()?;
+        Some((namespace(&machine.metadata), name))
+    });
+    let Some((namespace, name)) = named else {
+        return Err(Failure::Bootstrap { secret: "none".into(), problem: "is not named yet" });
+    };
+    let failure = |problem| Failure::Bootstrap { secret: format!("{namespace}/{name}"), problem };
+    let secret: Secret = references::get(&ctx.client, namespace, name)
+        .await?
+        .ok_or_else(|| failure("does not exist"))?;
+    let value = secret
+        .data
+        .and_then(|mut data| data.remove("value"))
+        .ok_or_else(|| failure("has no key \"value\""))?;
+    String::from_utf8(value.0).map_err(|_| failure("has a \"value\" that is not UTF-8 text"))
+}

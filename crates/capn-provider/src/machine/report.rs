@@ -1,0 +1,342 @@
+//! Turns what is known of one machine into its status.
+
+use std::{net::IpAddr, time::Duration};
+
+use capi_api::conditions::{Conditions, Status};
+use capn_api::{
+    LXCMachine, LXCMachineStatus, MachineInitialization,
+    conditions::{self as kinds, reasons},
+    keys, provider_id,
+};
+use capn_plan::{
+    address,
+    machine::{Gate, Observed, Plan, WaitingOn},
+};
+use kube::{
+    Api,
+    runtime::{controller::Action, events::EventType},
+};
+use serde_json::json;
+
+use super::validate::Subject;
+use crate::{context::Context, failure::Failure, notice::tell, patch, references::namespace};
+
+/// What became of a reconcile that did not fail.
+#[must_use = "an outcome is nothing until it is reported"]
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The instance runs.
+    Ready {
+        addresses: Vec<IpAddr>,
+        /// Fingerprint of its image.
+        image: Option<String>,
+        /// Cluster member it is on.
+        location: Option<String>,
+    },
+    /// Nothing to do now.
+    Waiting(WaitingOn),
+    /// Only the user can help.
+    Refused(String),
+    /// There is no instance left.
+    Gone,
+}
+
+impl Outcome {
+    /// What a plan that needs no step means.
+    pub(crate) fn of(plan: Plan, seen: &Observed) -> Self {
+        match plan {
+            Plan::Ready(addresses) => {
+                let instance = seen.instance.as_deref();
+                let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+                Self::Ready {
+                    addresses,
+                    image: instance
+                        .and_then(|instance| instance.config.get("volatile.base_image"))
+                        .and_then(|fingerprint| fingerprint.get(..12))
+                        .and_then(text),
+                    location: instance
+                        .map(|instance| instance.location.as_str())
+                        .filter(|location| *location != "none")
+                        .and_then(text),
+                }
+            }
+            Plan::Wait(on) => Self::Waiting(on),
+            Plan::Refuse(clash) => Self::Refused(clash.message()),
+            Plan::Gone => Self::Gone,
+            // The caller takes steps until a plan has none.
+            Plan::Do(_) => Self::unsettled(),
+        }
+    }
+
+    /// A gate holds the machine up.
+    pub(crate) fn gated(gate: Gate) -> Self {
+        Self::Waiting(WaitingOn::Gate(gate))
+    }
+
+    /// Step after step was taken, and still there is one to take.
+    pub(crate) fn unsettled() -> Self {
+        Self::Waiting(WaitingOn::Change)
+    }
+}
+
+/// Reports the outcome for a machine that is kept.
+pub(crate) async fn outcome(
+    ctx: &Context,
+    mut machine: LXCMachine,
+    subject: &Subject,
+    outcome: Outcome,
+) -> Result<Action, Failure> {
+    let name = &subject.name;
+    let api = api(ctx, &machine);
+    let mut next = status(&machine);
+    next.isolation = Some(subject.isolation);
+    let mut verdict = Verdict::from(&machine, ctx);
+    let action = match outcome {
+        Outcome::Ready { addresses, image, location } => {
+            machine = named(&api, machine, subject).await?;
+            let first = !next.ready;
+            next.ready = true;
+            next.initialization = Some(MachineInitialization { provisioned: Some(true) });
+            next.addresses = address::of_machine(name.as_str(), &addresses);
+            next.failure_domain = location;
+            next.image = next.image.or(image);
+            verdict.set(Status::True, reasons::INSTANCE_PROVISIONED, String::new());
+            if first {
+                let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                let note = format!("instance {name} runs at {}", list.join(", "));
+                tell(ctx, &machine, EventType::Normal, "InstanceReady", note).await;
+            }
+            Action::requeue(ctx.options.resync)
+        }
+        Outcome::Waiting(on) => {
+            if on == WaitingOn::Replacement && next.ready {
+                let note = on.message(name);
+                tell(ctx, &machine, EventType::Warning, reasons::INSTANCE_DELETED, note).await;
+            }
+            next.ready = false;
+            verdict.set(Status::False, on.reason(), on.message(name));
+            on.recheck().map_or_else(|| quiet(ctx, &on), Action::requeue)
+        }
+        Outcome::Refused(message) => {
+            next.ready = false;
+            verdict.set(Status::False, reasons::INSTANCE_PROVISIONING_ABORTED, message);
+            Action::requeue(ctx.options.resync)
+        }
+        Outcome::Gone => Action::requeue(Duration::from_secs(1)),
+    };
+    next.conditions = verdict.finish();
+    patch::status(&api, &machine, machine.status.as_ref(), &next).await?;
+    Ok(action)
+}
+
+/// No event of a server is needed to go on where Kubernetes tells.
+fn quiet(ctx: &Context, on: &WaitingOn) -> Action {
+    match on {
+        WaitingOn::Gate(_) => Action::await_change(),
+        _ => Action::requeue(ctx.options.resync),
+    }
+}
+
+/// Writes the provider ID, by which the machine vouches for its instance from now on.
+async fn named(
+    api: &Api<LXCMachine>,
+    machine: LXCMachine,
+    subject: &Subject,
+) -> Result<LXCMachine, Failure> {
+    let id = provider_id(subject.name.as_str());
+    if machine.spec.provider_id.as_deref() == Some(&id) {
+        return Ok(machine);
+    }
+    let change = json!({ "metadata": {}, "spec": { "providerID": id } });
+    patch::merge(api, &machine, change).await
+}
+
+/// Reports that an instance is about to be made.
+pub(crate) async fn creating(
+    ctx: &Context,
+    machine: &mut LXCMachine,
+    name: &capn_plan::InstanceName,
+    image: &str,
+) -> Result<(), Failure> {
+    let mut next = status(machine);
+    next.image = Some(image.to_owned());
+    let mut verdict = Verdict::from(machine, ctx);
+    let message = format!("the server makes instance {name} from image {image}");
+    verdict.set(Status::False, reasons::CREATING_INSTANCE, message);
+    next.conditions = verdict.finish();
+    write(ctx, machine, &next).await
+}
+
+/// Reports a failure, and gives it back to be retried.
+pub(crate) async fn failed(ctx: &Context, machine: &LXCMachine, failure: Failure) -> Failure {
+    if failure.is_conflict() || matches!(failure, Failure::Stopping) {
+        return failure;
+    }
+    let reason = match &failure {
+        Failure::Bootstrap { .. } => reasons::WAITING_FOR_BOOTSTRAP_DATA,
+        other => other
+            .reason(reasons::INSTANCE_PROVISIONING_FAILED, reasons::INSTANCE_PROVISIONING_ABORTED),
+    };
+    let mut next = status(machine);
+    let mut verdict = Verdict::from(machine, ctx);
+    // An instance that ran may still run: that its server does not answer says nothing about it.
+    let known = next.ready && matches!(failure, Failure::Reach { .. } | Failure::Kube { .. });
+    let status = if known { Status::Unknown } else { Status::False };
+    next.ready = known;
+    let message = failure.message();
+    if verdict.is_news(reason, &message) {
+        tell(ctx, machine, EventType::Warning, reason, message.clone()).await;
+    }
+    verdict.set(status, reason, message);
+    next.conditions = verdict.finish();
+    let mut machine = machine.clone();
+    if let Err(error) = write(ctx, &mut machine, &next).await {
+        tracing::debug!(error = error.message(), "cannot report a failure");
+    }
+    failure
+}
+
+/// Reports that nothing is done about a machine.
+pub(crate) async fn paused(ctx: &Context, machine: &LXCMachine) -> Result<Action, Failure> {
+    let mut next = status(machine);
+    let mut conditions = conditions(machine, ctx);
+    conditions.set(kinds::PAUSED, Status::True, reasons::PAUSED, "");
+    next.conditions = conditions.finish();
+    write(ctx, &mut machine.clone(), &next).await?;
+    Ok(Action::await_change())
+}
+
+/// Reports that the deletion has begun.
+pub(crate) async fn deletion_begins(
+    ctx: &Context,
+    machine: &mut LXCMachine,
+) -> Result<(), Failure> {
+    let message = "the instance is being stopped and deleted";
+    let next = deleting(ctx, machine, reasons::DELETING, message.to_owned());
+    write(ctx, machine, &next).await
+}
+
+/// Reports the outcome for a machine that is being deleted, and lets it go when its instance is
+/// gone.
+pub(crate) async fn deletion(
+    ctx: &Context,
+    machine: &LXCMachine,
+    subject: &Subject,
+    outcome: Outcome,
+) -> Result<Action, Failure> {
+    let (message, recheck) = match outcome {
+        Outcome::Gone => {
+            patch::remove_finalizer(&api(ctx, machine), machine, keys::MACHINE_FINALIZER).await?;
+            return Ok(Action::await_change());
+        }
+        Outcome::Waiting(on) => (on.message(&subject.name), on.recheck()),
+        Outcome::Refused(message) => (message, None),
+        Outcome::Ready { .. } => ("the instance still runs".to_owned(), None),
+    };
+    let next = deleting(ctx, machine, reasons::DELETING, message);
+    write(ctx, &mut machine.clone(), &next).await?;
+    Ok(Action::requeue(recheck.unwrap_or(Duration::from_secs(2))))
+}
+
+/// Reports why a deletion does not go on, and gives the failure back to be retried.
+pub(crate) async fn deletion_failed(
+    ctx: &Context,
+    machine: &LXCMachine,
+    failure: Failure,
+) -> Failure {
+    if failure.is_conflict() || matches!(failure, Failure::Stopping) {
+        return failure;
+    }
+    let message = format!(
+        "{}; to give up the instance and delete only this object, set the annotation {}=true",
+        failure.message(),
+        keys::ORPHAN_INSTANCES_ANNOTATION
+    );
+    let next = deleting(ctx, machine, reasons::DELETION_BLOCKED, message);
+    if let Err(error) = write(ctx, &mut machine.clone(), &next).await {
+        tracing::debug!(error = error.message(), "cannot report a failure");
+    }
+    failure
+}
+
+/// Lets a machine go without looking at its instance.
+pub(crate) async fn orphaned(ctx: &Context, machine: &LXCMachine) -> Result<Action, Failure> {
+    let note = format!("left instance {} behind, as asked", machine.instance_name());
+    tracing::warn!(instance = machine.instance_name(), "left an instance behind, as asked");
+    tell(ctx, machine, EventType::Warning, "InstanceOrphaned", note).await;
+    patch::remove_finalizer(&api(ctx, machine), machine, keys::MACHINE_FINALIZER).await?;
+    Ok(Action::await_change())
+}
+
+fn deleting(
+    ctx: &Context,
+    machine: &LXCMachine,
+    reason: &'static str,
+    message: String,
+) -> LXCMachineStatus {
+    let mut next = status(machine);
+    next.ready = false;
+    let mut conditions = conditions(machine, ctx);
+    conditions
+        .set(kinds::DELETING, Status::True, reason, message.clone())
+        .set(kinds::READY, Status::False, reason, message)
+        .set(kinds::PAUSED, Status::False, reasons::NOT_PAUSED, "");
+    next.conditions = conditions.finish();
+    next
+}
+
+/// The conditions of a machine that is kept: `Ready` follows `InstanceProvisioned`.
+struct Verdict(Conditions);
+
+impl Verdict {
+    fn from(machine: &LXCMachine, ctx: &Context) -> Self {
+        let mut conditions = conditions(machine, ctx);
+        conditions.set(kinds::PAUSED, Status::False, reasons::NOT_PAUSED, "");
+        Self(conditions)
+    }
+
+    /// Whether this differs from what was reported before.
+    fn is_news(&self, reason: &str, message: &str) -> bool {
+        let before = self.0.get(kinds::INSTANCE_PROVISIONED);
+        before.is_none_or(|before| before.reason != reason || before.message != message)
+    }
+
+    fn set(&mut self, status: Status, reason: &'static str, message: String) {
+        let ready = if status == Status::True { reasons::READY } else { reason };
+        self.0.set(kinds::INSTANCE_PROVISIONED, status, reason, message.clone()).set(
+            kinds::READY,
+            status,
+            ready,
+            message,
+        );
+    }
+
+    fn finish(self) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+        self.0.finish()
+    }
+}
+
+fn status(machine: &LXCMachine) -> LXCMachineStatus {
+    machine.status.clone().unwrap_or_default()
+}
+
+fn conditions(machine: &LXCMachine, ctx: &Context) -> Conditions {
+    let existing = machine.status.as_ref().map(|status| &status.conditions);
+    Conditions::new(existing, machine.metadata.generation, ctx.now())
+}
+
+fn api(ctx: &Context, machine: &LXCMachine) -> Api<LXCMachine> {
+    Api::namespaced(ctx.client.clone(), namespace(&machine.metadata))
+}
+
+async fn write(
+    ctx: &Context,
+    machine: &mut LXCMachine,
+    next: &LXCMachineStatus,
+) -> Result<(), Failure> {
+    let written = patch::status(&api(ctx, machine), machine, machine.status.as_ref(), next).await?;
+    if let Some(written) = written {
+        *machine = written;
+    }
+    Ok(())
+}

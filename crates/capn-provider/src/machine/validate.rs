@@ -1,0 +1,208 @@
+//! From the objects around one machine to checked types. Pure.
+
+use capi_api::refs;
+use capn_api::{Isolation, LXCMachine, LXCMachineSpec, keys, provider_id};
+use capn_plan::{
+    InstanceName, Owner, Role,
+    launch::{self, MachineLaunch, ServerFacts},
+    machine::{Gate, Machine, Observed, WhenStopped},
+};
+
+use super::observe::{Material, References};
+use crate::{
+    failure::Failure,
+    references::{annotation, name, namespace},
+};
+
+/// What is to be done about a machine.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// Nothing: it has no owner yet, or is about to be gone.
+    Nothing,
+    /// Make its instance and keep it running.
+    Keep(Subject),
+    /// Delete its instance.
+    Delete(Subject),
+    /// Let it go and leave its instance behind, as the user wants.
+    Orphan,
+    /// It asks for what cannot be.
+    Invalid(Failure),
+}
+
+/// One machine, checked, without what the server says.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) name: InstanceName,
+    pub(crate) spec: LXCMachineSpec,
+    /// Kubernetes version.
+    pub(crate) version: Option<String>,
+    pub(crate) isolation: Isolation,
+    owner: Owner,
+    skip_defaults: bool,
+    deleting: bool,
+    provisioned: bool,
+    gate: Option<Gate>,
+    when_stopped: WhenStopped,
+    endpoint: Option<std::net::IpAddr>,
+}
+
+impl Subject {
+    /// What the making of the instance waits for. Nothing, once it was made.
+    pub(crate) fn held_by(&self) -> Option<Gate> {
+        self.gate.filter(|_| !self.provisioned)
+    }
+
+    /// Whether the instance is absent and to be made.
+    pub(crate) fn needs_launch(&self, seen: &Observed) -> bool {
+        seen.instance.is_none() && !self.provisioned && !self.deleting && self.gate.is_none()
+    }
+}
+
+/// Says what is to be done about a machine.
+pub(crate) fn standing(machine: &LXCMachine, found: &References) -> Standing {
+    let meta = &machine.metadata;
+    if meta.deletion_timestamp.is_none() {
+        if found.machine.is_none() || found.cluster.is_none() {
+            return Standing::Nothing;
+        }
+        return match subject(machine, found) {
+            Ok(subject) => Standing::Keep(subject),
+            Err(failure) => Standing::Invalid(failure),
+        };
+    }
+    let finalizers = meta.finalizers.as_deref().unwrap_or_default();
+    if !finalizers.iter().any(|finalizer| finalizer == keys::MACHINE_FINALIZER) {
+        return Standing::Nothing;
+    }
+    let wants_orphan = |meta| annotation(meta, keys::ORPHAN_INSTANCES_ANNOTATION) == Some("true");
+    let cluster = found.lxc_cluster.as_ref();
+    if wants_orphan(meta) || cluster.is_some_and(|cluster| wants_orphan(&cluster.metadata)) {
+        return Standing::Orphan;
+    }
+    match identified(machine, found) {
+        Ok(subject) => Standing::Delete(subject),
+        // No instance can have that name, so there is none to delete.
+        Err(failure) => Standing::Invalid(failure),
+    }
+}
+
+fn subject(machine: &LXCMachine, found: &References) -> Result<Subject, Failure> {
+    if !machine.spec.instance_type.is_container() {
+        return Err(Failure::Invalid {
+            message: format!(
+                "instances of type {} are not supported yet; use spec.instanceType: container",
+                machine.spec.instance_type.as_str()
+            ),
+        });
+    }
+    identified(machine, found)
+}
+
+fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failure> {
+    let meta = &machine.metadata;
+    let invalid = |error: &capn_plan::names::NameError| Failure::Invalid {
+        message: format!("{error}; {}", error.hint()),
+    };
+    let instance = InstanceName::new(machine.instance_name()).map_err(|error| invalid(&error))?;
+    let cluster_spec = found.lxc_cluster.as_ref().map(|cluster| &cluster.spec);
+    let role = match &found.machine {
+        Some(owner) if owner.is_control_plane() => Role::ControlPlane,
+        Some(_) | None => Role::Worker,
+    };
+    Ok(Subject {
+        owner: Owner {
+            namespace: namespace(meta).to_owned(),
+            name: name(meta).to_owned(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            cluster: cluster_name(machine, found),
+            machine: Some(machine_name(machine)),
+            role,
+        },
+        isolation: cluster_spec
+            .map_or(Isolation::Privileged, capn_api::LXCClusterSpec::effective_isolation),
+        skip_defaults: cluster_spec.is_some_and(|spec| spec.skip_default_kubeadm_profile),
+        version: found.machine.as_ref().and_then(|owner| owner.spec.version.clone()),
+        deleting: meta.deletion_timestamp.is_some(),
+        provisioned: machine.spec.provider_id.as_deref()
+            == Some(provider_id(instance.as_str()).as_str()),
+        gate: gate(found),
+        when_stopped: match annotation(meta, keys::STOPPED_POLICY_ANNOTATION) {
+            Some("report") => WhenStopped::Report,
+            Some(_) | None => WhenStopped::Restart,
+        },
+        endpoint: cluster_spec
+            .and_then(|spec| spec.endpoint_host())
+            .and_then(|host| host.parse().ok()),
+        spec: machine.spec.clone(),
+        name: instance,
+    })
+}
+
+fn cluster_name(machine: &LXCMachine, found: &References) -> String {
+    let label = crate::references::label(&machine.metadata, capi_api::labels::CLUSTER_NAME);
+    found
+        .cluster
+        .as_ref()
+        .map(|cluster| name(&cluster.metadata))
+        .or(label)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Name of the Machine, also when it is gone.
+fn machine_name(machine: &LXCMachine) -> String {
+    refs::owner(&machine.metadata, capi_api::core::GROUP, "Machine")
+        .map_or_else(|| name(&machine.metadata).to_owned(), |owner| owner.name.clone())
+}
+
+fn gate(found: &References) -> Option<Gate> {
+    let cluster = found.cluster.as_ref()?;
+    if !cluster.infrastructure_provisioned() || found.lxc_cluster.is_none() {
+        return Some(Gate::ClusterInfrastructure);
+    }
+    let machine = found.machine.as_ref()?;
+    if machine.spec.bootstrap.data_secret_name.is_some() {
+        return None;
+    }
+    match machine.is_control_plane() || cluster.control_plane_initialized() {
+        true => Some(Gate::BootstrapData),
+        false => Some(Gate::ControlPlane),
+    }
+}
+
+/// The machine as the plan wants it, with the launch if there is something to launch.
+pub(crate) fn wanted(
+    subject: &Subject,
+    material: Option<&Material>,
+    server: &ServerFacts,
+) -> Result<Machine, Failure> {
+    let launch = material
+        .map(|material| {
+            launch::machine(&MachineLaunch {
+                name: &subject.name,
+                owner: &subject.owner,
+                spec: &subject.spec,
+                isolation: subject.isolation,
+                skip_defaults: subject.skip_defaults,
+                source: material.image.source.clone(),
+                user_data: &material.user_data,
+                server,
+            })
+            .map(Box::new)
+            .map_err(|error| Failure::Invalid { message: format!("{error}; {}", error.hint()) })
+        })
+        .transpose()?;
+    Ok(Machine {
+        name: subject.name.clone(),
+        owner: subject.owner.clone(),
+        deleting: subject.deleting,
+        provisioned: subject.provisioned,
+        gate: subject.gate,
+        launch,
+        when_stopped: subject.when_stopped,
+        not_an_address: subject.endpoint,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+use super::*;
+use capi_api::core::Cluster;
+use capn_api::LXCCluster;
+use serde_json::{Value, json};
+
+fn references(cluster_status: Value, machine: Value) -> References {
+    let mut owner = json!({
+        "metadata": { "name": "demo-x", "namespace": "default" },
+        "spec": {
+            "clusterName": "demo", "bootstrap": {}, "version": "v1.36.0",
+            "infrastructureRef": {
+                "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "LXCMachine", "name": "demo-x",
+            },
+        },
+    });
+    merge(&mut owner, machine);
+    let cluster: Cluster = serde_json::from_value(json!({
+        "metadata": { "name": "demo", "namespace": "default" }, "spec": {},
+        "status": { "initialization": cluster_status },
+    }))
+    .unwrap();
+    let lxc_cluster: LXCCluster = serde_json::from_value(json!({
+        "apiVersion": capn_api::API_VERSION, "kind": "LXCCluster",
+        "metadata": { "name": "demo", "namespace": "default" },
+        "spec": { "loadBalancer": { "lxc": {} }, "isolation": "isolated" },
+    }))
+    .unwrap();
+    References {
+        machine: Some(serde_json::from_value(owner).unwrap()),
+        cluster: Some(cluster),
+        lxc_cluster: Some(lxc_cluster),
+    }
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+fn machine(changes: Value) -> LXCMachine {
+    let mut object = json!({
+        "apiVersion": capn_api::API_VERSION, "kind": "LXCMachine",
+        "metadata": {
+            "name": "demo-x", "namespace": "default", "uid": "u1",
+            "ownerReferences": [{
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine", "name": "demo-x", "uid": "m1",
+            }],
+        },
+        "spec": {},
+    });
+    merge(&mut object, changes);
+    serde_json::from_value(object).unwrap()
+}
+
+fn ready() -> References {
+    let status = json!({ "infrastructureProvisioned": true, "controlPlaneInitialized": true });
+    references(status, json!({ "spec": { "bootstrap": { "dataSecretName": "demo-x" } } }))
+}
+
+fn kept(standing: Standing) -> Subject {
+    match standing {
+        Standing::Keep(subject) => subject,
+        other => panic!("not kept: {other:?}"),
+    }
+}
+
+#[test]
+fn the_making_of_an_instance_waits_for_what_it_needs() {
+    let control_plane =
+        json!({ "metadata": { "labels": { "cluster.x-k8s.io/control-plane": "" } } });
+    let provisioned = json!({ "infrastructureProvisioned": true });
+    for (found, gate) in [
+        (references(json!({}), json!({})), Some(Gate::ClusterInfrastructure)),
+        (references(provisioned.clone(), json!({})), Some(Gate::ControlPlane)),
+        (references(provisioned, control_plane), Some(Gate::BootstrapData)),
+        (ready(), None),
+    ] {
+        assert_eq!(kept(standing(&machine(json!({})), &found)).held_by(), gate);
+    }
+}
+
+#[test]
+fn nothing_holds_up_an_instance_that_was_made() {
+    let made = machine(json!({ "spec": { "providerID": "lxc:///demo-x" } }));
+    let subject = kept(standing(&made, &references(json!({}), json!({}))));
+    assert_eq!(subject.held_by(), None);
+    assert!(!subject.needs_launch(&Observed::default()));
+}
+
+#[test]
+fn an_object_without_owner_or_cluster_is_left_alone() {
+    for found in [
+        References { machine: None, ..ready() },
+        References { cluster: None, ..ready() },
+        References::default(),
+    ] {
+        assert!(matches!(standing(&machine(json!({})), &found), Standing::Nothing));
+    }
+}
+
+#[test]
+fn what_cannot_be_is_final_and_says_what_to_do() {
+    for (changes, part) in [
+        (json!({ "spec": { "instanceType": "virtual-machine" } }), "instanceType: container"),
+        (json!({ "metadata": { "name": "a.b" } }), "host name"),
+        (json!({ "metadata": { "name": "a".repeat(64) } }), "64 characters"),
+    ] {
+        let Standing::Invalid(failure) = standing(&machine(changes.clone()), &ready()) else {
+            panic!("accepted: {changes}");
+        };
+        assert_eq!(failure.class(), capn_plan::diagnosis::Class::Final);
+        assert!(failure.message().contains(part), "{}", failure.message());
+    }
+}
+
+#[test]
+fn a_deletion_needs_neither_owner_nor_bootstrap_data() {
+    let deleted = json!({ "metadata": {
+        "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [keys::MACHINE_FINALIZER],
+        "labels": { "cluster.x-k8s.io/cluster-name": "demo" },
+    } });
+    let found = References { machine: None, cluster: None, ..ready() };
+    let Standing::Delete(subject) = standing(&machine(deleted.clone()), &found) else {
+        panic!("not deleted");
+    };
+    let owner = &subject.owner;
+    assert_eq!((owner.cluster.as_str(), owner.machine.as_deref()), ("demo", Some("demo-x")));
+
+    let orphan =
+        json!({ "metadata": { "annotations": { keys::ORPHAN_INSTANCES_ANNOTATION: "true" } } });
+    let mut object = deleted;
+    merge(&mut object, orphan);
+    assert!(matches!(standing(&machine(object), &found), Standing::Orphan));
+}
+
+#[test]
+fn a_deleted_object_without_our_finalizer_is_somebody_elses_matter() {
+    let deleted = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
+    assert!(matches!(standing(&machine(deleted), &ready()), Standing::Nothing));
+}

@@ -1,0 +1,104 @@
+//! The Kubernetes objects around an LXCMachine or LXCCluster.
+
+use capi_api::{core::Cluster, labels, refs};
+use capn_api::LXCCluster;
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use kube::{Api, Client, Resource, api::ObjectMeta};
+use serde::de::DeserializeOwned;
+
+use crate::{failure::Failure, remote::IdentityError};
+
+/// Reads an object; `None`: there is none.
+pub(crate) async fn get<K>(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<K>, Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    Api::namespaced(client.clone(), namespace).get_opt(name).await.map_err(Failure::kube_named(
+        "get",
+        &K::kind(&()),
+        namespace,
+        name,
+    ))
+}
+
+/// The Cluster that an object belongs to, by its label.
+pub(crate) async fn cluster_of(
+    client: &Client,
+    meta: &ObjectMeta,
+) -> Result<Option<Cluster>, Failure> {
+    match label(meta, labels::CLUSTER_NAME) {
+        Some(name) => get(client, namespace(meta), name).await,
+        None => Ok(None),
+    }
+}
+
+/// The owner of a kind of Cluster API core.
+pub(crate) async fn owner<K>(client: &Client, meta: &ObjectMeta) -> Result<Option<K>, Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    match refs::owner(meta, &K::group(&()), &K::kind(&())) {
+        Some(owner) => get(client, namespace(meta), &owner.name).await,
+        None => Ok(None),
+    }
+}
+
+/// The LXCCluster that a Cluster names as its infrastructure.
+pub(crate) async fn infrastructure_of(
+    client: &Client,
+    cluster: &Cluster,
+) -> Result<Option<LXCCluster>, Failure> {
+    match &cluster.spec.infrastructure_ref {
+        Some(infra) if infra.kind == "LXCCluster" => {
+            get(client, namespace(&cluster.metadata), &infra.name).await
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// The Secret with the identity for an LXCCluster's server.
+pub(crate) async fn identity_of(client: &Client, cluster: &LXCCluster) -> Result<Secret, Failure> {
+    let namespace = namespace(&cluster.metadata);
+    let name = &cluster.spec.secret_ref.name;
+    let failure = |source| Failure::Identity { secret: format!("{namespace}/{name}"), source };
+    if cluster.spec.secret_ref.is_empty() {
+        return Err(failure(IdentityError::Unnamed));
+    }
+    get(client, namespace, name).await?.ok_or_else(|| failure(IdentityError::Absent))
+}
+
+/// Whether nothing may be done to an object: it is paused, or its Cluster is.
+pub(crate) fn is_paused(meta: &ObjectMeta, cluster: Option<&Cluster>) -> bool {
+    annotation(meta, labels::PAUSED).is_some()
+        || cluster.is_some_and(|cluster| cluster.spec.paused == Some(true))
+}
+
+/// Value of a label.
+pub(crate) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Value of an annotation.
+pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Namespace of an object.
+pub(crate) fn namespace(meta: &ObjectMeta) -> &str {
+    meta.namespace.as_deref().unwrap_or_default()
+}
+
+/// Name of an object.
+pub(crate) fn name(meta: &ObjectMeta) -> &str {
+    meta.name.as_deref().unwrap_or_default()
+}

@@ -1,0 +1,273 @@
+//! The identity for a server, as it stands in a Secret.
+
+use std::{fmt, sync::Arc};
+
+use incus_client::{Client, HttpsRemote};
+use k8s_openapi::api::core::v1::Secret;
+use thiserror::Error;
+
+/// Sockets that `unix://` without a path stands for, in order of preference.
+const SOCKETS: [&str; 4] = [
+    "/var/lib/incus/unix.socket",
+    "/run/incus/unix.socket",
+    "/var/snap/lxd/common/lxd/unix.socket",
+    "/run-unix.socket",
+];
+
+/// An identity for one server and project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Where the server is.
+    pub server: Server,
+    /// The project; `None`: the server's default.
+    pub project: Option<String>,
+}
+
+/// Where a server is, and how to be trusted by it. `Debug` shows where, and no certificate or key.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Server {
+    /// A socket on this machine; `None`: the first of the usual places that answers.
+    Unix(Option<String>),
+    /// HTTPS with a client certificate.
+    Https {
+        /// URL.
+        url: String,
+        /// The server's certificate, pinned.
+        server_certificate: Option<String>,
+        /// Our certificate.
+        client_certificate: String,
+        /// Our key.
+        client_key: String,
+        /// Do not check the server's certificate.
+        insecure_skip_verify: bool,
+    },
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unix(path) => path.as_deref().unwrap_or("unix://"),
+            Self::Https { url, .. } => url,
+        })
+    }
+}
+
+/// A Secret that is no identity, or one that cannot be used.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// There is no such Secret.
+    #[error("there is no such Secret")]
+    Absent,
+    /// The LXCCluster names no Secret.
+    #[error("the LXCCluster names no Secret in spec.secretRef.name")]
+    Unnamed,
+    /// A key is missing or empty.
+    #[error("the key {key:?} is missing or empty")]
+    Missing {
+        /// The key.
+        key: &'static str,
+    },
+    /// A value is not text.
+    #[error("the value of {key:?} is not UTF-8 text")]
+    NotText {
+        /// The key.
+        key: &'static str,
+    },
+    /// `server` is neither `unix://` nor `https://`.
+    #[error("the value {value:?} of \"server\" begins neither with unix:// nor with https://")]
+    Server {
+        /// The value.
+        value: String,
+    },
+    /// Not a boolean.
+    #[error("the value {value:?} of \"insecure-skip-verify\" is neither true nor false")]
+    NotBoolean {
+        /// The value.
+        value: String,
+    },
+    /// No usual socket answers.
+    #[error("no Incus or LXD socket answers ({})", SOCKETS.join(", "))]
+    NoSocket,
+    /// Certificates or key cannot be used.
+    #[error("the certificates or the key cannot be used")]
+    Tls(#[source] Box<incus_client::Error>),
+}
+
+impl IdentityError {
+    /// What the user can do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Absent | Self::Unnamed => {
+                "make the Secret in the namespace of the LXCCluster; `capn identity create` makes one"
+            }
+            Self::Missing { .. }
+            | Self::NotText { .. }
+            | Self::Server { .. }
+            | Self::NotBoolean { .. } => {
+                "the Secret needs the key server (https://… or unix://), and for https also client-crt, client-key and server-crt"
+            }
+            Self::NoSocket => {
+                "start Incus or LXD on this machine, let this process use its socket, or name the socket as unix:///path"
+            }
+            Self::Tls(_) => "the keys server-crt, client-crt and client-key must be PEM",
+        }
+    }
+}
+
+impl Identity {
+    /// Reads a Secret.
+    ///
+    /// # Errors
+    ///
+    /// When a key is missing or has a value that cannot be understood.
+    pub fn from_secret(secret: &Secret) -> Result<Self, IdentityError> {
+        let data = secret.data.as_ref();
+        let text = |key: &'static str| -> Result<Option<String>, IdentityError> {
+            let Some(bytes) = data.and_then(|data| data.get(key)) else { return Ok(None) };
+            let text = std::str::from_utf8(&bytes.0).map_err(|_| IdentityError::NotText { key })?;
+            let text = text.trim();
+            Ok((!text.is_empty()).then(|| text.to_owned()))
+        };
+        let required = |key: &'static str| text(key)?.ok_or(IdentityError::Missing { key });
+        let server = required("server")?;
+        let server = match (server.strip_prefix("unix://"), server.strip_prefix("https://")) {
+            (Some(path), _) => Server::Unix((!path.is_empty()).then(|| path.to_owned())),
+            (None, Some(_)) => Server::Https {
+                url: server,
+                server_certificate: text("server-crt")?,
+                client_certificate: required("client-crt")?,
+                client_key: required("client-key")?,
+                insecure_skip_verify: match text("insecure-skip-verify")?.as_deref() {
+                    None | Some("false" | "False" | "FALSE" | "f" | "F" | "0") => false,
+                    Some("true" | "True" | "TRUE" | "t" | "T" | "1") => true,
+                    Some(other) => {
+                        return Err(IdentityError::NotBoolean { value: other.to_owned() });
+                    }
+                },
+            },
+            (None, None) => return Err(IdentityError::Server { value: server }),
+        };
+        Ok(Self { server, project: text("project")? })
+    }
+
+    async fn connect(&self) -> Result<Client, IdentityError> {
+        let client = match &self.server {
+            Server::Unix(Some(path)) => Client::unix(path),
+            Server::Unix(None) => Client::unix(first_socket().await?),
+            Server::Https {
+                url,
+                server_certificate,
+                client_certificate,
+                client_key,
+                insecure_skip_verify,
+            } => Client::https(&HttpsRemote {
+                url: url.clone(),
+                server_certificate_pem: server_certificate
+                    .clone()
+                    .filter(|_| !insecure_skip_verify),
+                client_certificate_pem: client_certificate.clone(),
+                client_key_pem: client_key.clone(),
+                insecure_skip_verify: *insecure_skip_verify,
+            })
+            .map_err(|source| IdentityError::Tls(Box::new(source)))?,
+        };
+        Ok(match &self.project {
+            Some(project) => client.with_project(project),
+            None => client,
+        })
+    }
+}
+
+async fn first_socket() -> Result<&'static str, IdentityError> {
+    for path in SOCKETS {
+        // To exist is not enough: a daemon that was stopped leaves its socket behind.
+        if tokio::net::UnixStream::connect(path).await.is_ok() {
+            return Ok(path);
+        }
+    }
+    Err(IdentityError::NoSocket)
+}
+
+type Connector = dyn Fn(&Identity) -> Option<Client> + Send + Sync;
+
+/// How clients are made from identities. The default opens the socket or URL that the identity
+/// names.
+#[derive(Clone, Default)]
+pub struct Connect(Option<Arc<Connector>>);
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Connect(custom)" } else { "Connect" })
+    }
+}
+
+impl Connect {
+    /// Asks `custom` first, and goes the default way where it gives nothing. For servers within
+    /// this process.
+    pub fn with(custom: impl Fn(&Identity) -> Option<Client> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(custom)))
+    }
+
+    pub(super) async fn client(&self, identity: &Identity) -> Result<Client, IdentityError> {
+        match self.0.as_ref().and_then(|custom| custom(identity)) {
+            Some(client) => Ok(client),
+            None => identity.connect().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::ByteString;
+
+    fn identity(pairs: &[(&str, &str)]) -> Result<Identity, IdentityError> {
+        let data = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())))
+            .collect();
+        Identity::from_secret(&Secret { data: Some(data), ..Secret::default() })
+    }
+
+    #[test]
+    fn a_socket_may_be_named_or_looked_for() {
+        let found = identity(&[("server", "unix://\n"), ("project", "lab")]).unwrap();
+        assert_eq!(found.server, Server::Unix(None));
+        assert_eq!(found.project.as_deref(), Some("lab"));
+        let named = identity(&[("server", "unix:///run/x.socket"), ("project", "")]).unwrap();
+        assert_eq!(named.server, Server::Unix(Some("/run/x.socket".into())));
+        assert_eq!(named.project, None);
+    }
+
+    #[test]
+    fn https_needs_a_certificate_and_a_key() {
+        let url = ("server", "https://10.0.0.1:8443");
+        assert!(matches!(identity(&[url]), Err(IdentityError::Missing { key: "client-crt" })));
+        let full =
+            [url, ("client-crt", "c"), ("client-key", "k"), ("insecure-skip-verify", "true")];
+        assert!(matches!(
+            identity(&full).unwrap().server,
+            Server::Https { insecure_skip_verify: true, server_certificate: None, .. }
+        ));
+        let odd = [url, ("client-crt", "c"), ("client-key", "k"), ("insecure-skip-verify", "yes")];
+        assert!(matches!(identity(&odd), Err(IdentityError::NotBoolean { .. })));
+    }
+
+    #[test]
+    fn other_servers_are_refused() {
+        assert!(matches!(identity(&[]), Err(IdentityError::Missing { key: "server" })));
+        for server in ["http://a", "10.0.0.1", "/run/x.socket"] {
+            assert!(matches!(identity(&[("server", server)]), Err(IdentityError::Server { .. })));
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_get_into_logs() {
+        let shown = format!(
+            "{:?}",
+            identity(&[("server", "https://a"), ("client-crt", "CCC"), ("client-key", "KKK")])
+                .unwrap()
+        );
+        assert!(!shown.contains("CCC") && !shown.contains("KKK"), "{shown}");
+    }
+}

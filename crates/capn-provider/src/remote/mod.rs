@@ -1,0 +1,10 @@
+//! How one Incus or LXD server is reached: identities, one pooled connection for each, and what
+//! happens on the server.
+
+mod identity;
+mod pool;
+mod watch;
+
+pub use identity::{Connect, Identity, IdentityError, Server};
+pub(crate) use pool::{Remote, RemoteKey, Remotes};
+pub(crate) use watch::Signal;

@@ -1,0 +1,140 @@
+//! What wakes reconcilers besides their own objects: other objects, and what happens on servers.
+
+use std::sync::Arc;
+
+use capi_api::{
+    core::{Cluster, Machine},
+    labels,
+};
+use capn_api::{LXCCluster, LXCMachine};
+use capn_plan::InstanceName;
+use futures::{Stream, StreamExt as _, stream};
+use kube::{
+    Resource,
+    api::ObjectMeta,
+    runtime::reflector::{ObjectRef, Store},
+};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use crate::{
+    references::{label, name, namespace},
+    remote::{RemoteKey, Signal},
+};
+
+/// The LXCMachine that a Machine names.
+pub(crate) fn infrastructure_of_machine(machine: &Machine) -> Option<ObjectRef<LXCMachine>> {
+    let infra = &machine.spec.infrastructure_ref;
+    (infra.kind == "LXCMachine")
+        .then(|| ObjectRef::new(&infra.name).within(namespace(&machine.metadata)))
+}
+
+/// The objects that belong to a Cluster.
+pub(crate) fn in_cluster<K>(store: &Store<K>, cluster: &ObjectMeta) -> Vec<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    labelled(store, namespace(cluster), name(cluster))
+}
+
+/// The objects that belong to the same Cluster as another object.
+pub(crate) fn in_same_cluster<K>(store: &Store<K>, other: &ObjectMeta) -> Vec<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    match label(other, labels::CLUSTER_NAME) {
+        Some(cluster) => labelled(store, namespace(other), cluster),
+        None => Vec::new(),
+    }
+}
+
+fn labelled<K>(store: &Store<K>, within: &str, cluster: &str) -> Vec<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    store
+        .state()
+        .iter()
+        .filter(|object| namespace(object.meta()) == within)
+        .filter(|object| label(object.meta(), labels::CLUSTER_NAME) == Some(cluster))
+        .map(|object| ObjectRef::from_obj(object.as_ref()))
+        .collect()
+}
+
+/// The machines whose instances something happened to.
+pub(crate) fn machines_on_servers(
+    signals: Receiver<Signal>,
+    store: Store<LXCMachine>,
+) -> impl Stream<Item = ObjectRef<LXCMachine>> + Send + 'static {
+    references(signals, move |signal| match signal {
+        Some(Signal::Instance { remote, name }) => {
+            let reference = ObjectRef::new(&name).within(&remote.namespace);
+            store.get(&reference).map(|_| reference).into_iter().collect()
+        }
+        Some(Signal::Lost { remote }) => {
+            all(&store, |machine| namespace(&machine.metadata) == remote.namespace)
+        }
+        None => all(&store, |_| true),
+    })
+}
+
+/// The clusters whose load balancers something happened to.
+pub(crate) fn clusters_on_servers(
+    signals: Receiver<Signal>,
+    store: Store<LXCCluster>,
+) -> impl Stream<Item = ObjectRef<LXCCluster>> + Send + 'static {
+    let uses = |cluster: &LXCCluster, remote: &RemoteKey| {
+        namespace(&cluster.metadata) == remote.namespace
+            && cluster.spec.secret_ref.name == remote.secret
+    };
+    references(signals, move |signal| match signal {
+        Some(Signal::Instance { remote, name: instance }) => all(&store, |cluster| {
+            let meta = &cluster.metadata;
+            uses(cluster, &remote)
+                && InstanceName::load_balancer(name(meta), namespace(meta))
+                    .is_ok_and(|balancer| balancer.as_str() == instance)
+        }),
+        Some(Signal::Lost { remote }) => all(&store, |cluster| uses(cluster, &remote)),
+        None => all(&store, |_| true),
+    })
+}
+
+fn all<K>(store: &Store<K>, wanted: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let objects: Vec<Arc<K>> = store.state();
+    objects
+        .iter()
+        .filter(|object| wanted(object))
+        .map(|object| ObjectRef::from_obj(object.as_ref()))
+        .collect()
+}
+
+/// The references that signals lead to; `None` stands for signals that were missed.
+fn references<K, F>(
+    signals: Receiver<Signal>,
+    lead: F,
+) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    F: Fn(Option<Signal>) -> Vec<ObjectRef<K>> + Send + 'static,
+{
+    stream::unfold(signals, |mut signals| async move {
+        match signals.recv().await {
+            Ok(signal) => Some((Some(signal), signals)),
+            Err(RecvError::Lagged(_)) => Some((None, signals)),
+            Err(RecvError::Closed) => None,
+        }
+    })
+    .flat_map(move |signal| stream::iter(lead(signal)))
+}
+
+/// The Cluster that an object belongs to, if it is among those in the store.
+pub(crate) fn cluster_of(
+    store: &Store<Cluster>,
+    object: &ObjectMeta,
+) -> Option<ObjectRef<Cluster>> {
+    let cluster = label(object, labels::CLUSTER_NAME)?;
+    let reference = ObjectRef::new(cluster).within(namespace(object));
+    store.get(&reference).map(|_| reference)
+}
