@@ -250,6 +250,12 @@ impl Operation {
             .query("timeout", LONG_POLL.as_secs().to_string());
         let request = self.client.scoped(request);
         let wire = &self.client.shared.wire;
-        wire.send(&request, wire.request_timeout + LONG_POLL).await?.decode("an operation")
+        let answer = wire.send(&request, wire.request_timeout + LONG_POLL).await;
+        match answer.and_then(|answer| answer.decode("an operation")) {
+            // Incus answers with the operation's own failure as if this request had failed, a 404
+            // included. Only the operation itself tells the two apart.
+            Err(Error::Api { .. }) => self.look().await,
+            other => other,
+        }
     }
 }

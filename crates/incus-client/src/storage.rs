@@ -28,7 +28,7 @@ impl Client {
     /// Space and inodes of a pool.
     ///
     /// # Errors
-    /// [`is_not_found`](crate::Error::is_not_found) when there is none of that name.
+    /// When there is none of that name (Incus 6.0 calls that a 500), or the server refuses.
     pub async fn storage_pool_resources(&self, name: &str) -> Result<StoragePoolResources> {
         let request = Request::get(&["storage-pools", name, "resources"]);
         self.get(request, "storage pool resources").await

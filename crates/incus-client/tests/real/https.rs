@@ -1,0 +1,133 @@
+//! HTTPS with a pinned certificate.
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use incus_client::api::{CertificatesPost, Config};
+use incus_client::{Client, Error, ExecRequest, HttpsRemote, certificate_fingerprint};
+
+use crate::support::{daemons, in_project, running, unique};
+
+struct Identity {
+    certificate: String,
+    key: String,
+    der: Vec<u8>,
+}
+
+fn identity() -> Identity {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec!["capn-t".into()]).unwrap().self_signed(&key).unwrap();
+    Identity {
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+        der: certificate.der().to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_server_is_used_over_https_and_another_is_refused() {
+    use base64::Engine as _;
+    for (n, (daemon, local)) in daemons("https").into_iter().enumerate() {
+        let server = local.server().await.unwrap();
+        // An address that is set already is somebody's: it is used as it is.
+        let set = server.config.get("core.https_address").cloned();
+        let address = match &set {
+            Some(address) => address.as_str().unwrap().to_owned(),
+            None => format!("127.0.0.1:{}", 18443 + n),
+        };
+        let configure = |value: &str| {
+            let config = Config::from([("core.https_address".to_owned(), value.to_owned())]);
+            let local = local.clone();
+            async move { local.patch_server_config(&config).await.unwrap() }
+        };
+        if set.is_none() {
+            configure(&address).await;
+        }
+        let me = identity();
+        let fingerprint = certificate_fingerprint(&me.certificate).unwrap();
+        let post = CertificatesPost {
+            name: unique("cert"),
+            kind: "client".into(),
+            certificate: base64::engine::general_purpose::STANDARD.encode(&me.der),
+            ..CertificatesPost::default()
+        };
+        local.add_certificate(&post).await.unwrap();
+        let remote = HttpsRemote {
+            url: format!("https://{}", address.replace("[::]", "127.0.0.1")),
+            server_certificate_pem: Some(server.environment.certificate.clone()),
+            client_certificate_pem: me.certificate.clone(),
+            client_key_pem: me.key.clone(),
+            insecure_skip_verify: false,
+        };
+        println!("https on {daemon}, {}", remote.url);
+        let result = AssertUnwindSafe(check(&local, &remote, &fingerprint)).catch_unwind().await;
+        local.delete_certificate(&fingerprint).await.unwrap();
+        if set.is_none() {
+            configure("").await;
+        }
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+async fn check(local: &Client, remote: &HttpsRemote, fingerprint: &str) {
+    let client = Client::https(remote).unwrap();
+    let server = client.server().await.unwrap();
+    assert!(server.is_trusted());
+    assert_eq!(
+        certificate_fingerprint(&server.environment.certificate).unwrap(),
+        server.environment.certificate_fingerprint
+    );
+    assert!(local.certificates().await.unwrap().iter().any(|c| c.fingerprint == fingerprint));
+
+    // A stranger's certificate is pinned: no connection, whatever else fits.
+    let stranger = identity();
+    let wrong = HttpsRemote {
+        server_certificate_pem: Some(stranger.certificate.clone()),
+        ..remote.clone()
+    };
+    let error = Client::https(&wrong).unwrap().server().await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error:?}");
+
+    // No pinned certificate: the daemon's own does not chain to an authority.
+    let unpinned = HttpsRemote { server_certificate_pem: None, ..remote.clone() };
+    match Client::https(&unpinned) {
+        Ok(client) => assert!(client.server().await.unwrap_err().is_connection()),
+        Err(error) => assert!(matches!(error, Error::Tls { .. }), "{error:?}"),
+    }
+    let any = HttpsRemote { insecure_skip_verify: true, ..unpinned };
+    assert!(Client::https(&any).unwrap().server().await.unwrap().is_trusted());
+
+    // A client the server does not know may see little.
+    let unknown = HttpsRemote {
+        client_certificate_pem: stranger.certificate,
+        client_key_pem: stranger.key,
+        ..remote.clone()
+    };
+    let unknown = Client::https(&unknown).unwrap();
+    assert!(!unknown.server().await.unwrap().is_trusted());
+    let error = unknown.instances(&Default::default()).await.unwrap_err();
+    assert!(error.is_forbidden() && error.hint().is_some(), "{error}");
+
+    // WebSockets, operations and uploads work the same way.
+    let over_https = client.clone();
+    in_project("https work", move |daemon, scoped| {
+        let client = over_https.with_project(scoped.project().unwrap());
+        let same = remote_is(daemon, local);
+        async move {
+            if !same {
+                return;
+            }
+            let Some(name) = running("https work", &client).await else { return };
+            let output = client.exec(&name, ExecRequest::shell("echo over https")).await.unwrap();
+            assert_eq!(output.stdout_text(), "over https\n");
+        }
+    })
+    .await;
+}
+
+fn remote_is(daemon: &str, local: &Client) -> bool {
+    local.endpoint().contains("incus") == (daemon == "Incus")
+}
