@@ -1,6 +1,18 @@
 //! What upstream's webhooks do: defaults and checks of single objects, as plain functions over
 //! JSON. The binary hands them to the plane.
+//!
+//! `mutate` may run on any JSON and leaves alone what has the wrong shape; `validate` then says
+//! what is wrong. Neither has effects.
 
+mod cluster;
+mod deployment;
+mod fields;
+mod kubeadm;
+mod machine;
+mod replicas;
+mod set;
+
+use capi_api::core::GROUP;
 use serde_json::Value;
 
 /// One wrong field.
@@ -40,5 +52,16 @@ pub struct Admission {
 /// The admissions of every kind this crate has a controller for.
 #[must_use]
 pub fn admission() -> Vec<Admission> {
-    Vec::new()
+    let core = |kind, mutate, validate| Admission { group: GROUP, kind, mutate, validate };
+    let mut all = vec![
+        core("Cluster", cluster::mutate as Mutate, cluster::validate as Validate),
+        core("Machine", machine::mutate, machine::validate),
+        core("MachineSet", set::mutate, set::validate),
+        core("MachineDeployment", deployment::mutate, deployment::validate),
+    ];
+    all.extend(kubeadm::admission());
+    all
 }
+
+#[cfg(test)]
+mod tests;

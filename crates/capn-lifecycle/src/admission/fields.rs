@@ -1,0 +1,144 @@
+//! Reading and writing single fields of JSON, and checks several kinds share.
+
+use capi_api::core::{Bootstrap, MachineTemplate};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::api::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::Problem;
+use crate::objects::{machine_name, version};
+
+/// The text at a pointer.
+pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
+    object.pointer(pointer).and_then(Value::as_str)
+}
+
+/// Sets a field and makes the objects on the way. Does nothing where something else is in the way.
+pub(super) fn set(object: &mut Value, path: &[&str], value: Value) {
+    let Some((last, parents)) = path.split_last() else { return };
+    let mut at = object;
+    for key in parents {
+        let Some(fields) = at.as_object_mut() else { return };
+        let next = fields.entry(*key).or_insert_with(|| json!({}));
+        if next.is_null() {
+            *next = json!({});
+        }
+        at = next;
+    }
+    if let Some(fields) = at.as_object_mut() {
+        fields.insert((*last).to_owned(), value);
+    }
+}
+
+/// Sets a field that is absent or null.
+pub(super) fn default(object: &mut Value, path: &[&str], value: Value) {
+    let pointer: String = path.iter().map(|key| format!("/{}", key.replace('/', "~1"))).collect();
+    if object.pointer(&pointer).is_none_or(Value::is_null) {
+        set(object, path, value);
+    }
+}
+
+/// Puts the leading `v` on a version.
+pub(super) fn prefix_version(object: &mut Value, path: &[&str]) {
+    let pointer: String = path.iter().map(|key| format!("/{key}")).collect();
+    let Some(version) = text(object, &pointer) else { return };
+    if version.starts_with(|c: char| c.is_ascii_digit()) {
+        let prefixed = format!("v{version}");
+        set(object, path, json!(prefixed));
+    }
+}
+
+/// The typed object, or the problem that it is not one.
+pub(super) fn typed<K: DeserializeOwned>(object: &Value) -> Result<K, Vec<Problem>> {
+    K::deserialize(object).map_err(|error| vec![Problem::new("spec", error.to_string())])
+}
+
+/// A version is `v` and a semantic version.
+pub(super) fn check_version(field: &str, value: Option<&str>) -> Option<Problem> {
+    let value = value?;
+    let is_good = value.starts_with('v') && version(value).is_some();
+    (!is_good).then(|| {
+        Problem::new(field, format!("\"{value}\" is no version: write it as in \"v1.36.0\""))
+    })
+}
+
+/// Bootstrap data has to come from somewhere.
+pub(super) fn check_bootstrap(field: &str, bootstrap: &Bootstrap) -> Option<Problem> {
+    let is_missing = bootstrap.config_ref.is_none() && bootstrap.data_secret_name.is_none();
+    is_missing.then(|| Problem::new(field, "set configRef or dataSecretName"))
+}
+
+/// A cluster is chosen once.
+pub(super) fn check_cluster_name(new: &Value, old: Option<&Value>) -> Option<Problem> {
+    let name = |object| text(object, "/spec/clusterName").map(str::to_owned);
+    let old = name(old?);
+    (old != name(new)).then(|| Problem::new("spec.clusterName", "cannot be changed"))
+}
+
+/// The template belongs to the same cluster, and its labels match the selector.
+pub(super) fn check_template(
+    cluster: &str,
+    selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
+    template: &MachineTemplate,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if template.spec.cluster_name != cluster {
+        problems.push(Problem::new(
+            "spec.template.spec.clusterName",
+            format!("has to be \"{cluster}\", as spec.clusterName is"),
+        ));
+    }
+    let meta = ObjectMeta {
+        labels: template.metadata.as_ref().and_then(|meta| meta.labels.clone()),
+        ..ObjectMeta::default()
+    };
+    if !crate::objects::selects(selector, &meta) {
+        problems.push(Problem::new(
+            "spec.template.metadata.labels",
+            "do not match spec.selector: machines would not be found again",
+        ));
+    }
+    problems.extend(check_bootstrap("spec.template.spec.bootstrap", &template.spec.bootstrap));
+    let version = template.spec.version.as_deref();
+    problems.extend(check_version("spec.template.spec.version", version));
+    problems
+}
+
+/// A naming template can be filled in and gives names that Kubernetes takes.
+pub(super) fn check_naming(field: &str, template: Option<&str>) -> Option<Problem> {
+    let template = template?;
+    let problem = match machine_name(template, "cluster", "set", "abcde") {
+        Err(problem) => problem,
+        Ok(name) if !is_dns1123_subdomain(&name) => {
+            format!("gives names like \"{name}\", which are no DNS names")
+        }
+        Ok(_) => return None,
+    };
+    Some(Problem::new(field, problem))
+}
+
+/// A number that is not negative, or a percentage.
+pub(super) fn check_count(field: &str, value: Option<&IntOrString>) -> Option<Problem> {
+    let is_good = match value? {
+        IntOrString::Int(count) => *count >= 0,
+        IntOrString::String(text) => text
+            .strip_suffix('%')
+            .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())),
+    };
+    (!is_good).then(|| Problem::new(field, "has to be a number or a percentage, as 1 or \"25%\""))
+}
+
+/// Lower case letters, digits and dashes, begun and ended by a letter or digit.
+pub(super) fn is_dns1123_label(name: &str) -> bool {
+    let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    !name.is_empty()
+        && name.len() <= 63
+        && name.chars().all(|c| is_alphanumeric(c) || c == '-')
+        && name.starts_with(is_alphanumeric)
+        && name.ends_with(is_alphanumeric)
+}
+
+fn is_dns1123_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_dns1123_label)
+}

@@ -1,0 +1,185 @@
+//! What is filled in and what is refused.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn of(kind: &str) -> Admission {
+    admission().into_iter().find(|admission| admission.kind == kind).unwrap()
+}
+
+/// Fills in and judges, as the plane does.
+fn admit(kind: &str, mut new: Value, old: Option<&Value>) -> (Value, Vec<String>) {
+    let admission = of(kind);
+    (admission.mutate)(&mut new, old);
+    let problems = (admission.validate)(&new, old);
+    (new, problems.into_iter().map(|problem| problem.field).collect())
+}
+
+fn spec() -> Value {
+    json!({
+        "clusterName": "c",
+        "bootstrap": { "dataSecretName": "s" },
+        "infrastructureRef": { "apiGroup": "i.io", "kind": "FooMachineTemplate", "name": "t" },
+        "version": "1.36.0",
+    })
+}
+
+fn deployment(change: &[(&str, Value)]) -> Value {
+    let mut value = json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDeployment",
+        "metadata": { "name": "md" },
+        "spec": { "clusterName": "c", "selector": {}, "template": { "spec": spec() } },
+    });
+    for (pointer, change) in change {
+        let path: Vec<&str> = pointer.split('/').collect();
+        super::fields::set(&mut value, &path, change.clone());
+    }
+    value
+}
+
+#[test]
+fn a_short_deployment_is_completed() {
+    let (new, problems) = admit("MachineDeployment", deployment(&[]), None);
+    assert_eq!(problems, [] as [&str; 0]);
+    let labels = json!({
+        "cluster.x-k8s.io/cluster-name": "c",
+        "cluster.x-k8s.io/deployment-name": "md",
+    });
+    assert_eq!(new["spec"]["selector"]["matchLabels"], labels);
+    assert_eq!(new["spec"]["template"]["metadata"]["labels"], labels);
+    assert_eq!(new["metadata"]["labels"], json!({ "cluster.x-k8s.io/cluster-name": "c" }));
+    assert_eq!(new["spec"]["replicas"], json!(1));
+    assert_eq!(
+        new["spec"]["rollout"]["strategy"],
+        json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } })
+    );
+    assert_eq!(new["spec"]["template"]["spec"]["version"], json!("v1.36.0"));
+    assert_eq!(admit("MachineDeployment", new.clone(), Some(&new)).0, new, "once is enough");
+}
+
+#[test]
+fn a_selector_of_the_user_stays() {
+    let mine = json!({ "matchLabels": { "app": "x" } });
+    let labels = json!({ "labels": { "app": "x" } });
+    let (new, problems) = admit(
+        "MachineDeployment",
+        deployment(&[("spec/selector", mine), ("spec/template/metadata", labels)]),
+        None,
+    );
+    assert_eq!(problems, [] as [&str; 0]);
+    assert_eq!(
+        new["spec"]["selector"]["matchLabels"],
+        json!({ "app": "x", "cluster.x-k8s.io/cluster-name": "c" })
+    );
+}
+
+#[test]
+fn replicas_follow_the_bounds_of_an_autoscaler() {
+    let bounds = json!({
+        "cluster.x-k8s.io/cluster-api-autoscaler-node-group-min-size": "2",
+        "cluster.x-k8s.io/cluster-api-autoscaler-node-group-max-size": "5",
+    });
+    for (old, expected) in [(None, 2), (Some(1), 2), (Some(4), 4), (Some(9), 5)] {
+        let old = old.map(|replicas| deployment(&[("spec/replicas", json!(replicas))]));
+        let new = deployment(&[("metadata/annotations", bounds.clone())]);
+        let (new, _) = admit("MachineDeployment", new, old.as_ref());
+        assert_eq!(new["spec"]["replicas"], json!(expected), "{old:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_deployment_is_named_by_its_field() {
+    let rolling = "spec/rollout/strategy/rollingUpdate";
+    for (change, field) in [
+        (vec![("spec/template/spec/version", json!("latest"))], "spec.template.spec.version"),
+        (vec![("spec/template/spec/bootstrap", json!({}))], "spec.template.spec.bootstrap"),
+        (vec![("spec/template/spec/clusterName", json!("d"))], "spec.template.spec.clusterName"),
+        (
+            vec![("spec/selector", json!({ "matchLabels": { "a": "b" } }))],
+            "spec.template.metadata.labels",
+        ),
+        (
+            vec![(rolling, json!({ "maxSurge": 0, "maxUnavailable": 0 }))],
+            "spec.rollout.strategy.rollingUpdate",
+        ),
+        (
+            vec![(rolling, json!({ "maxSurge": "many" }))],
+            "spec.rollout.strategy.rollingUpdate.maxSurge",
+        ),
+        (
+            vec![("spec/machineNaming", json!({ "template": "worker" }))],
+            "spec.machineNaming.template",
+        ),
+        (
+            vec![("spec/machineNaming", json!({ "template": "W_{{ .random }}" }))],
+            "spec.machineNaming.template",
+        ),
+        (vec![("spec/replicas", json!(-1))], "spec.replicas"),
+    ] {
+        let (_, problems) = admit("MachineDeployment", deployment(&change), None);
+        assert_eq!(problems, [field], "{change:?}");
+    }
+}
+
+#[test]
+fn the_cluster_of_an_object_cannot_be_changed() {
+    for kind in ["Machine", "MachineSet", "MachineDeployment"] {
+        let object = |cluster: &str| {
+            let mut spec = spec();
+            spec["clusterName"] = json!(cluster);
+            let mut value = json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": kind,
+                "metadata": { "name": "x" }, "spec": spec.clone(),
+            });
+            if kind != "Machine" {
+                value["spec"] =
+                    json!({ "clusterName": cluster, "selector": {}, "template": { "spec": spec } });
+            }
+            value
+        };
+        let (old, _) = admit(kind, object("c"), None);
+        let (_, problems) = admit(kind, object("d"), Some(&old));
+        assert!(problems.contains(&"spec.clusterName".to_owned()), "{kind}: {problems:?}");
+    }
+}
+
+#[test]
+fn a_machine_gets_its_label_version_and_timeout() {
+    let machine = json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+        "metadata": { "name": "m" }, "spec": spec(),
+    });
+    let (new, problems) = admit("Machine", machine, None);
+    assert_eq!(problems, [] as [&str; 0]);
+    assert_eq!(new["metadata"]["labels"]["cluster.x-k8s.io/cluster-name"], json!("c"));
+    assert_eq!(new["spec"]["version"], json!("v1.36.0"));
+    assert_eq!(new["spec"]["deletion"]["nodeDeletionTimeoutSeconds"], json!(10));
+}
+
+#[test]
+fn clusters_that_could_never_work_are_refused() {
+    let cluster = |name: &str, spec: Value| {
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+            "metadata": { "name": name }, "spec": spec,
+        })
+    };
+    let long = "x".repeat(64);
+    let pods = |cidr: &str| json!({ "clusterNetwork": { "pods": { "cidrBlocks": [cidr] } } });
+    for (object, expected) in [
+        (cluster("demo", pods("10.244.0.0/16")), vec![]),
+        (cluster("demo", pods("fd00::/48")), vec![]),
+        (cluster("demo", pods("10.244.0.0")), vec!["spec.clusterNetwork.pods.cidrBlocks[0]"]),
+        (cluster("demo", pods("10.244.0.0/33")), vec!["spec.clusterNetwork.pods.cidrBlocks[0]"]),
+        (cluster(&long, json!({})), vec!["metadata.name"]),
+        (cluster("Demo", json!({})), vec!["metadata.name"]),
+        (
+            cluster("demo", json!({ "topology": { "classRef": { "name": "x" }, "version": "v1.36.0" } })),
+            vec!["spec.topology"],
+        ),
+    ] {
+        let (_, problems) = admit("Cluster", object.clone(), None);
+        assert_eq!(problems, expected, "{object}");
+    }
+}
