@@ -1,0 +1,124 @@
+//! The command line.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+
+/// Kubernetes clusters whose nodes are Incus or LXD instances
+#[derive(Debug, Parser)]
+#[command(
+    name = "capn",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 what was asked holds, 1 it does not, 2 wrong usage, 130 interrupted."
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Folder of the embedded management plane [default: $XDG_STATE_HOME/capn or ~/.local/state/capn]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub state_dir: Option<Utf8PathBuf>,
+    /// Tell more; twice for debugging, three times for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+    /// Print without colours, as with NO_COLOR set
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_color: bool,
+}
+
+/// The commands, in the order a user meets them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a cluster with defaults, wait until it is ready and write its kubeconfig
+    Up(commands::up::UpArgs),
+    /// Create a cluster
+    #[command(subcommand)]
+    Create(CreateWhat),
+    /// List clusters, machines or images
+    Get(commands::get::GetArgs),
+    /// Show a cluster as a tree with conditions and the last error
+    #[command(subcommand)]
+    Describe(DescribeWhat),
+    /// Print the kubeconfig of a cluster, or merge it into yours
+    Kubeconfig(commands::kubeconfig::KubeconfigArgs),
+    /// Change the number of machines of a cluster
+    Scale(commands::scale::ScaleArgs),
+    /// Delete a cluster with everything it has on the server
+    #[command(subcommand)]
+    Delete(DeleteWhat),
+    /// Print the manifests that `create` would apply
+    #[command(subcommand)]
+    Generate(GenerateWhat),
+    /// Apply manifests through the embedded plane, and wait until they hold
+    Apply(commands::apply::ApplyArgs),
+    /// Keep the embedded plane running and serve its Kubernetes API
+    Serve(commands::serve::ServeArgs),
+    /// Build and list images of nodes and load balancers
+    #[command(subcommand)]
+    Image(ImageWhat),
+    /// Print the version
+    Version(commands::version::VersionArgs),
+    /// Print the completion script of a shell
+    Completion(commands::completion::CompletionArgs),
+}
+
+/// What `create` makes.
+#[derive(Debug, Subcommand)]
+pub enum CreateWhat {
+    /// Create a cluster and wait until it is ready
+    Cluster(commands::create::CreateArgs),
+}
+
+/// What `describe` shows.
+#[derive(Debug, Subcommand)]
+pub enum DescribeWhat {
+    /// Show a cluster as a tree with conditions and the last error
+    Cluster(commands::describe::DescribeArgs),
+}
+
+/// What `delete` deletes.
+#[derive(Debug, Subcommand)]
+pub enum DeleteWhat {
+    /// Delete a cluster with everything it has on the server
+    Cluster(commands::delete::DeleteArgs),
+}
+
+/// What `generate` prints.
+#[derive(Debug, Subcommand)]
+pub enum GenerateWhat {
+    /// Print the manifests that `create cluster` would apply
+    Cluster(commands::generate::GenerateArgs),
+}
+
+/// What can be done with images.
+#[derive(Debug, Subcommand)]
+pub enum ImageWhat {
+    /// Build an image on this machine and import it into the server
+    Build(commands::image::build::BuildArgs),
+    /// List the images that nodes and load balancers can be made from
+    List(commands::image::list::ListArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,166 @@
+//! What came out of making a cluster, and how it is printed.
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+use super::prove::Proof;
+use crate::error::CommandError;
+use crate::manifest::ClusterRequest;
+use crate::ui::{Table, Ui};
+use crate::watch::View;
+
+/// One node, or one instance of a cluster without Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRow {
+    /// Name of the node and of its instance.
+    pub name: String,
+    /// `Ready`, `NotReady` or `Running`.
+    pub status: String,
+    /// `control-plane` or `worker`.
+    pub role: String,
+    /// Version of kubelet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Address in the server's network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Name and version of the container runtime.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+}
+
+/// A cluster that is as it was asked for.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Made {
+    /// Name of the cluster.
+    pub name: String,
+    /// Its namespace in the plane.
+    pub namespace: String,
+    /// Version of Kubernetes, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes_version: Option<String>,
+    /// Where its API server is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// File with its kubeconfig.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<Utf8PathBuf>,
+    /// Its nodes.
+    pub nodes: Vec<NodeRow>,
+    /// What was seen inside each instance.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proofs: Vec<Proof>,
+    /// Whether this command had anything to do.
+    pub changed: bool,
+}
+
+impl Made {
+    /// Only the objects exist.
+    pub(super) fn recorded(request: &ClusterRequest) -> Self {
+        Self {
+            name: request.name.clone(),
+            namespace: request.namespace.clone(),
+            kubernetes_version: request.kubernetes_version.clone(),
+            endpoint: None,
+            kubeconfig: None,
+            nodes: Vec::new(),
+            proofs: Vec::new(),
+            changed: true,
+        }
+    }
+
+    /// A Kubernetes cluster.
+    pub(super) fn cluster(
+        request: &ClusterRequest,
+        view: &View,
+        nodes: Vec<NodeRow>,
+        kubeconfig: Utf8PathBuf,
+        changed: bool,
+    ) -> Self {
+        Self {
+            endpoint: endpoint(view),
+            kubeconfig: Some(kubeconfig),
+            nodes,
+            changed,
+            ..Self::recorded(request)
+        }
+    }
+
+    /// Instances without Kubernetes.
+    pub(super) fn instances(
+        request: &ClusterRequest,
+        view: &View,
+        proofs: Vec<Proof>,
+        changed: bool,
+    ) -> Self {
+        let nodes = view
+            .machines
+            .iter()
+            .map(|machine| {
+                let lxc_machine = view.lxc_machine(machine);
+                let name = machine.spec.infrastructure_ref.name.clone();
+                NodeRow {
+                    status: "Running".to_owned(),
+                    role: if machine.is_control_plane() { "control-plane" } else { "worker" }
+                        .to_owned(),
+                    version: None,
+                    address: lxc_machine.and_then(crate::watch::address).map(str::to_owned),
+                    runtime: proofs
+                        .iter()
+                        .find(|proof| proof.instance == name)
+                        .map(|proof| proof.runtime.clone()),
+                    name,
+                }
+            })
+            .collect();
+        Self { endpoint: endpoint(view), nodes, proofs, changed, ..Self::recorded(request) }
+    }
+
+    /// The nodes as a table on stdout; on stderr where the kubeconfig is and what to do next.
+    pub(crate) fn print(&self, ui: &Ui) -> Result<(), CommandError> {
+        if self.nodes.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new(["NAME", "STATUS", "ROLE", "VERSION", "ADDRESS", "RUNTIME"]);
+        for node in &self.nodes {
+            let text = |value: &Option<String>| value.clone().unwrap_or_default();
+            table.row([
+                node.name.clone(),
+                node.status.clone(),
+                node.role.clone(),
+                text(&node.version),
+                text(&node.address),
+                text(&node.runtime),
+            ]);
+        }
+        ui.say("");
+        ui.table(&table)?;
+        ui.say("");
+        let name = &self.name;
+        match &self.kubeconfig {
+            Some(path) => {
+                ui.say(format!("kubeconfig: {path}"));
+                ui.say("next:");
+                ui.say(format!("  kubectl --kubeconfig {path} get pods -A"));
+                ui.say(format!("  capn describe cluster {name}"));
+                ui.say(format!("  capn delete cluster {name}"));
+            }
+            None => {
+                ui.say("next:");
+                if let Some(node) = self.nodes.first() {
+                    ui.say(format!("  incus exec {} -- systemctl status containerd", node.name));
+                }
+                ui.say(format!("  capn describe cluster {name}"));
+                ui.say(format!("  capn delete cluster {name}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn endpoint(view: &View) -> Option<String> {
+    let endpoint = view.lxc_cluster.as_ref()?.spec.control_plane_endpoint.as_ref()?;
+    endpoint.is_set().then(|| format!("https://{}:{}", endpoint.host, endpoint.port))
+}

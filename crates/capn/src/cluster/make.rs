@@ -1,0 +1,196 @@
+//! Making a cluster, from the command line to Ready nodes.
+
+use std::time::Duration;
+
+use kube::Client;
+
+use super::made::Made;
+use super::prepare::{Prepared, prepare, summary};
+use super::{Existing, create_missing, find, prove, workload};
+use crate::Context;
+use crate::commands::cluster_args::ClusterArgs;
+use crate::error::CommandError;
+use crate::images::{self, Needs};
+use crate::manifest::{Bootstrap, ClusterRequest, Cni, Document};
+use crate::preflight::{self, CgroupSetup};
+use crate::session::{Need, Session};
+use crate::signal::Interrupt;
+use crate::state::{StateDir, write_private};
+use crate::watch::{self, Asked, Deadline, Objects, Readiness, Verdict};
+
+/// The manifests of a new cluster. The server is asked about its image if it answers.
+///
+/// # Errors
+///
+/// Wrong usage, or no server to name in the identity.
+pub async fn manifests(
+    context: &Context,
+    name: &str,
+    args: &ClusterArgs,
+) -> Result<Vec<Document>, CommandError> {
+    let mut prepared = prepare(context, name, args, None).await?;
+    prepared.request.image_facts =
+        images::expected(&prepared.request, prepared.binaries.as_ref(), &prepared.identity).await;
+    Ok(prepared.documents())
+}
+
+/// Makes the cluster, or continues to, and waits until it is ready.
+///
+/// # Errors
+///
+/// When it is not ready in the end. What was made stays: the same command continues from there.
+pub async fn make(
+    context: &Context,
+    name: &str,
+    args: &ClusterArgs,
+    wait: Duration,
+) -> Result<Made, CommandError> {
+    preflight::cluster_name(name)?;
+    let state = StateDir::of(context)?;
+    let mut interrupt = Interrupt::listen()?;
+    let need = if wait.is_zero() { Need::Objects } else { Need::Controllers };
+    let mut session = Session::open_or_make(&state, need).await?;
+    let work = Work { context, state: &state, client: session.client().clone(), name, args, wait };
+    let result = tokio::select! {
+        result = session.while_running(work.run()) => result,
+        () = interrupt.wait() => Err(CommandError::interrupted("interrupted")),
+    };
+    let closed = session.close().await;
+    result.map_err(|error| work.continuation(error)).and_then(|made| closed.map(|()| made))
+}
+
+struct Work<'a> {
+    context: &'a Context,
+    state: &'a StateDir,
+    client: Client,
+    name: &'a str,
+    args: &'a ClusterArgs,
+    wait: Duration,
+}
+
+impl Work<'_> {
+    async fn run(&self) -> Result<Made, CommandError> {
+        let namespace = self.args.namespace.as_deref().unwrap_or("default");
+        let existing = find(&self.client, namespace, self.name).await?;
+        let mut prepared = prepare(self.context, self.name, self.args, existing.as_ref()).await?;
+        let asked = asked(&prepared.request);
+        if existing.is_some() && self.holds_already(&prepared.request, &asked).await {
+            let ui = &self.context.ui;
+            ui.say(format!("cluster `{}` is as asked: nothing to do", self.name));
+            return self.outcome(&prepared, false).await;
+        }
+        self.context.ui.say(summary(&prepared.request));
+        self.check_server(&prepared, existing.as_ref()).await?;
+        let server = prepared.identity.client()?;
+        let needs = Needs { request: &prepared.request, binaries: prepared.binaries.as_ref() };
+        let facts = images::ensure(&self.context.ui, &server, &needs).await?;
+        if existing.is_none() {
+            prepared.request.image_facts = facts;
+        }
+        for document in prepared.documents() {
+            create_missing(&self.client, &document, namespace).await?;
+        }
+        if self.wait.is_zero() {
+            self.context
+                .ui
+                .note("recorded; `capn serve` makes it, or this command without `--wait 0`");
+            return Ok(Made::recorded(&prepared.request));
+        }
+        let mut objects = Objects::of(&self.client, namespace, self.name);
+        let deadline = Deadline::after(self.wait);
+        watch::follow(&self.context.ui, &mut objects, &asked, deadline).await?;
+        self.outcome(&prepared, true).await
+    }
+
+    async fn holds_already(&self, request: &ClusterRequest, asked: &Asked) -> bool {
+        let view = watch::read(&self.client, &request.namespace, self.name).await;
+        watch::verdict(&view, asked) == Verdict::Holds
+    }
+
+    async fn check_server(
+        &self,
+        prepared: &Prepared,
+        existing: Option<&Existing>,
+    ) -> Result<(), CommandError> {
+        let Prepared { request, identity, .. } = prepared;
+        let server = identity.client()?;
+        let step = self.context.ui.step(format!("server at {}", identity.server));
+        let found = preflight::contact(identity, &server).await?;
+        if existing.is_none() {
+            preflight::no_foreign_instances(&server, &request.namespace, self.name, self.state)
+                .await?;
+        }
+        preflight::profiles(&server, &request.profiles, &request.devices).await?;
+        if identity.socket().is_some() {
+            check_host(request)?;
+        }
+        step.done(format!(
+            "{} {} at {}, project `{}`",
+            found.environment.server,
+            found.environment.server_version,
+            identity.server,
+            identity.project.as_deref().unwrap_or("default"),
+        ));
+        Ok(())
+    }
+
+    /// What there is now that everything holds.
+    async fn outcome(&self, prepared: &Prepared, changed: bool) -> Result<Made, CommandError> {
+        let request = &prepared.request;
+        let view = watch::read(&self.client, &request.namespace, self.name).await;
+        if request.bootstrap == Bootstrap::None {
+            let server = prepared.identity.client()?;
+            let proofs = prove::all(&self.context.ui, &server, request, &view).await?;
+            return Ok(Made::instances(request, &view, proofs, changed));
+        }
+        let text = workload::kubeconfig(&self.client, &request.namespace, self.name).await?;
+        let path = self.state.cluster_kubeconfig(self.name);
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+            write_private(&path, &text)?;
+        }
+        let nodes = workload::nodes(&text).await?;
+        Ok(Made::cluster(request, &view, nodes, path, changed))
+    }
+
+    /// Says how to go on after a failure: what was made stays.
+    fn continuation(&self, error: CommandError) -> CommandError {
+        use crate::exit::Exit;
+        let name = self.name;
+        match error.exit() {
+            Exit::Usage => error,
+            Exit::Interrupted => error
+                .hint("everything made so far is kept: the same command continues")
+                .hint(format!("remove it: `capn delete cluster {name}`")),
+            _ => error.while_doing(format!("cannot create cluster `{name}`")),
+        }
+    }
+}
+
+fn check_host(request: &ClusterRequest) -> Result<(), CommandError> {
+    if request.isolation.is_unprivileged() {
+        preflight::subordinate_ids()?;
+    }
+    let is_v1 = preflight::cgroups() == CgroupSetup::V1;
+    if is_v1 && request.bootstrap == Bootstrap::Kubeadm && !request.allow_cgroup_v1 {
+        return Err(CommandError::new(
+            "this host has cgroup v1 controllers, and kubelet refuses to run on them",
+        )
+        .hint("run nodes all the same: `--allow-cgroup-v1`")
+        .hint("or boot the host with cgroup v2 only: `systemd.unified_cgroup_hierarchy=1` on the kernel command line"));
+    }
+    Ok(())
+}
+
+/// What has to hold for a request.
+pub(super) fn asked(request: &ClusterRequest) -> Asked {
+    let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    Asked {
+        control_planes: count(request.control_planes),
+        workers: count(request.workers),
+        readiness: match (request.bootstrap, request.cni) {
+            (Bootstrap::None, _) => Readiness::Instances,
+            (Bootstrap::Kubeadm, Cni::None) => Readiness::Nodes,
+            (Bootstrap::Kubeadm, Cni::Bridge) => Readiness::ReadyNodes,
+        },
+    }
+}

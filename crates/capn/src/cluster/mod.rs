@@ -1,0 +1,17 @@
+//! Making, finding and removing a cluster: what several commands share.
+
+mod apply;
+mod existing;
+mod made;
+mod make;
+mod prepare;
+mod prove;
+mod remove;
+mod workload;
+
+pub use apply::{Applied, apply, create_missing};
+pub use existing::{Existing, existing, find, known, names};
+pub use made::{Made, NodeRow};
+pub use make::{make, manifests};
+pub use remove::remove;
+pub use workload::{kubeconfig, nodes};

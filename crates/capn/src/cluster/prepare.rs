@@ -1,0 +1,237 @@
+//! From the command line to a request, with everything checked that needs no server.
+
+use std::str::FromStr as _;
+
+use capn_image::binaries::KubernetesFolder;
+
+use super::Existing;
+use crate::Context;
+use crate::commands::cluster_args::ClusterArgs;
+use crate::error::{CommandError, Doing as _};
+use crate::identity::{self, Identity};
+use crate::images;
+use crate::manifest::{
+    Bootstrap, ClusterRequest, Difference, Document, Isolation, LoadBalancer, differences,
+    documents,
+};
+use crate::preflight::{self, KubernetesVersion};
+
+/// A request that can be carried out.
+pub(super) struct Prepared {
+    pub(super) request: ClusterRequest,
+    pub(super) identity: Identity,
+    /// What instances run with `--bootstrap none`.
+    pub(super) bootstrap_data: Option<String>,
+    pub(super) binaries: Option<KubernetesFolder>,
+}
+
+impl Prepared {
+    /// The manifests of the cluster.
+    pub(super) fn documents(&self) -> Vec<Document> {
+        documents(&self.request, &self.identity, self.bootstrap_data.as_deref())
+    }
+}
+
+/// Fills in what is not given, and checks it.
+///
+/// # Errors
+///
+/// Wrong usage, a folder of binaries that cannot be used, no server, or a cluster of that name
+/// that is something else.
+pub(super) async fn prepare(
+    context: &Context,
+    name: &str,
+    args: &ClusterArgs,
+    existing: Option<&Existing>,
+) -> Result<Prepared, CommandError> {
+    preflight::cluster_name(name)?;
+    let recorded = match existing {
+        None => None,
+        Some(existing) => Some(recorded(existing, name)?),
+    };
+    let wants_binaries = args.bootstrap.or(recorded.map(|r| r.bootstrap)) != Some(Bootstrap::None)
+        && args.image.is_none();
+    let binaries = match wants_binaries {
+        true => images::binaries(context, args.kubernetes_binaries.as_deref()).await?,
+        false => None,
+    };
+    let version = binaries.as_ref().map_or(images::NEWEST_KNOWN, KubernetesFolder::version);
+    let request = args.request(name, recorded, Some(version));
+    check(&request)?;
+    if let Some(recorded) = recorded {
+        same(recorded, &request)?;
+    }
+    let identity = match existing.and_then(|existing| existing.identity.clone()) {
+        Some(identity) if args.remote.is_none() && args.project.is_none() => identity,
+        known => {
+            let asked = identity::resolve(
+                &context.environment,
+                args.remote.as_deref(),
+                args.project.as_deref(),
+            )?;
+            match known {
+                Some(known) if known.server != asked.server || known.project != asked.project => {
+                    return Err(CommandError::new(format!(
+                        "cluster `{name}` exists on {}, not on {}",
+                        known.server, asked.server
+                    ))
+                    .hint("leave out --remote and --project to continue with it there"));
+                }
+                _ => asked,
+            }
+        }
+    };
+    let bootstrap_data = match &args.bootstrap_data {
+        None => None,
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .doing(format!("cannot read the bootstrap data {path}"))?,
+        ),
+    };
+    Ok(Prepared { request, identity, bootstrap_data, binaries })
+}
+
+/// The request a cluster was made from, if it can be continued.
+fn recorded<'a>(existing: &'a Existing, name: &str) -> Result<&'a ClusterRequest, CommandError> {
+    if existing.is_leaving {
+        return Err(CommandError::new(format!("cluster `{name}` is being deleted"))
+            .hint(format!("finish that first: `capn delete cluster {name}`")));
+    }
+    existing.request.as_ref().ok_or_else(|| {
+        CommandError::new(format!("there is a cluster `{name}` that was made from manifests"))
+            .hint("change it with `capn apply -f FILE`, or choose another name")
+    })
+}
+
+/// Refuses options that contradict each other or cannot be carried out.
+fn check(request: &ClusterRequest) -> Result<(), CommandError> {
+    if let Some(version) = &request.kubernetes_version {
+        KubernetesVersion::from_str(version).map_err(CommandError::usage)?;
+    }
+    if request.bootstrap == Bootstrap::Kubeadm && request.control_planes != 1 {
+        return Err(CommandError::usage(format!(
+            "{} control planes are asked for, but this release makes one",
+            request.control_planes
+        ))
+        .hint("use `--control-planes 1`; workers can be as many as you like"));
+    }
+    match (request.load_balancer, &request.control_plane_endpoint) {
+        (LoadBalancer::External, None) => {
+            return Err(CommandError::usage(
+                "`--load-balancer external` needs `--control-plane-endpoint HOST[:PORT]`",
+            ));
+        }
+        (LoadBalancer::Lxc, Some(_)) => {
+            return Err(CommandError::usage(
+                "`--control-plane-endpoint` is for `--load-balancer external`",
+            ));
+        }
+        _ => {}
+    }
+    for (option, cidr) in
+        [("--pod-cidr", &request.pod_cidr), ("--service-cidr", &request.service_cidr)]
+    {
+        if !is_cidr(cidr) {
+            return Err(CommandError::usage(format!(
+                "`{cidr}` is not a range of addresses for `{option}`; write it like 10.244.0.0/16"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    let most = match address.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V4(_)) => 32,
+        Ok(std::net::IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+}
+
+fn same(recorded: &ClusterRequest, request: &ClusterRequest) -> Result<(), CommandError> {
+    let found = differences(recorded, request);
+    if found.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = found
+        .iter()
+        .map(|Difference { option, is, asked }| format!("{option} is {is}, not {asked}"))
+        .collect();
+    let name = &recorded.name;
+    let mut error =
+        CommandError::caused(format!("cluster `{name}` exists and is different"), list.join("; "));
+    if found.iter().any(|difference| difference.option == "--workers") {
+        error = error.hint(format!("`capn scale {name} --workers {}`", request.workers));
+    }
+    Err(error
+        .hint("leave those options out to continue with the cluster as it is")
+        .hint(format!("or choose another name, or begin anew: `capn delete cluster {name}`")))
+}
+
+/// What a person is told about a request before anything is made.
+pub(super) fn summary(request: &ClusterRequest) -> String {
+    let count = |n: u32, one: &str| match n {
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}s"),
+    };
+    let version = match (&request.kubernetes_version, request.bootstrap) {
+        (_, Bootstrap::None) => "no Kubernetes".to_owned(),
+        (Some(version), _) => format!("Kubernetes {version}"),
+        (None, _) => "Kubernetes".to_owned(),
+    };
+    let isolation = match request.isolation {
+        Isolation::Shared => "unprivileged containers",
+        Isolation::Isolated => "unprivileged containers, each with user ids of its own",
+        Isolation::Privileged => "privileged containers: root in a node is root on the host",
+    };
+    format!(
+        "cluster `{}`: {version}, {}, {}, {isolation}",
+        request.name,
+        count(request.control_planes, "control plane"),
+        count(request.workers, "worker"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+    use crate::manifest::Endpoint;
+    use crate::manifest::request::testing::demo;
+
+    #[test]
+    fn options_that_cannot_be_carried_out_are_wrong_usage() {
+        let endpoint = Some(Endpoint { host: "a".into(), port: 1 });
+        let cases = [
+            ClusterRequest { kubernetes_version: Some("v1.2.3".into()), ..demo() },
+            ClusterRequest { control_planes: 3, ..demo() },
+            ClusterRequest { load_balancer: LoadBalancer::External, ..demo() },
+            ClusterRequest { control_plane_endpoint: endpoint, ..demo() },
+            ClusterRequest { pod_cidr: "10.244.0.0".into(), ..demo() },
+            ClusterRequest { service_cidr: "10.96.0.0/33".into(), ..demo() },
+        ];
+        for request in cases {
+            assert_eq!(check(&request).unwrap_err().exit(), Exit::Usage, "{request:?}");
+        }
+        assert!(check(&demo()).is_ok());
+    }
+
+    #[test]
+    fn a_different_cluster_is_refused_with_the_options_and_the_next_command() {
+        let asked = ClusterRequest { workers: 3, isolation: Isolation::Isolated, ..demo() };
+        let text = same(&demo(), &asked).unwrap_err().render(|_, text| text.to_owned());
+        assert!(text.contains("--isolation is shared, not isolated"), "{text}");
+        assert!(text.contains("`capn scale demo --workers 3`"), "{text}");
+        assert!(same(&demo(), &demo()).is_ok());
+    }
+
+    #[test]
+    fn the_summary_says_that_nodes_are_unprivileged() {
+        assert_eq!(
+            summary(&demo()),
+            "cluster `demo`: Kubernetes v1.36.0, 1 control plane, 1 worker, unprivileged containers"
+        );
+    }
+}

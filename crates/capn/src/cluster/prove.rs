@@ -1,0 +1,175 @@
+//! Proof, from inside, that an instance is what it should be: a user namespace of its own,
+//! containerd configured for it, and a pod sandbox that runs.
+
+use std::time::Duration;
+
+use incus_client::{Client, ExecRequest};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::error::CommandError;
+use crate::manifest::ClusterRequest;
+use crate::ui::Ui;
+use crate::watch::View;
+
+/// How long an instance may take from an address to a running containerd.
+const BOOT: Duration = Duration::from_secs(120);
+/// How long one command in an instance may take.
+const COMMAND: Duration = Duration::from_secs(30);
+/// What containerd must be told in a user namespace.
+const SETTINGS: [&str; 3] =
+    ["disable_apparmor", "restrict_oom_score_adj", "disable_hugetlb_controller"];
+
+/// What was seen inside one instance.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// The instance.
+    pub instance: String,
+    /// Its `/proc/self/uid_map`, one range an entry.
+    pub uid_map: Vec<String>,
+    /// Settings of containerd that were seen to hold.
+    pub settings: Vec<String>,
+    /// Name and version of the runtime.
+    pub runtime: String,
+    /// The pod sandbox that ran.
+    pub sandbox: String,
+}
+
+/// Proves every machine of a cluster.
+pub(super) async fn all(
+    ui: &Ui,
+    client: &Client,
+    request: &ClusterRequest,
+    view: &View,
+) -> Result<Vec<Proof>, CommandError> {
+    let mut proofs = Vec::new();
+    for machine in &view.machines {
+        let instance = &machine.spec.infrastructure_ref.name;
+        let step = ui.step(format!("look into `{instance}`"));
+        let proof =
+            one(client, instance, request.isolation.is_unprivileged()).await.map_err(|error| {
+                error.while_doing(format!("instance `{instance}` is not as it should be"))
+            })?;
+        step.done(format!(
+            "`{instance}`: user ids {}, {}, pod sandbox {} ran",
+            proof.uid_map.join(" + "),
+            proof.runtime,
+            proof.sandbox.chars().take(12).collect::<String>(),
+        ));
+        proofs.push(proof);
+    }
+    Ok(proofs)
+}
+
+async fn one(client: &Client, instance: &str, unprivileged: bool) -> Result<Proof, CommandError> {
+    let uid_map = uid_map(&output(client, instance, &["cat", "/proc/self/uid_map"]).await?);
+    let is_host = uid_map.iter().any(|range| range == "0 0 4294967295");
+    if is_host == unprivileged {
+        return Err(CommandError::new(format!("its map of user ids is {}", uid_map.join(" + "))));
+    }
+    containerd_runs(client, instance).await?;
+    let config = output(client, instance, &["containerd", "config", "dump"]).await?;
+    let settings: Vec<String> = SETTINGS
+        .iter()
+        .filter(|setting| is_set(&config, setting))
+        .map(|setting| (*setting).to_owned())
+        .collect();
+    if unprivileged && settings.len() != SETTINGS.len() {
+        let missing: Vec<&str> =
+            SETTINGS.into_iter().filter(|setting| !settings.iter().any(|s| s == setting)).collect();
+        return Err(CommandError::new(format!(
+            "its containerd is not configured for a user namespace: {} not set",
+            missing.join(", ")
+        ))
+        .hint(format!("see `incus exec {instance} -- systemctl status containerd`")));
+    }
+    let sandbox = capn_image::cri::prove_sandbox(client, instance)
+        .await
+        .map_err(|error| CommandError::caused("it cannot run a pod sandbox", error))?;
+    Ok(Proof {
+        instance: instance.to_owned(),
+        uid_map,
+        settings,
+        runtime: sandbox.runtime,
+        sandbox: sandbox.sandbox_id,
+    })
+}
+
+/// Waits until systemd says that containerd is active.
+async fn containerd_runs(client: &Client, instance: &str) -> Result<(), CommandError> {
+    let deadline = Instant::now() + BOOT;
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        tick.tick().await;
+        let command = ["systemctl", "is-active", "containerd.service"];
+        let state = match exec(client, instance, &command).await {
+            Ok((_, state)) => state.trim().to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if state == "active" {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(CommandError::new(format!(
+                "its containerd did not start within {} s: {state}",
+                BOOT.as_secs()
+            ))
+            .hint(format!("see `incus exec {instance} -- journalctl -u containerd`")));
+        }
+    }
+}
+
+async fn output(client: &Client, instance: &str, command: &[&str]) -> Result<String, CommandError> {
+    let (code, text) = exec(client, instance, command).await.map_err(|error| {
+        CommandError::caused(format!("cannot run `{}`", command.join(" ")), error)
+    })?;
+    match code {
+        0 => Ok(text),
+        code => Err(CommandError::new(format!("`{}` ended with {code}", command.join(" ")))),
+    }
+}
+
+async fn exec(
+    client: &Client,
+    instance: &str,
+    command: &[&str],
+) -> Result<(i32, String), incus_client::Error> {
+    let request = ExecRequest { deadline: COMMAND, ..ExecRequest::new(command.iter().copied()) };
+    let out = client.exec(instance, request).await?;
+    Ok((out.exit_code, String::from_utf8_lossy(&out.stdout).into_owned()))
+}
+
+/// The ranges of a uid map, each with single spaces.
+fn uid_map(text: &str) -> Vec<String> {
+    text.lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+/// Whether a TOML text has `setting = true`.
+fn is_set(config: &str, setting: &str) -> bool {
+    config.lines().any(|line| {
+        line.split_once('=')
+            .is_some_and(|(key, value)| key.trim() == setting && value.trim() == "true")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_map_is_read_range_by_range() {
+        assert_eq!(uid_map("         0    1000000   65536\n"), ["0 1000000 65536"]);
+    }
+
+    #[test]
+    fn a_setting_counts_only_when_it_is_true() {
+        let config = "[plugins.cri]\n  disable_apparmor = true\n  restrict_oom_score_adj = false\n";
+        assert!(is_set(config, "disable_apparmor"));
+        assert!(!is_set(config, "restrict_oom_score_adj"));
+        assert!(!is_set(config, "disable_hugetlb_controller"));
+    }
+}

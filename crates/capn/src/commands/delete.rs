@@ -1,0 +1,70 @@
+//! `capn delete cluster`
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{NamespaceArg, duration};
+use crate::Context;
+use crate::cluster;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::session::{Need, Session};
+use crate::signal::Interrupt;
+use crate::state::StateDir;
+
+/// Options of `delete cluster`.
+#[derive(Clone, Debug, Args)]
+pub struct DeleteArgs {
+    /// Name of the cluster
+    pub name: String,
+    /// Where it is.
+    #[command(flatten)]
+    pub namespace: NamespaceArg,
+    /// How long to wait until everything is gone
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    pub wait: Duration,
+}
+
+pub(super) async fn run(context: &Context, args: DeleteArgs) -> Result<(), CommandError> {
+    let name = args.name.as_str();
+    let namespace = args.namespace.namespace.as_str();
+    let state = StateDir::of(context)?;
+    let mut interrupt = Interrupt::listen()?;
+    // Without a store there is nothing to delete, and none should be made to find that out.
+    let need = if state.database().exists() { Need::Controllers } else { Need::Objects };
+    let mut session = Session::open(&state, need).await?;
+    let client = session.client().clone();
+    let work = async {
+        let was_there =
+            cluster::remove(context, &client, &state, namespace, name, args.wait).await?;
+        if was_there {
+            context.ui.say(format!("cluster `{name}` is deleted, nothing of it is left"));
+        } else {
+            let names = cluster::names(&client, namespace).await?;
+            context.ui.say(format!(
+                "there is no cluster `{name}`: nothing to delete; {}",
+                cluster::known(&names)
+            ));
+        }
+        Ok(())
+    };
+    let result = tokio::select! {
+        result = session.while_running(work) => result,
+        () = interrupt.wait() => Err(CommandError::interrupted("interrupted")),
+    };
+    let closed = session.close().await;
+    result.map_err(|error| continuation(error, name)).and(closed)
+}
+
+fn continuation(error: CommandError, name: &str) -> CommandError {
+    match error.exit() {
+        Exit::Usage => error,
+        Exit::Interrupted => {
+            error.hint(format!("the rest is still there; continue: `capn delete cluster {name}`"))
+        }
+        _ => error
+            .while_doing(format!("cannot delete cluster `{name}`"))
+            .hint(format!("see what holds it: `capn describe cluster {name}`")),
+    }
+}

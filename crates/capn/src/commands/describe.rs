@@ -1,0 +1,310 @@
+//! `capn describe cluster`
+
+use capi_api::conditions as core;
+use clap::Args;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+use serde::Serialize;
+
+use super::NamespaceArg;
+use crate::Context;
+use crate::cluster;
+use crate::error::CommandError;
+use crate::output::{self, Format, OutputArgs};
+use crate::session::{Need, Session};
+use crate::state::StateDir;
+use crate::ui::Tone;
+use crate::watch::{self, View, complaint};
+
+/// Options of `describe cluster`.
+#[derive(Clone, Debug, Args)]
+pub struct DescribeArgs {
+    /// Name of the cluster
+    pub name: String,
+    /// Where it is.
+    #[command(flatten)]
+    pub namespace: NamespaceArg,
+    /// Show all conditions, not only those that do not hold
+    #[arg(long)]
+    pub all_conditions: bool,
+    /// Form of the output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// One object of the tree.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    kind: &'static str,
+    name: String,
+    /// What the object says of itself, in a few words.
+    summary: String,
+    /// `True`, `False` or `Unknown`.
+    ready: String,
+    conditions: Vec<Shown>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    children: Vec<Node>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Shown {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    reason: String,
+    message: String,
+}
+
+pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), CommandError> {
+    let state = StateDir::of(context)?;
+    let session = Session::open(&state, Need::Objects).await?;
+    let namespace = args.namespace.namespace.as_str();
+    let read = async {
+        cluster::existing(session.client(), namespace, &args.name).await?;
+        Ok(watch::read(session.client(), namespace, &args.name).await)
+    };
+    let view: Result<View, CommandError> = read.await;
+    session.close().await?;
+    let tree = tree(&view?);
+    match args.output.format() {
+        Format::Json => context.ui.data(&output::json(&tree)?),
+        Format::Yaml => context.ui.data(&output::yaml(&tree)?),
+        Format::Name => context.ui.data(&names(&tree)),
+        Format::Table | Format::Wide => {
+            let mut text = String::new();
+            let paint = |tone, text: &str| context.ui.paint_data(tone, text);
+            render(&tree, "", "", args.all_conditions, &paint, &mut text);
+            context.ui.data(&text)?;
+            if let Some((object, problem)) = last_error(&tree) {
+                context.ui.data(&format!("\nlast error: {object}: {problem}\n"))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn tree(view: &View) -> Node {
+    let mut children = Vec::new();
+    if let Some(lxc_cluster) = &view.lxc_cluster {
+        let endpoint = lxc_cluster.spec.control_plane_endpoint.as_ref();
+        let summary = endpoint
+            .filter(|endpoint| endpoint.is_set())
+            .map_or_else(String::new, |endpoint| format!("{}:{}", endpoint.host, endpoint.port));
+        let conditions = lxc_cluster.status.as_ref().map(|status| &status.conditions);
+        children.push(node("LXCCluster", lxc_cluster.name_any(), summary, conditions, Vec::new()));
+    }
+    let machine_nodes = |is_control_plane: bool| {
+        view.machines
+            .iter()
+            .filter(|machine| machine.is_control_plane() == is_control_plane)
+            .map(|machine| {
+                let status = machine.status.as_ref();
+                let phase =
+                    status.and_then(|status| status.phase).map_or("Pending", |p| p.as_str());
+                let mut below = Vec::new();
+                if let Some(lxc_machine) = view.lxc_machine(machine) {
+                    let address = watch::address(lxc_machine).unwrap_or_default().to_owned();
+                    let conditions = lxc_machine.status.as_ref().map(|status| &status.conditions);
+                    below.push(node(
+                        "LXCMachine",
+                        lxc_machine.name_any(),
+                        address,
+                        conditions,
+                        Vec::new(),
+                    ));
+                }
+                let conditions = status.and_then(|status| status.conditions.as_ref());
+                node("Machine", machine.name_any(), phase.to_owned(), conditions, below)
+            })
+            .collect::<Vec<_>>()
+    };
+    let control_planes = machine_nodes(true);
+    match &view.control_plane {
+        Some(control_plane) => {
+            let conditions =
+                control_plane.status.as_ref().and_then(|status| status.conditions.as_ref());
+            let version = control_plane.spec.version.clone();
+            let name = control_plane.name_any();
+            children.push(node("KubeadmControlPlane", name, version, conditions, control_planes));
+        }
+        None => children.extend(control_planes),
+    }
+    let mut workers = machine_nodes(false);
+    for deployment in &view.deployments {
+        let name = deployment.name_any();
+        let (mine, others): (Vec<Node>, Vec<Node>) =
+            workers.into_iter().partition(|worker| worker.name.starts_with(&format!("{name}-")));
+        workers = others;
+        let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let wanted = deployment.spec.replicas.unwrap_or(1);
+        let summary = format!("{} of {wanted}", mine.len());
+        children.push(node("MachineDeployment", name, summary, conditions, mine));
+    }
+    children.extend(workers);
+    let cluster = view.cluster.as_ref();
+    let status = cluster.and_then(|cluster| cluster.status.as_ref());
+    let phase = status.and_then(|status| status.phase).map_or("Pending", |phase| phase.as_str());
+    let name = cluster.map(|cluster| cluster.name_any()).unwrap_or_default();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    node("Cluster", name, phase.to_owned(), conditions, children)
+}
+
+fn node(
+    kind: &'static str,
+    name: String,
+    summary: String,
+    conditions: Option<&Vec<Condition>>,
+    children: Vec<Node>,
+) -> Node {
+    let ready = core::get(conditions, core::READY)
+        .or(core::get(conditions, core::AVAILABLE))
+        .map_or("Unknown", |condition| condition.status.as_str())
+        .to_owned();
+    let conditions = conditions
+        .into_iter()
+        .flatten()
+        .map(|condition| Shown {
+            kind: condition.type_.clone(),
+            status: condition.status.clone(),
+            reason: condition.reason.clone(),
+            message: complaint(condition),
+        })
+        .collect();
+    Node { kind, name, summary, ready, conditions, children }
+}
+
+/// Conditions that are good when they are false.
+const GOOD_WHEN_FALSE: &[&str] = &[
+    core::PAUSED,
+    core::DELETING,
+    core::ROLLING_OUT,
+    core::SCALING_UP,
+    core::SCALING_DOWN,
+    core::REMEDIATING,
+    core::UPDATING,
+];
+
+impl Shown {
+    fn is_good(&self) -> bool {
+        let good = if GOOD_WHEN_FALSE.contains(&self.kind.as_str()) { "False" } else { "True" };
+        self.status == good
+    }
+}
+
+fn render(
+    node: &Node,
+    before: &str,
+    below: &str,
+    all: bool,
+    paint: &dyn Fn(Tone, &str) -> String,
+    text: &mut String,
+) {
+    let mark = match node.ready.as_str() {
+        "True" => paint(Tone::Good, "✓"),
+        "False" => paint(Tone::Bad, "✗"),
+        _ => paint(Tone::Note, "·"),
+    };
+    let summary = match node.summary.as_str() {
+        "" => String::new(),
+        summary => format!("  {}", paint(Tone::Faint, summary)),
+    };
+    text.push_str(&format!("{before}{mark} {}/{}{summary}\n", node.kind, node.name));
+    let bar = if node.children.is_empty() { " " } else { "│" };
+    for condition in node.conditions.iter().filter(|condition| all || !condition.is_good()) {
+        let tone = if condition.is_good() { Tone::Faint } else { Tone::Note };
+        let line = match condition.message.as_str() {
+            message if message == condition.reason => {
+                format!("{}={} {}", condition.kind, condition.status, condition.reason)
+            }
+            message => {
+                format!("{}={} {}: {message}", condition.kind, condition.status, condition.reason)
+            }
+        };
+        text.push_str(&format!("{below}{bar}   {}\n", paint(tone, &line)));
+    }
+    for (index, child) in node.children.iter().enumerate() {
+        let is_last = index + 1 == node.children.len();
+        let (fork, bar) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        render(child, &format!("{below}{fork}"), &format!("{below}{bar}"), all, paint, text);
+    }
+}
+
+fn names(node: &Node) -> String {
+    let mut text = format!("{}/{}\n", node.kind.to_lowercase(), node.name);
+    text.extend(node.children.iter().map(names));
+    text
+}
+
+/// The complaint of the deepest object: those above it only repeat it.
+fn last_error(node: &Node) -> Option<(String, String)> {
+    node.children.iter().find_map(last_error).or_else(|| {
+        let bad = node
+            .conditions
+            .iter()
+            .filter(|condition| condition.kind != core::READY)
+            .find(|condition| condition.status == "False" && !condition.is_good())?;
+        Some((format!("{}/{}", node.kind, node.name), bad.message.clone()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(kind: &str, status: &str, reason: &str, message: &str) -> Shown {
+        Shown {
+            kind: kind.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: message.into(),
+        }
+    }
+
+    fn leaf(kind: &'static str, name: &str, ready: &str, conditions: Vec<Shown>) -> Node {
+        Node {
+            kind,
+            name: name.into(),
+            summary: String::new(),
+            ready: ready.into(),
+            conditions,
+            children: Vec::new(),
+        }
+    }
+
+    fn sample() -> Node {
+        let bad = vec![
+            shown("Ready", "False", "NotReady", "InstanceProvisioned: no space left"),
+            shown("InstanceProvisioned", "False", "InstanceProvisioningFailed", "no space left"),
+            shown("Paused", "False", "NotPaused", "NotPaused"),
+        ];
+        let machine = Node {
+            children: vec![leaf("LXCMachine", "a", "False", bad)],
+            ..leaf("Machine", "a", "Unknown", vec![])
+        };
+        Node {
+            summary: "Provisioning".into(),
+            children: vec![leaf("LXCCluster", "demo", "True", vec![]), machine],
+            ..leaf("Cluster", "demo", "False", vec![])
+        }
+    }
+
+    #[test]
+    fn the_tree_shows_what_does_not_hold() {
+        let mut text = String::new();
+        render(&sample(), "", "", false, &|_, text| text.to_owned(), &mut text);
+        insta::assert_snapshot!(text, @r"
+        ✗ Cluster/demo  Provisioning
+        ├─ ✓ LXCCluster/demo
+        └─ · Machine/a
+           └─ ✗ LXCMachine/a
+                  Ready=False NotReady: InstanceProvisioned: no space left
+                  InstanceProvisioned=False InstanceProvisioningFailed: no space left
+        ");
+    }
+
+    #[test]
+    fn the_last_error_is_that_of_the_deepest_object() {
+        assert_eq!(last_error(&sample()), Some(("LXCMachine/a".into(), "no space left".into())));
+    }
+}

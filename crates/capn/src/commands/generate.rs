@@ -1,0 +1,50 @@
+//! `capn generate cluster`
+
+use clap::Args;
+
+use super::cluster_args::ClusterArgs;
+use crate::Context;
+use crate::cluster;
+use crate::error::CommandError;
+use crate::manifest::{Document, to_yaml};
+use crate::output::{self, Format};
+
+/// Options of `generate cluster`.
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    /// Name of the cluster
+    pub name: String,
+    /// What the cluster is asked to be.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Form of the manifests [default: yaml]
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    pub output: Option<Format>,
+}
+
+pub(super) async fn run(context: &Context, args: GenerateArgs) -> Result<(), CommandError> {
+    print_manifests(context, &args.name, &args.cluster, args.output).await
+}
+
+/// Prints the manifests of a cluster. Nothing is made, and the server need not answer.
+pub(super) async fn print_manifests(
+    context: &Context,
+    name: &str,
+    args: &ClusterArgs,
+    output: Option<Format>,
+) -> Result<(), CommandError> {
+    let documents = cluster::manifests(context, name, args).await?;
+    let text = match output {
+        None | Some(Format::Yaml | Format::Table | Format::Wide) => to_yaml(&documents)?,
+        Some(Format::Json) => {
+            let items: Vec<_> = documents.iter().map(Document::value).collect();
+            output::json(
+                &serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": items }),
+            )?
+        }
+        Some(Format::Name) => {
+            documents.iter().map(|document| format!("{}\n", document.shown())).collect()
+        }
+    };
+    context.ui.data(&text)
+}

@@ -1,0 +1,177 @@
+//! `capn image build`
+
+use camino::Utf8PathBuf;
+use capn_image::build::{Base, BuildRequest, BuiltImage, Kind};
+use clap::Args;
+use serde::Serialize;
+
+use super::ServerArgs;
+use crate::Context;
+use crate::error::CommandError;
+use crate::output::{self, Format, OutputArgs};
+use crate::signal::Interrupt;
+use crate::{identity, images, preflight};
+
+/// What an image is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ImageKind {
+    /// Nodes with Kubernetes, from a folder of binaries
+    Kubeadm,
+    /// Nodes without Kubernetes, for `--bootstrap none`
+    Node,
+    /// Load balancers
+    Haproxy,
+}
+
+/// The distribution under an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum BaseSystem {
+    /// Boots also on hosts with cgroup v1
+    Debian12,
+    /// Needs a host with cgroup v2
+    Debian13,
+}
+
+/// Options of `image build`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Needs root and the packages debootstrap and squashfs-tools. Finished stages are kept and used again."
+)]
+pub struct BuildArgs {
+    /// What the image is for [default: kubeadm if there are binaries, else node]
+    #[arg(value_enum)]
+    pub kind: Option<ImageKind>,
+    /// Folder with kubeadm, kubelet, etcd and the others
+    /// [default: $CAPN_KUBERNETES_BINARIES, else /var/lib/capn/kubernetes]
+    #[arg(long, value_name = "DIR")]
+    pub kubernetes_binaries: Option<Utf8PathBuf>,
+    /// Kubernetes version that the binaries must be of
+    #[arg(long, value_name = "VERSION")]
+    pub kubernetes_version: Option<String>,
+    /// Alias of the image [default: capn/kubeadm/VERSION, capn/node or capn/haproxy]
+    #[arg(long, value_name = "ALIAS")]
+    pub alias: Option<String>,
+    /// Distribution under the image [default: the newest that boots on this host]
+    #[arg(long, value_enum, value_name = "BASE")]
+    pub base: Option<BaseSystem>,
+    /// Debian mirror [default: this machine's, else deb.debian.org]
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Folder where finished stages are kept
+    #[arg(long, value_name = "DIR", default_value_t = images::cache_dir())]
+    pub cache_dir: Utf8PathBuf,
+    /// Build again even if the server has the same image
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Which server gets it.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Form of the output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Built {
+    alias: String,
+    fingerprint: String,
+    kind: &'static str,
+    recipe: String,
+    reused: bool,
+    size_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etcd_version: Option<String>,
+}
+
+pub(in crate::commands) async fn run(
+    context: &Context,
+    args: BuildArgs,
+) -> Result<(), CommandError> {
+    let mut interrupt = Interrupt::listen()?;
+    let request = BuildRequest {
+        alias: args.alias.clone(),
+        base: args.base.map(|base| match base {
+            BaseSystem::Debian12 => Base::Debian12,
+            BaseSystem::Debian13 => Base::Debian13,
+        }),
+        mirror: args.mirror.clone(),
+        rebuild: args.rebuild,
+        ..BuildRequest::new(kind(context, &args).await?, args.cache_dir.clone())
+    };
+    let identity = identity::resolve(
+        &context.environment,
+        args.server.remote.as_deref(),
+        args.server.project.as_deref(),
+    )?;
+    let client = identity.client()?;
+    preflight::contact(&identity, &client).await?;
+    let alias = request.alias.clone().unwrap_or_else(|| request.kind.alias());
+    let built = tokio::select! {
+        built = images::build_image(&context.ui, &client, &request) => {
+            built.map_err(|error| images::failed(error, &alias))?
+        }
+        () = interrupt.wait() => {
+            return Err(CommandError::interrupted(format!("the build of image `{alias}` was interrupted"))
+                .hint("the same command continues: finished stages are kept"));
+        }
+    };
+    print(context, &built, args.output.format())
+}
+
+async fn kind(context: &Context, args: &BuildArgs) -> Result<Kind, CommandError> {
+    let wanted = match args.kind {
+        Some(ImageKind::Node) => return Ok(Kind::Node),
+        Some(ImageKind::Haproxy) => return Ok(Kind::Haproxy),
+        other => other,
+    };
+    match images::binaries(context, args.kubernetes_binaries.as_deref()).await? {
+        Some(folder) => {
+            let asked = args.kubernetes_version.as_deref().map(|v| v.trim_start_matches('v'));
+            let found = folder.version().trim_start_matches('v');
+            match asked {
+                Some(asked) if asked != found => Err(CommandError::new(format!(
+                    "the binaries in {} are of Kubernetes {}, not v{asked}",
+                    folder.path(),
+                    folder.version()
+                ))
+                .hint("name a folder of that version: `--kubernetes-binaries DIR`")),
+                _ => Ok(Kind::Kubeadm(folder)),
+            }
+        }
+        None if wanted.is_none() && args.kubernetes_version.is_none() => Ok(Kind::Node),
+        None => Err(CommandError::new("there are no Kubernetes binaries to build a node image from")
+            .hint("put kubeadm, kubelet, kubectl, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy and etcd into a folder: `--kubernetes-binaries DIR`")
+            .hint("an image without Kubernetes: `capn image build node`")),
+    }
+}
+
+fn print(context: &Context, built: &BuiltImage, format: Format) -> Result<(), CommandError> {
+    let BuiltImage { kind, alias, fingerprint, recipe, reused, size_bytes, .. } = built.clone();
+    let out = Built {
+        alias,
+        fingerprint,
+        kind,
+        recipe,
+        reused,
+        size_bytes,
+        kubernetes_version: built.kubernetes_version.clone(),
+        etcd_version: built.etcd_version.clone(),
+    };
+    match format {
+        Format::Json => context.ui.data(&output::json(&out)?),
+        Format::Yaml => context.ui.data(&output::yaml(&out)?),
+        Format::Name => context.ui.data(&format!("{}\n", out.alias)),
+        Format::Table | Format::Wide => {
+            let short: String = out.fingerprint.chars().take(12).collect();
+            let how = if out.reused { "is up to date" } else { "built" };
+            context.ui.data(&format!(
+                "image {} {how}: {short}, {} MiB\n",
+                out.alias,
+                out.size_bytes / (1024 * 1024)
+            ))
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! One file a command. A command returns what came out; printing is the last thing it does.
+
+pub mod apply;
+pub mod cluster_args;
+pub mod completion;
+pub mod create;
+pub mod delete;
+pub mod describe;
+pub mod generate;
+pub mod get;
+pub mod image;
+pub mod kubeconfig;
+pub mod scale;
+pub mod serve;
+pub mod up;
+pub mod version;
+
+use crate::Context;
+use crate::cli::{Command, CreateWhat, DeleteWhat, DescribeWhat, GenerateWhat, ImageWhat};
+use crate::error::CommandError;
+
+/// Runs a command.
+///
+/// # Errors
+///
+/// When what was asked for does not hold at the end.
+pub async fn run(context: &Context, command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Up(args) => up::run(context, args).await,
+        Command::Create(CreateWhat::Cluster(args)) => create::run(context, args).await,
+        Command::Get(args) => get::run(context, args).await,
+        Command::Describe(DescribeWhat::Cluster(args)) => describe::run(context, args).await,
+        Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
+        Command::Scale(args) => scale::run(context, args).await,
+        Command::Delete(DeleteWhat::Cluster(args)) => delete::run(context, args).await,
+        Command::Generate(GenerateWhat::Cluster(args)) => generate::run(context, args).await,
+        Command::Apply(args) => apply::run(context, args).await,
+        Command::Serve(args) => serve::run(context, args).await,
+        Command::Image(ImageWhat::Build(args)) => image::build::run(context, args).await,
+        Command::Image(ImageWhat::List(args)) => image::list::run(context, args).await,
+        Command::Version(args) => version::run(context, args),
+        Command::Completion(args) => completion::run(context, &args),
+    }
+}
+
+/// Where objects are, and how long to wait: options of commands that work on a cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NamespaceArg {
+    /// Namespace of the cluster
+    #[arg(short, long, default_value = "default", value_name = "NAMESPACE")]
+    pub namespace: String,
+}
+
+/// Reads `90s`, `15m`, `1h30m` or `0`.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    if text == "0" {
+        return Ok(std::time::Duration::ZERO);
+    }
+    let duration: jiff::SignedDuration =
+        text.parse().map_err(|_| "write it like `90s`, `15m` or `1h30m`".to_owned())?;
+    duration.try_into().map_err(|_| "a wait cannot be negative".to_owned())
+}

@@ -1,0 +1,148 @@
+//! What the process was started with. The only place that reads environment variables.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// Variables of the process that mean something to `capn`.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+}
+
+/// The variables that are read, in the order of the documentation.
+const READ: &[&str] = &[
+    "HOME",
+    "XDG_STATE_HOME",
+    "XDG_CONFIG_HOME",
+    "KUBECONFIG",
+    "NO_COLOR",
+    "TERM",
+    "CAPN_KUBERNETES_BINARIES",
+    "INCUS_CONF",
+    "INCUS_DIR",
+    "INCUS_SOCKET",
+    "LXD_CONF",
+    "LXD_DIR",
+    "LXD_SOCKET",
+];
+
+/// Where Incus and LXD listen, in the order they are tried.
+const SOCKETS: &[&str] = &[
+    "/var/lib/incus/unix.socket",
+    "/run/incus/unix.socket",
+    "/var/lib/lxd/unix.socket",
+    "/var/snap/lxd/common/lxd/unix.socket",
+];
+
+impl Environment {
+    /// Reads the variables of this process. Values that are not UTF-8 count as absent.
+    pub fn from_process() -> Self {
+        let variables = READ
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+            .collect();
+        Self { variables }
+    }
+
+    /// An environment with exactly these variables.
+    pub fn with<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let variables =
+            variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self { variables: variables.collect() }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The user's home folder.
+    pub fn home(&self) -> Option<&Utf8Path> {
+        self.get("HOME").map(Utf8Path::new)
+    }
+
+    /// Where state is kept when `--state-dir` is not given.
+    pub fn state_dir(&self) -> Option<Utf8PathBuf> {
+        match self.get("XDG_STATE_HOME") {
+            Some(state) => Some(Utf8Path::new(state).join("capn")),
+            None => self.home().map(|home| home.join(".local/state/capn")),
+        }
+    }
+
+    /// The kubeconfig file that `--merge` writes: the first of `KUBECONFIG`, else kubectl's.
+    pub fn kubeconfig(&self) -> Option<Utf8PathBuf> {
+        match self.get("KUBECONFIG").and_then(|list| list.split(':').find(|p| !p.is_empty())) {
+            Some(first) => Some(Utf8PathBuf::from(first)),
+            None => self.home().map(|home| home.join(".kube/config")),
+        }
+    }
+
+    /// Folders that may hold a client configuration of Incus or LXD, best first.
+    pub fn client_configs(&self) -> Vec<Utf8PathBuf> {
+        let config = match self.get("XDG_CONFIG_HOME") {
+            Some(config) => Some(Utf8PathBuf::from(config)),
+            None => self.home().map(|home| home.join(".config")),
+        };
+        let mut folders: Vec<Utf8PathBuf> =
+            ["INCUS_CONF", "LXD_CONF"].iter().filter_map(|v| self.get(v)).map(Into::into).collect();
+        folders.extend(config.iter().flat_map(|c| [c.join("incus"), c.join("lxc")]));
+        folders.extend(self.home().map(|home| home.join("snap/lxd/common/config")));
+        folders
+    }
+
+    /// Sockets that may lead to a local server, best first.
+    pub fn sockets(&self) -> Vec<Utf8PathBuf> {
+        let named = ["INCUS_SOCKET", "LXD_SOCKET"].iter().filter_map(|v| self.get(v));
+        let in_folder = ["INCUS_DIR", "LXD_DIR"].iter().filter_map(|v| self.get(v));
+        let mut sockets: Vec<Utf8PathBuf> = named.map(Utf8PathBuf::from).collect();
+        sockets.extend(in_folder.map(|folder| Utf8Path::new(folder).join("unix.socket")));
+        sockets.extend(SOCKETS.iter().map(Utf8PathBuf::from));
+        sockets
+    }
+
+    /// The folder of node binaries that the environment names.
+    pub fn kubernetes_binaries(&self) -> Option<&Utf8Path> {
+        self.get("CAPN_KUBERNETES_BINARIES").map(Utf8Path::new)
+    }
+
+    /// Whether the user asked for no colours, or the terminal has none.
+    pub fn no_color(&self) -> bool {
+        self.get("NO_COLOR").is_some() || self.is_dumb_terminal()
+    }
+
+    /// Whether the terminal can only append lines.
+    pub fn is_dumb_terminal(&self) -> bool {
+        self.get("TERM") == Some("dumb")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_is_kept_in_the_xdg_folder_and_else_in_the_home_folder() {
+        let xdg = Environment::with([("HOME", "/h"), ("XDG_STATE_HOME", "/s")]);
+        assert_eq!(xdg.state_dir().as_deref(), Some(Utf8Path::new("/s/capn")));
+        let home = Environment::with([("HOME", "/h")]);
+        assert_eq!(home.state_dir().as_deref(), Some(Utf8Path::new("/h/.local/state/capn")));
+        assert_eq!(Environment::default().state_dir(), None);
+    }
+
+    #[test]
+    fn merge_writes_the_first_file_of_kubeconfig() {
+        let listed = Environment::with([("HOME", "/h"), ("KUBECONFIG", ":/a:/b")]);
+        assert_eq!(listed.kubeconfig().as_deref(), Some(Utf8Path::new("/a")));
+        let plain = Environment::with([("HOME", "/h")]);
+        assert_eq!(plain.kubeconfig().as_deref(), Some(Utf8Path::new("/h/.kube/config")));
+    }
+
+    #[test]
+    fn a_named_socket_is_tried_before_the_known_places() {
+        let environment = Environment::with([("LXD_DIR", "/l"), ("INCUS_SOCKET", "/i/s")]);
+        let sockets = environment.sockets();
+        assert_eq!(sockets[0], "/i/s");
+        assert_eq!(sockets[1], "/l/unix.socket");
+        assert_eq!(sockets[2], "/var/lib/incus/unix.socket");
+    }
+}

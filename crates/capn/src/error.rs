@@ -1,0 +1,186 @@
+//! The error a user meets: what was tried, why it failed, what to do next.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::exit::Exit;
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// A failed command.
+///
+/// Built up from the inside: a cause, the acts that failed because of it (outermost last), and
+/// hints. Printed once, by [`CommandError::render`].
+#[derive(Debug)]
+pub struct CommandError {
+    exit: Exit,
+    /// Acts that failed, innermost first.
+    acts: Vec<String>,
+    source: Option<Source>,
+    hints: Vec<String>,
+}
+
+impl CommandError {
+    /// A failure that has no cause below it.
+    pub fn new(act: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, acts: vec![act.into()], source: None, hints: Vec::new() }
+    }
+
+    /// A failure with a cause.
+    pub fn caused(
+        act: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self { source: Some(source.into()), ..Self::new(act) }
+    }
+
+    /// Wrong use of the command line.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, ..Self::new(message) }
+    }
+
+    /// The user stopped the command.
+    pub fn interrupted(act: impl Into<String>) -> Self {
+        Self { exit: Exit::Interrupted, ..Self::new(act) }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds what to do next, when there is something to do.
+    #[must_use]
+    pub fn hints(mut self, hints: impl IntoIterator<Item = String>) -> Self {
+        self.hints.extend(hints);
+        self
+    }
+
+    /// Names the larger act that failed because of this one.
+    #[must_use]
+    pub fn while_doing(mut self, act: impl Into<String>) -> Self {
+        self.acts.push(act.into());
+        self
+    }
+
+    /// The number the process ends with.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// All links of the chain, outermost first, without repetition.
+    pub fn chain(&self) -> Vec<String> {
+        let mut links: Vec<String> = self.acts.iter().rev().cloned().collect();
+        let mut next: Option<&dyn StdError> = match &self.source {
+            Some(source) => Some(source.as_ref()),
+            None => None,
+        };
+        while let Some(error) = next {
+            let text = error.to_string();
+            // Some errors of libraries print their source too: what is already said is left out.
+            if !links.last().is_some_and(|last| last.contains(&text)) {
+                links.push(text);
+            }
+            next = error.source();
+        }
+        links
+    }
+
+    /// The text on stderr. `paint` colours the three labels.
+    pub fn render(&self, paint: impl Fn(Label, &str) -> String) -> String {
+        let links = self.chain();
+        let mut text = String::new();
+        let (first, rest) = match links.split_first() {
+            Some((first, rest)) => (first.as_str(), rest),
+            None => ("unknown", &[][..]),
+        };
+        text.push_str(&format!("{} {first}\n", paint(Label::Error, "Error:")));
+        match rest {
+            [] => {}
+            [only] => text.push_str(&format!("{} {only}\n", paint(Label::Cause, "Caused by:"))),
+            many => {
+                text.push_str(&format!("{}\n", paint(Label::Cause, "Caused by:")));
+                for (number, link) in many.iter().enumerate() {
+                    text.push_str(&format!("  {}: {link}\n", number + 1));
+                }
+            }
+        }
+        for hint in &self.hints {
+            text.push_str(&format!("{} {hint}\n", paint(Label::Hint, "Hint:")));
+        }
+        text
+    }
+}
+
+/// The labels of a printed error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// `Error:`
+    Error,
+    /// `Caused by:`
+    Cause,
+    /// `Hint:`
+    Hint,
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.chain().join(": "))
+    }
+}
+
+/// Names the failed act when a library call fails.
+pub trait Doing<T> {
+    /// Turns the error into a [`CommandError`] that says what was tried.
+    fn doing(self, act: impl Into<String>) -> Result<T, CommandError>;
+}
+
+impl<T, E: Into<Box<dyn StdError + Send + Sync>>> Doing<T> for Result<T, E> {
+    fn doing(self, act: impl Into<String>) -> Result<T, CommandError> {
+        self.map_err(|error| CommandError::caused(act, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(_: Label, text: &str) -> String {
+        text.to_owned()
+    }
+
+    #[test]
+    fn one_cause_is_printed_on_one_line_and_hints_follow() {
+        let error = CommandError::caused("cannot reach Incus", std::io::Error::other("refused"))
+            .hint("start it: `systemctl start incus`");
+        assert_eq!(
+            error.render(plain),
+            "Error: cannot reach Incus\nCaused by: refused\n\
+             Hint: start it: `systemctl start incus`\n"
+        );
+    }
+
+    #[test]
+    fn more_causes_are_numbered_from_the_outermost() {
+        let error = CommandError::caused("start instance `a`", std::io::Error::other("no space"))
+            .while_doing("cannot create cluster `demo`");
+        assert_eq!(
+            error.render(plain),
+            "Error: cannot create cluster `demo`\nCaused by:\n  1: start instance `a`\n  2: no space\n"
+        );
+    }
+
+    #[test]
+    fn a_link_that_repeats_the_one_above_is_left_out() {
+        let error =
+            CommandError::caused("read a: no such file", std::io::Error::other("no such file"));
+        assert_eq!(error.chain(), ["read a: no such file"]);
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_two() {
+        assert_eq!(CommandError::usage("no").exit(), Exit::Usage);
+    }
+}

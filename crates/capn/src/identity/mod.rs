@@ -1,0 +1,193 @@
+//! How a server is reached: the local socket, or a remote of the Incus or LXD command line client.
+
+mod remotes;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::environment::Environment;
+use crate::error::{CommandError, Doing as _};
+
+/// What the identity Secret of a cluster holds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// `unix:///path` or `https://host:port`.
+    pub server: String,
+    /// Certificate that the server must have, PEM.
+    pub server_certificate: Option<String>,
+    /// Certificate that we show, PEM.
+    pub client_certificate: Option<String>,
+    /// Key of that certificate, PEM. A secret.
+    pub client_key: Option<String>,
+    /// Project on the server; none is the server's default.
+    pub project: Option<String>,
+}
+
+impl Identity {
+    /// The server behind a socket of this machine.
+    pub fn unix(socket: &Utf8Path, project: Option<&str>) -> Self {
+        Self {
+            server: format!("unix://{socket}"),
+            server_certificate: None,
+            client_certificate: None,
+            client_key: None,
+            project: project.map(str::to_owned),
+        }
+    }
+
+    /// The path of the socket, if the server is behind one.
+    pub fn socket(&self) -> Option<&Utf8Path> {
+        self.server.strip_prefix("unix://").map(Utf8Path::new)
+    }
+
+    /// Keys and values of the Secret, sorted by key.
+    pub fn secret_entries(&self) -> Vec<(&'static str, String)> {
+        let entries = [
+            ("client-crt", self.client_certificate.clone()),
+            ("client-key", self.client_key.clone()),
+            ("project", self.project.clone()),
+            ("server", Some(self.server.clone())),
+            ("server-crt", self.server_certificate.clone()),
+        ];
+        entries.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+
+    /// A client for the server and project.
+    ///
+    /// # Errors
+    ///
+    /// When a certificate or key cannot be used. The server is not contacted.
+    pub fn client(&self) -> Result<incus_client::Client, CommandError> {
+        let client = match self.socket() {
+            Some(socket) => incus_client::Client::unix(socket.as_std_path()),
+            None => incus_client::Client::https(&incus_client::HttpsRemote {
+                url: self.server.clone(),
+                server_certificate_pem: self.server_certificate.clone(),
+                client_certificate_pem: self.client_certificate.clone().unwrap_or_default(),
+                client_key_pem: self.client_key.clone().unwrap_or_default(),
+                insecure_skip_verify: false,
+            })
+            .doing(format!("cannot use the identity for {}", self.server))?,
+        };
+        Ok(match &self.project {
+            Some(project) => client.with_project(project),
+            None => client,
+        })
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { server, project, .. } = self;
+        f.debug_struct("Identity")
+            .field("server", server)
+            .field("project", project)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Finds the server: `--remote` names a remote of the client configuration or is
+/// `unix:///path`; without it, or with `local`, it is the first socket that is there.
+///
+/// # Errors
+///
+/// When there is no socket, no such remote, or the remote has no usable identity.
+pub fn resolve(
+    environment: &Environment,
+    remote: Option<&str>,
+    project: Option<&str>,
+) -> Result<Identity, CommandError> {
+    match remote {
+        None | Some("local") => local(environment, project),
+        Some(address) if address.starts_with("unix://") => {
+            let path = address.trim_start_matches("unix://");
+            if path.is_empty() {
+                return local(environment, project);
+            }
+            Ok(Identity::unix(Utf8Path::new(path), project))
+        }
+        Some(name) => remotes::find(environment, name, project),
+    }
+}
+
+fn local(environment: &Environment, project: Option<&str>) -> Result<Identity, CommandError> {
+    let sockets = environment.sockets();
+    if let Some(socket) = sockets.iter().find(|socket| socket.as_std_path().exists()) {
+        return Ok(Identity::unix(socket, project));
+    }
+    // A folder that may not be entered hides its socket: the server itself then says why.
+    if let Some(hidden) = sockets.iter().find(|socket| is_hidden(socket)) {
+        return Ok(Identity::unix(hidden, project));
+    }
+    Err(CommandError::new("there is no Incus or LXD on this machine: none of its sockets exists")
+        .hint("`./quickstart` installs and starts Incus")
+        .hint("another machine's server: `--remote NAME`, a remote of the `incus` command"))
+}
+
+fn is_hidden(socket: &Utf8PathBuf) -> bool {
+    matches!(
+        std::fs::symlink_metadata(socket),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied
+    )
+}
+
+/// What to do when the server cannot be asked, by what went wrong.
+pub fn hints(identity: &Identity, error: &incus_client::Error) -> Vec<String> {
+    match (identity.socket(), io_kind(error)) {
+        (Some(socket), Some(std::io::ErrorKind::PermissionDenied)) => {
+            let group = if socket.as_str().contains("lxd") { "lxd" } else { "incus-admin" };
+            vec![format!(
+                "run this with sudo, or become a member of the group: \
+                 `sudo usermod -aG {group} $USER`, then log in again"
+            )]
+        }
+        (Some(_), _) if error.is_connection() => vec![
+            "is the daemon running? `sudo systemctl start incus`, or `./quickstart` which starts it"
+                .to_owned(),
+        ],
+        (None, _) if error.is_connection() => {
+            vec![format!("check that the server answers: `curl -k {}`", identity.server)]
+        }
+        _ => error.hint().map(str::to_owned).into_iter().collect(),
+    }
+}
+
+fn io_kind(error: &incus_client::Error) -> Option<std::io::ErrorKind> {
+    let mut link: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = link {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return Some(io.kind());
+        }
+        link = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// The identity of the local Incus.
+    pub(crate) fn local() -> Identity {
+        Identity::unix(Utf8Path::new("/var/lib/incus/unix.socket"), None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_can_be_named_as_a_remote() {
+        let identity = resolve(&Environment::default(), Some("unix:///tmp/s"), Some("p")).unwrap();
+        assert_eq!(
+            identity.secret_entries(),
+            [("project", "p".to_owned()), ("server", "unix:///tmp/s".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_key_is_not_in_the_debug_text() {
+        let identity = Identity { client_key: Some("SECRET".into()), ..testing::local() };
+        assert!(!format!("{identity:?}").contains("SECRET"));
+    }
+}

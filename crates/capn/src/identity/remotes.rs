@@ -1,0 +1,166 @@
+//! Remotes in the configuration of the `incus` or `lxc` command.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8Path;
+use serde::Deserialize;
+
+use super::Identity;
+use crate::environment::Environment;
+use crate::error::{CommandError, Doing as _};
+
+/// The part of `config.yml` that is read.
+#[derive(Debug, Default, Deserialize)]
+struct Config {
+    #[serde(default)]
+    remotes: BTreeMap<String, Remote>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Remote {
+    #[serde(default)]
+    addr: String,
+    #[serde(default)]
+    protocol: Option<String>,
+    #[serde(default)]
+    project: Option<String>,
+    #[serde(default)]
+    public: bool,
+}
+
+/// The identity for a remote, from the first configuration that has it.
+pub(super) fn find(
+    environment: &Environment,
+    name: &str,
+    project: Option<&str>,
+) -> Result<Identity, CommandError> {
+    let mut looked_at = Vec::new();
+    let mut known = Vec::new();
+    for folder in environment.client_configs() {
+        let path = folder.join("config.yml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).doing(format!("cannot read {path}")),
+        };
+        let config: Config =
+            serde_saphyr::from_str(&text).doing(format!("cannot understand {path}"))?;
+        if let Some(remote) = config.remotes.get(name) {
+            return identity(&folder, name, remote, project);
+        }
+        known.extend(config.remotes.into_keys());
+        looked_at.push(path);
+    }
+    let error = match looked_at.as_slice() {
+        [] => CommandError::new(format!(
+            "there is no remote `{name}`: no configuration of the `incus` or `lxc` command is found"
+        )),
+        paths => {
+            let paths: Vec<&str> = paths.iter().map(|path| path.as_str()).collect();
+            CommandError::new(format!("there is no remote `{name}` in {}", paths.join(", ")))
+        }
+    };
+    let error = if known.is_empty() {
+        error
+    } else {
+        error.hint(format!("remotes that are there: {}", known.join(", ")))
+    };
+    Err(error.hint(format!("add it: `incus remote add {name} https://HOST:8443`")))
+}
+
+fn identity(
+    folder: &Utf8Path,
+    name: &str,
+    remote: &Remote,
+    project: Option<&str>,
+) -> Result<Identity, CommandError> {
+    let project = project.or(remote.project.as_deref()).filter(|project| !project.is_empty());
+    if let Some(path) = remote.addr.strip_prefix("unix://") {
+        return Ok(Identity::unix(Utf8Path::new(path), project));
+    }
+    let images_only =
+        remote.public || matches!(remote.protocol.as_deref(), Some("simplestreams" | "oci"));
+    if images_only || !remote.addr.starts_with("https://") {
+        return Err(CommandError::new(format!(
+            "the remote `{name}` ({}) serves images only: instances cannot be made there",
+            remote.addr
+        )));
+    }
+    let server_certificate = optional(&folder.join("servercerts").join(format!("{name}.crt")))?;
+    Ok(Identity {
+        server: remote.addr.trim_end_matches('/').to_owned(),
+        server_certificate,
+        client_certificate: Some(required(folder, "client.crt", name)?),
+        client_key: Some(required(folder, "client.key", name)?),
+        project: project.map(str::to_owned),
+    })
+}
+
+fn required(folder: &Utf8Path, file: &str, name: &str) -> Result<String, CommandError> {
+    let path = folder.join(file);
+    std::fs::read_to_string(&path)
+        .doing(format!("cannot read {path}, the identity for the remote `{name}`"))
+        .map_err(|error| {
+            error.hint(format!("make one: `incus remote add {name} https://HOST:8443`"))
+        })
+}
+
+/// A server with a certificate from a public authority has none pinned.
+fn optional(path: &Utf8Path) -> Result<Option<String>, CommandError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).doing(format!("cannot read {path}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(config: &str) -> (tempfile::TempDir, Environment) {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join(".config/incus");
+        std::fs::create_dir_all(folder.join("servercerts")).unwrap();
+        std::fs::write(folder.join("config.yml"), config).unwrap();
+        for (file, text) in
+            [("client.crt", "CRT"), ("client.key", "KEY"), ("servercerts/lab.crt", "SERVER")]
+        {
+            std::fs::write(folder.join(file), text).unwrap();
+        }
+        let environment = Environment::with([("HOME", home.path().to_str().unwrap())]);
+        (home, environment)
+    }
+
+    const CONFIG: &str = "default-remote: local\nremotes:\n  \
+        lab:\n    addr: https://192.0.2.1:8443\n    auth_type: tls\n    project: nodes\n    \
+        protocol: incus\n    public: false\n  \
+        images:\n    addr: https://images.linuxcontainers.org\n    protocol: simplestreams\n    \
+        public: true\n";
+
+    #[test]
+    fn a_remote_gives_address_project_and_certificates() {
+        let (_home, environment) = home(CONFIG);
+        let identity = find(&environment, "lab", None).unwrap();
+        assert_eq!(identity.server, "https://192.0.2.1:8443");
+        assert_eq!(identity.project.as_deref(), Some("nodes"));
+        assert_eq!(identity.server_certificate.as_deref(), Some("SERVER"));
+        assert_eq!(identity.client_key.as_deref(), Some("KEY"));
+        let other = find(&environment, "lab", Some("other")).unwrap();
+        assert_eq!(other.project.as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn an_image_server_is_refused() {
+        let (_home, environment) = home(CONFIG);
+        let error = find(&environment, "images", None).unwrap_err();
+        assert!(error.to_string().contains("serves images only"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_remote_lists_those_that_are_there() {
+        let (_home, environment) = home(CONFIG);
+        let text = find(&environment, "labb", None).unwrap_err().render(|_, text| text.into());
+        assert!(text.contains("remotes that are there: images, lab"), "{text}");
+    }
+}

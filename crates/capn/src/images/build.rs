@@ -1,0 +1,68 @@
+//! Building an image, shown as steps.
+
+use camino::Utf8PathBuf;
+use capn_image::build::{BuildError, BuildRequest, BuiltImage, Event, Stage};
+use incus_client::Client;
+
+use crate::error::CommandError;
+use crate::ui::{Step, Ui};
+
+/// Where finished stages of builds are kept. Builds need root, so the folder is the system's.
+pub fn cache_dir() -> Utf8PathBuf {
+    Utf8PathBuf::from("/var/cache/capn")
+}
+
+/// Builds an image, one step a stage. Stages that a former build finished are not shown.
+///
+/// # Errors
+///
+/// As [`capn_image::build`]; finished stages are kept.
+pub async fn build_image(
+    ui: &Ui,
+    client: &Client,
+    request: &BuildRequest,
+) -> Result<BuiltImage, BuildError> {
+    let name = request.alias.clone().unwrap_or_else(|| request.kind.alias());
+    let mut shown = Shown { ui: ui.clone(), name, current: None };
+    capn_image::build(request, client, &mut |event: Event| shown.event(event)).await
+}
+
+/// The error of a command that wanted an image.
+pub fn failed(error: BuildError, alias: &str) -> CommandError {
+    let hint = error.hint();
+    CommandError::caused(format!("cannot build image `{alias}`"), error).hints(hint)
+}
+
+struct Shown {
+    ui: Ui,
+    name: String,
+    current: Option<(Stage, Step)>,
+}
+
+impl Shown {
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::StageStarted { stage } => {
+                let step = self.ui.step(format!("image {}: {}", self.name, stage.describe()));
+                self.current = Some((stage, step));
+            }
+            Event::Line { text, .. } => self.detail(&text),
+            Event::Percent { percent, .. } => self.detail(&format!("{percent} %")),
+            Event::StageFinished { stage, cached, .. } => {
+                if let Some((current, step)) = self.current.take()
+                    && current == stage
+                    && !cached
+                {
+                    step.done(format!("image {}: {}", self.name, stage.describe()));
+                }
+            }
+        }
+    }
+
+    fn detail(&self, text: &str) {
+        if let Some((_, step)) = &self.current {
+            let short: String = text.chars().take(60).collect();
+            step.detail(&short);
+        }
+    }
+}

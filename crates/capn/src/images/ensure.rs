@@ -1,0 +1,173 @@
+//! Looks for the images, and builds what can be built.
+
+use std::collections::BTreeMap;
+
+use capn_image::binaries::KubernetesFolder;
+use capn_image::build::{BuildError, BuildRequest, Kind};
+use capn_image::catalog::{self, HAPROXY_ALIAS, NODE_ALIAS, PROPERTY_KIND};
+use incus_client::Client;
+
+use super::build::{build_image, cache_dir, failed};
+use super::facts::of_image;
+use super::prebuilt;
+use crate::error::CommandError;
+use crate::identity::Identity;
+use crate::manifest::request::ImageFacts;
+use crate::manifest::{Bootstrap, ClusterRequest, LoadBalancer};
+use crate::ui::Ui;
+
+/// What a cluster needs of the server's images.
+pub struct Needs<'a> {
+    /// The cluster.
+    pub request: &'a ClusterRequest,
+    /// The folder of node binaries, if there is one.
+    pub binaries: Option<&'a KubernetesFolder>,
+}
+
+/// Makes sure of the node's and the load balancer's image.
+///
+/// # Errors
+///
+/// When an image is neither there nor can be had, with every way to get it.
+pub async fn ensure(
+    ui: &Ui,
+    client: &Client,
+    needs: &Needs<'_>,
+) -> Result<ImageFacts, CommandError> {
+    let request = needs.request;
+    let facts = match (&request.image, request.bootstrap) {
+        (Some(image), _) => named(client, image).await?,
+        (None, Bootstrap::None) => {
+            ours(ui, client, Kind::Node, NODE_ALIAS).await?;
+            ImageFacts::default()
+        }
+        (None, Bootstrap::Kubeadm) => {
+            let version = request.kubernetes_version.as_deref().unwrap_or_default();
+            kubeadm(ui, client, version, needs.binaries).await?
+        }
+    };
+    if request.load_balancer == LoadBalancer::Lxc {
+        ours(ui, client, Kind::Haproxy, HAPROXY_ALIAS).await?;
+    }
+    Ok(facts)
+}
+
+/// An image the user named. `images:debian/13` and the like are found by the server itself.
+async fn named(client: &Client, image: &str) -> Result<ImageFacts, CommandError> {
+    if image.contains(':') {
+        return Ok(ImageFacts::default());
+    }
+    match properties(client, image).await? {
+        Some(properties) => Ok(of_image(&properties)),
+        None => Err(CommandError::new(format!("there is no image `{image}` on the server"))
+            .hint("see those that are there: `capn image list`")
+            .hint(
+                "an image of an image server is written with its prefix: `images:debian/13/cloud`",
+            )),
+    }
+}
+
+async fn kubeadm(
+    ui: &Ui,
+    client: &Client,
+    version: &str,
+    binaries: Option<&KubernetesFolder>,
+) -> Result<ImageFacts, CommandError> {
+    let alias = catalog::kubeadm_alias(version);
+    if let Some(folder) = binaries.filter(|folder| folder.version() == version) {
+        ours(ui, client, Kind::Kubeadm(folder.clone()), &alias).await?;
+    }
+    if let Some(properties) = properties(client, &alias).await? {
+        return Ok(of_image(&properties));
+    }
+    prebuilt::fetch(ui, client, &format!("kubeadm/{version}")).await.map_err(|error| {
+        let error = match binaries {
+            Some(folder) => error.hint(format!(
+                "the binaries in {} are {}: ask for that version, or give others",
+                folder.path(),
+                folder.version()
+            )),
+            None => error.hint(
+                "build an image without the internet: put kubeadm, kubelet, kubectl, \
+                 kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy and etcd into \
+                 a folder, and name it with `--kubernetes-binaries DIR`",
+            ),
+        };
+        error
+            .hint("nodes without Kubernetes: `--bootstrap none`")
+            .while_doing(format!("there is no node image for Kubernetes {version}"))
+    })?;
+    Ok(ImageFacts::default())
+}
+
+/// An image of our own recipe: built where that is possible, else the one that is there, else the
+/// prebuilt one.
+async fn ours(ui: &Ui, client: &Client, kind: Kind, alias: &str) -> Result<(), CommandError> {
+    let is_haproxy = kind == Kind::Haproxy;
+    let request = BuildRequest::new(kind, cache_dir());
+    let failure = match build_image(ui, client, &request).await {
+        Ok(built) => {
+            if !built.reused {
+                let mebibytes = built.size_bytes / (1024 * 1024);
+                ui.step("image").done(format!("image {alias} ready, {mebibytes} MiB"));
+            }
+            return Ok(());
+        }
+        Err(failure) => failure,
+    };
+    let cannot_build = matches!(
+        failure,
+        BuildError::NotRoot | BuildError::MissingTools { .. } | BuildError::Busy { .. }
+    );
+    if !cannot_build {
+        return Err(failed(failure, alias));
+    }
+    if let Some(properties) = properties(client, alias).await?
+        && properties.contains_key(PROPERTY_KIND)
+    {
+        tracing::info!(
+            alias,
+            "the image cannot be checked against its recipe and is used as it is"
+        );
+        return Ok(());
+    }
+    if is_haproxy && prebuilt::fetch(ui, client, "haproxy").await.is_ok() {
+        return Ok(());
+    }
+    Err(failed(failure, alias))
+}
+
+async fn properties(
+    client: &Client,
+    alias: &str,
+) -> Result<Option<BTreeMap<String, String>>, CommandError> {
+    let image = client
+        .image_by_alias(alias)
+        .await
+        .map_err(|error| CommandError::caused(format!("cannot look up image `{alias}`"), error))?;
+    Ok(image.map(|image| image.properties))
+}
+
+/// What a node image that is not asked for yet will say about itself: that of the server if it
+/// answers and has it, else what the folder of binaries will lead to.
+pub async fn expected(
+    request: &ClusterRequest,
+    binaries: Option<&KubernetesFolder>,
+    identity: &Identity,
+) -> ImageFacts {
+    if request.bootstrap == Bootstrap::None {
+        return ImageFacts::default();
+    }
+    let version = request.kubernetes_version.as_deref().unwrap_or_default();
+    let alias = request.image.clone().unwrap_or_else(|| catalog::kubeadm_alias(version));
+    if let Ok(client) = identity.client()
+        && let Ok(Some(properties)) = properties(&client, &alias).await
+    {
+        return of_image(&properties);
+    }
+    let built = binaries.filter(|folder| request.image.is_none() && folder.version() == version);
+    built.map_or_else(ImageFacts::default, |folder| ImageFacts {
+        etcd_image_tag: None,
+        without_coredns: folder.optional("coredns").is_none(),
+    })
+}

@@ -1,0 +1,31 @@
+//! What a node image says about itself that kubeadm has to be told.
+
+use std::collections::BTreeMap;
+
+use capn_image::catalog::{PROPERTY_COREDNS, PROPERTY_ETCD_IMAGE_TAG};
+
+use crate::manifest::request::ImageFacts;
+
+/// The facts in the properties of an image. An image of somebody else says nothing, and then
+/// nothing special is done.
+pub fn of_image(properties: &BTreeMap<String, String>) -> ImageFacts {
+    ImageFacts {
+        etcd_image_tag: properties.get(PROPERTY_ETCD_IMAGE_TAG).cloned(),
+        without_coredns: properties.get(PROPERTY_COREDNS).is_some_and(|value| value == "false"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_without_coredns_says_so_and_a_foreign_one_says_nothing() {
+        let ours = [(PROPERTY_COREDNS, "false"), (PROPERTY_ETCD_IMAGE_TAG, "3.5.16-0")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let facts = of_image(&ours.into());
+        assert_eq!(facts.etcd_image_tag.as_deref(), Some("3.5.16-0"));
+        assert!(facts.without_coredns);
+        assert_eq!(of_image(&BTreeMap::new()), ImageFacts::default());
+    }
+}

@@ -1,0 +1,12 @@
+//! Makes sure that the server has the images a cluster needs.
+
+mod build;
+mod ensure;
+mod facts;
+mod prebuilt;
+mod versions;
+
+pub use build::{build_image, cache_dir, failed};
+pub use ensure::{Needs, ensure, expected};
+pub use facts::of_image;
+pub use versions::{NEWEST_KNOWN, binaries};

@@ -1,0 +1,116 @@
+//! The `capn` command as a library: [`run`] is the whole of it.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`cli`] | the command line, nothing else |
+//! | [`commands`] | one file a command: what it does, and how its outcome is printed |
+//! | [`cluster`] | making, finding and removing a cluster |
+//! | [`manifest`] | what a cluster is asked to be, and the manifests of that |
+//! | [`preflight`] | what can be known to be wrong before anything is made |
+//! | [`images`] | makes sure that the server has the images |
+//! | [`session`] | the plane and its controllers in this process, or a `capn serve` that has them |
+//! | [`watch`] | from objects to steps a person can follow |
+//! | [`identity`] | how a server is reached |
+//! | [`ui`] | everything that is printed |
+//!
+//! Nothing else in the workspace reads the environment or prints.
+
+pub mod cli;
+pub mod cluster;
+pub mod commands;
+pub mod environment;
+pub mod error;
+pub mod exit;
+pub mod identity;
+pub mod images;
+pub mod manifest;
+pub mod output;
+pub mod preflight;
+pub mod session;
+pub mod state;
+pub mod ui;
+pub mod watch;
+
+mod logging;
+mod signal;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use environment::Environment;
+pub use ui::{Look, Ui};
+
+use cli::Cli;
+use error::CommandError;
+use exit::Exit;
+
+/// What a command works with.
+pub struct Context {
+    /// What the process was started with.
+    pub environment: Environment,
+    /// Everything that is printed.
+    pub ui: Ui,
+    /// Options of every command.
+    pub global: cli::Global,
+}
+
+/// Parses the command line, runs the command, prints what failed.
+///
+/// `ui` makes the streams once the look of the output is known.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: Environment,
+    ui: impl FnOnce(&Environment, Look) -> Ui,
+) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return parse_failed(&error, &environment, ui),
+    };
+    let look = Look { no_color: cli.global.no_color, verbosity: cli.global.verbose };
+    let ui = ui(&environment, look);
+    let serving = matches!(cli.command, cli::Command::Serve(_));
+    logging::start(&ui, cli.global.verbose, serving);
+    let context = Context { environment, ui: ui.clone(), global: cli.global };
+    match block_on(commands::run(&context, cli.command)) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            ui.error(&error);
+            error.exit().into()
+        }
+    }
+}
+
+/// `--help` and `--version` come as errors of the parser, to stdout and with exit code 0.
+fn parse_failed(
+    error: &clap::Error,
+    environment: &Environment,
+    ui: impl FnOnce(&Environment, Look) -> Ui,
+) -> ExitCode {
+    let ui = ui(environment, Look::default());
+    if error.use_stderr() {
+        ui.say(error.render().to_string().trim_end());
+        return Exit::Usage.into();
+    }
+    match ui.data(&error.render().to_string()) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => error.exit().into(),
+    }
+}
+
+fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+    // Two providers are compiled in by nobody, but rustls still wants to be told which.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider is installed already");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::caused("cannot start the runtime", error))?;
+    let result = runtime.block_on(command);
+    // Nothing that was awaited is lost; a blocking read of a hung server must not hold the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    result
+}

@@ -1,0 +1,102 @@
+//! Cluster, LXCCluster and the Secret that says how to reach the server.
+
+use capi_api::labels;
+use serde_json::{Map, Value, json};
+
+use super::request::{Bootstrap, ClusterRequest, Cni, LoadBalancer};
+use super::{Document, REQUEST_ANNOTATION};
+use crate::identity::Identity;
+
+pub(super) const CORE: &str = "cluster.x-k8s.io";
+pub(super) const INFRASTRUCTURE: &str = "infrastructure.cluster.x-k8s.io";
+pub(super) const BOOTSTRAP: &str = "bootstrap.cluster.x-k8s.io";
+pub(super) const CONTROL_PLANE: &str = "controlplane.cluster.x-k8s.io";
+
+/// `metadata` of an object of the cluster.
+pub(super) fn metadata(request: &ClusterRequest, name: &str) -> Value {
+    json!({
+        "name": name,
+        "namespace": request.namespace,
+        "labels": { labels::CLUSTER_NAME: request.name },
+    })
+}
+
+pub(super) fn cluster(request: &ClusterRequest) -> Document {
+    let mut metadata = metadata(request, &request.name);
+    // The request is a plain struct of strings and numbers; writing it cannot fail.
+    let recorded = serde_json::to_string(request).unwrap_or_default();
+    metadata["annotations"] = json!({ REQUEST_ANNOTATION: recorded });
+    if request.cni == Cni::Bridge && request.bootstrap == Bootstrap::Kubeadm {
+        metadata["labels"][capn_api::keys::CNI_LABEL] = json!(capn_api::keys::CNI_BRIDGE);
+    }
+    let mut spec = json!({
+        "clusterNetwork": {
+            "pods": { "cidrBlocks": [request.pod_cidr] },
+            "services": { "cidrBlocks": [request.service_cidr] },
+            "serviceDomain": "cluster.local",
+        },
+        "infrastructureRef": {
+            "apiGroup": INFRASTRUCTURE,
+            "kind": "LXCCluster",
+            "name": request.name,
+        },
+    });
+    match request.bootstrap {
+        Bootstrap::Kubeadm => {
+            spec["controlPlaneRef"] = json!({
+                "apiGroup": CONTROL_PLANE,
+                "kind": "KubeadmControlPlane",
+                "name": request.control_plane_name(),
+            });
+        }
+        Bootstrap::None => {
+            metadata["annotations"][labels::BOOTSTRAP] = json!(labels::BOOTSTRAP_NONE);
+        }
+    }
+    Document::new(json!({
+        "apiVersion": format!("{CORE}/v1beta2"),
+        "kind": "Cluster",
+        "metadata": metadata,
+        "spec": spec,
+    }))
+}
+
+pub(super) fn lxc_cluster(request: &ClusterRequest) -> Document {
+    let load_balancer = match request.load_balancer {
+        LoadBalancer::Lxc => json!({ "lxc": {} }),
+        LoadBalancer::External => json!({ "external": {} }),
+    };
+    let mut spec = json!({
+        "secretRef": { "name": request.identity_name() },
+        "unprivileged": request.isolation.is_unprivileged(),
+        "isolation": request.isolation,
+        "loadBalancer": load_balancer,
+    });
+    if let Some(endpoint) = &request.control_plane_endpoint {
+        spec["controlPlaneEndpoint"] = json!({ "host": endpoint.host, "port": endpoint.port });
+    }
+    Document::new(json!({
+        "apiVersion": format!("{INFRASTRUCTURE}/v1alpha2"),
+        "kind": "LXCCluster",
+        "metadata": metadata(request, &request.name),
+        "spec": spec,
+    }))
+}
+
+pub(super) fn identity(request: &ClusterRequest, identity: &Identity) -> Document {
+    let mut metadata = metadata(request, &request.identity_name());
+    // Nothing owns the Secret, so `clusterctl move` has to be told to take it along.
+    metadata["labels"][labels::MOVE] = json!("true");
+    let data: Map<String, Value> = identity
+        .secret_entries()
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), Value::String(value)))
+        .collect();
+    Document::new(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "stringData": data,
+        "type": "Opaque",
+    }))
+}

@@ -1,0 +1,130 @@
+//! KubeadmControlPlane and KubeadmConfigTemplate, with what a node in a container needs.
+
+use serde_json::{Value, json};
+
+use super::Document;
+use super::cluster::{BOOTSTRAP, CONTROL_PLANE, INFRASTRUCTURE, metadata};
+use super::request::ClusterRequest;
+
+/// Where kubeadm finds the patches of what it writes.
+const PATCHES: &str = "/etc/kubernetes/patches";
+/// kube-proxy's configuration until it is appended to kubeadm's.
+const KUBE_PROXY: &str = "/etc/kubernetes/kube-proxy.config.yaml";
+
+/// Appends kube-proxy's configuration where a cluster is initialised; on a node that joins there
+/// is no such file. Harmless when it runs again.
+const APPEND_KUBE_PROXY: &str = "if [ -f /run/kubeadm/kubeadm.yaml ] && ! grep -q '^kind: \
+     KubeProxyConfiguration' /run/kubeadm/kubeadm.yaml; then cat \
+     /etc/kubernetes/kube-proxy.config.yaml >> /run/kubeadm/kubeadm.yaml; fi";
+
+pub(super) fn control_plane(request: &ClusterRequest) -> Document {
+    let name = request.control_plane_name();
+    let mut init = json!({
+        "nodeRegistration": node_registration(request),
+        "patches": { "directory": PATCHES },
+    });
+    if request.image_facts.without_coredns {
+        init["skipPhases"] = json!(["addon/coredns"]);
+    }
+    let mut config = json!({
+        "files": [kubelet_patch(request), kube_proxy()],
+        "initConfiguration": init,
+        "joinConfiguration": {
+            "nodeRegistration": node_registration(request),
+            "patches": { "directory": PATCHES },
+        },
+        "preKubeadmCommands": [APPEND_KUBE_PROXY],
+    });
+    if let Some(tag) = &request.image_facts.etcd_image_tag {
+        config["clusterConfiguration"] = json!({ "etcd": { "local": { "imageTag": tag } } });
+    }
+    Document::new(json!({
+        "apiVersion": format!("{CONTROL_PLANE}/v1beta2"),
+        "kind": "KubeadmControlPlane",
+        "metadata": metadata(request, &name),
+        "spec": {
+            "kubeadmConfigSpec": config,
+            "machineTemplate": {
+                "spec": {
+                    "infrastructureRef": {
+                        "apiGroup": INFRASTRUCTURE,
+                        "kind": "LXCMachineTemplate",
+                        "name": name,
+                    },
+                },
+            },
+            "replicas": request.control_planes,
+            "version": request.kubernetes_version,
+        },
+    }))
+}
+
+pub(super) fn worker_template(request: &ClusterRequest) -> Document {
+    Document::new(json!({
+        "apiVersion": format!("{BOOTSTRAP}/v1beta2"),
+        "kind": "KubeadmConfigTemplate",
+        "metadata": metadata(request, &request.workers_name()),
+        "spec": {
+            "template": {
+                "spec": {
+                    "files": [kubelet_patch(request)],
+                    "joinConfiguration": {
+                        "nodeRegistration": node_registration(request),
+                        "patches": { "directory": PATCHES },
+                    },
+                },
+            },
+        },
+    }))
+}
+
+fn node_registration(request: &ClusterRequest) -> Value {
+    let mut registration = json!({
+        // The same text the provider writes into the machine, so that node and machine match.
+        "kubeletExtraArgs": [
+            { "name": "provider-id", "value": "lxc:///{{ v1.local_hostname }}" },
+        ],
+    });
+    if request.allow_cgroup_v1 {
+        registration["ignorePreflightErrors"] = json!(["SystemVerification"]);
+    }
+    registration
+}
+
+/// The patch of kubelet's configuration.
+fn kubelet_patch(request: &ClusterRequest) -> Value {
+    // The disk of a node is the pool's, and the host's swap is not the node's to turn off.
+    let mut text = String::from(
+        "apiVersion: kubelet.config.k8s.io/v1beta1\n\
+         kind: KubeletConfiguration\n\
+         evictionHard:\n  imagefs.available: \"0%\"\n  imagefs.inodesFree: \"0%\"\n  \
+         nodefs.available: \"0%\"\n  nodefs.inodesFree: \"0%\"\n\
+         failSwapOn: false\n",
+    );
+    if request.allow_cgroup_v1 {
+        text.push_str("failCgroupV1: false\n");
+    }
+    if request.isolation.is_unprivileged() {
+        text.push_str("featureGates:\n  KubeletInUserNamespace: true\n");
+    }
+    json!({
+        "path": format!("{PATCHES}/kubeletconfiguration0+strategic.yaml"),
+        "owner": "root:root",
+        "permissions": "0644",
+        "content": text,
+    })
+}
+
+/// Connection tracking limits belong to the host; kube-proxy in a node cannot set them.
+fn kube_proxy() -> Value {
+    json!({
+        "path": KUBE_PROXY,
+        "owner": "root:root",
+        "permissions": "0644",
+        "content": "---\n\
+            apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\
+            kind: KubeProxyConfiguration\n\
+            mode: iptables\n\
+            conntrack:\n  maxPerCore: 0\n  min: 0\n",
+    })
+}

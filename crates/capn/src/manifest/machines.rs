@@ -1,0 +1,83 @@
+//! Machine templates and the deployment of workers.
+
+use capi_api::labels;
+use serde_json::{Value, json};
+
+use super::Document;
+use super::cluster::{BOOTSTRAP, CORE, INFRASTRUCTURE, metadata};
+use super::request::{Bootstrap, ClusterRequest};
+
+/// Image of machines without Kubernetes when none is named.
+const NODE_IMAGE: &str = capn_image::catalog::NODE_ALIAS;
+
+/// The spec of an LXCMachine.
+pub(super) fn machine_spec(request: &ClusterRequest) -> Value {
+    let mut spec = json!({ "instanceType": "container" });
+    let image = match (&request.image, request.bootstrap) {
+        (Some(image), _) => Some(image.as_str()),
+        (None, Bootstrap::None) => Some(NODE_IMAGE),
+        (None, Bootstrap::Kubeadm) => None,
+    };
+    if let Some(image) = image {
+        spec["image"] = json!({ "name": image });
+    }
+    if let Some(flavor) = &request.flavor {
+        spec["flavor"] = json!(flavor);
+    }
+    if !request.profiles.is_empty() {
+        spec["profiles"] = json!(request.profiles);
+    }
+    if !request.devices.is_empty() {
+        spec["devices"] = json!(request.devices);
+    }
+    if !request.config.is_empty() {
+        spec["config"] = json!(request.config);
+    }
+    spec
+}
+
+pub(super) fn template(request: &ClusterRequest, name: &str) -> Document {
+    Document::new(json!({
+        "apiVersion": format!("{INFRASTRUCTURE}/v1alpha2"),
+        "kind": "LXCMachineTemplate",
+        "metadata": metadata(request, name),
+        "spec": { "template": { "spec": machine_spec(request) } },
+    }))
+}
+
+pub(super) fn deployment(request: &ClusterRequest) -> Document {
+    let name = request.workers_name();
+    let selector = json!({
+        labels::CLUSTER_NAME: request.name,
+        labels::DEPLOYMENT_NAME: name,
+    });
+    let bootstrap = match request.bootstrap {
+        Bootstrap::Kubeadm => json!({
+            "configRef": { "apiGroup": BOOTSTRAP, "kind": "KubeadmConfigTemplate", "name": name },
+        }),
+        Bootstrap::None => json!({ "dataSecretName": request.bootstrap_name() }),
+    };
+    let mut spec = json!({
+        "bootstrap": bootstrap,
+        "clusterName": request.name,
+        "infrastructureRef": {
+            "apiGroup": INFRASTRUCTURE,
+            "kind": "LXCMachineTemplate",
+            "name": name,
+        },
+    });
+    if let Some(version) = &request.kubernetes_version {
+        spec["version"] = json!(version);
+    }
+    Document::new(json!({
+        "apiVersion": format!("{CORE}/v1beta2"),
+        "kind": "MachineDeployment",
+        "metadata": metadata(request, &name),
+        "spec": {
+            "clusterName": request.name,
+            "replicas": request.workers,
+            "selector": { "matchLabels": selector },
+            "template": { "metadata": { "labels": selector }, "spec": spec },
+        },
+    }))
+}

@@ -1,0 +1,184 @@
+//! What a cluster is asked to be: the command line with every default filled in.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Who turns an instance into a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Bootstrap {
+    /// kubeadm, through cloud-init
+    Kubeadm,
+    /// Nobody: instances with containerd that run the given bootstrap data
+    None,
+}
+
+/// How nodes are kept apart from the host and from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Unprivileged containers that share one range of host user ids
+    Shared,
+    /// Unprivileged containers, each with host user ids of its own
+    Isolated,
+    /// Privileged containers: root in a node is root on the host
+    Privileged,
+}
+
+impl Isolation {
+    /// Whether nodes run in a user namespace.
+    pub fn is_unprivileged(self) -> bool {
+        !matches!(self, Self::Privileged)
+    }
+}
+
+/// What stands in front of the API servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadBalancer {
+    /// An instance with haproxy
+    Lxc,
+    /// Something kept by someone else, at --control-plane-endpoint
+    External,
+}
+
+/// How pods on different nodes reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Cni {
+    /// The standard bridge plugin, with routes between the nodes kept by capn
+    Bridge,
+    /// Nothing: nodes stay NotReady until you install a network
+    None,
+}
+
+/// A host and port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Name or address, IPv6 without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// Everything that decides what the manifests of a cluster say, except credentials.
+///
+/// Recorded in an annotation of the Cluster, so that the same command can be told from a
+/// different one later. New fields need a default: old clusters were recorded without them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterRequest {
+    /// Name of the Cluster, and the beginning of every other name.
+    pub name: String,
+    /// Namespace of all objects.
+    pub namespace: String,
+    /// `v1.36.0`; none with `--bootstrap none`.
+    pub kubernetes_version: Option<String>,
+    /// Number of control plane machines.
+    pub control_planes: u32,
+    /// Number of worker machines.
+    pub workers: u32,
+    /// Image of the machines; none is the provider's default for the version.
+    pub image: Option<String>,
+    /// Who turns an instance into a node.
+    pub bootstrap: Bootstrap,
+    /// How nodes are kept apart.
+    pub isolation: Isolation,
+    /// What stands in front of the API servers.
+    pub load_balancer: LoadBalancer,
+    /// Where the API server is reached, for an external load balancer.
+    pub control_plane_endpoint: Option<Endpoint>,
+    /// How pods reach each other.
+    pub cni: Cni,
+    /// CIDR of pods.
+    pub pod_cidr: String,
+    /// CIDR of services.
+    pub service_cidr: String,
+    /// Size of the machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flavor: Option<String>,
+    /// Profiles of the machines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// Devices of the machines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+    /// Instance config of the machines.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// Whether nodes have to run on a host with hybrid cgroup v1.
+    #[serde(default)]
+    pub allow_cgroup_v1: bool,
+    /// What the node image says about itself, where the cluster configuration has to know it.
+    #[serde(default)]
+    pub image_facts: ImageFacts,
+}
+
+/// What kubeadm has to be told about a node image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageFacts {
+    /// Tag of the etcd image, where it is not kubeadm's own choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd_image_tag: Option<String>,
+    /// The image comes without CoreDNS, and nothing may be downloaded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_coredns: bool,
+}
+
+/// The longest cluster name. The names of control plane instances add the most to it, and have
+/// to fit in the 63 characters of a host name.
+pub const MAX_CLUSTER_NAME: usize = 63 - "-control-plane-xxxxx".len();
+
+impl ClusterRequest {
+    /// Name of the control plane object and of its template.
+    pub fn control_plane_name(&self) -> String {
+        format!("{}-control-plane", self.name)
+    }
+
+    /// Name of the worker deployment and of its templates.
+    pub fn workers_name(&self) -> String {
+        format!("{}-md-0", self.name)
+    }
+
+    /// Name of the Secret that says how to reach the server.
+    pub fn identity_name(&self) -> String {
+        format!("{}-incus", self.name)
+    }
+
+    /// Name of the Secret with bootstrap data for `--bootstrap none`.
+    pub fn bootstrap_name(&self) -> String {
+        format!("{}-bootstrap", self.name)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// `capn create cluster demo` with the defaults.
+    pub(crate) fn demo() -> ClusterRequest {
+        ClusterRequest {
+            name: "demo".into(),
+            namespace: "default".into(),
+            kubernetes_version: Some("v1.36.0".into()),
+            control_planes: 1,
+            workers: 1,
+            image: None,
+            bootstrap: Bootstrap::Kubeadm,
+            isolation: Isolation::Shared,
+            load_balancer: LoadBalancer::Lxc,
+            control_plane_endpoint: None,
+            cni: Cni::Bridge,
+            pod_cidr: "10.244.0.0/16".into(),
+            service_cidr: "10.96.0.0/12".into(),
+            flavor: None,
+            profiles: Vec::new(),
+            devices: Vec::new(),
+            config: BTreeMap::new(),
+            allow_cgroup_v1: false,
+            image_facts: ImageFacts::default(),
+        }
+    }
+}

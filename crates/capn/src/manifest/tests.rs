@@ -1,0 +1,125 @@
+//! Golden files, and the promise that our own types read every document without loss.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::request::{ImageFacts, testing::demo};
+use super::*;
+use crate::identity::testing::local;
+
+fn yaml(request: &ClusterRequest) -> String {
+    to_yaml(&documents(request, &local(), None)).unwrap()
+}
+
+fn none() -> ClusterRequest {
+    ClusterRequest { bootstrap: Bootstrap::None, kubernetes_version: None, ..demo() }
+}
+
+fn everything() -> ClusterRequest {
+    ClusterRequest {
+        control_planes: 3,
+        workers: 2,
+        image: Some("my-node".into()),
+        isolation: Isolation::Isolated,
+        load_balancer: LoadBalancer::External,
+        control_plane_endpoint: Some(Endpoint { host: "192.0.2.9".into(), port: 7443 }),
+        cni: Cni::None,
+        flavor: Some("c2-m4".into()),
+        profiles: vec!["default".into(), "nodes".into()],
+        devices: vec!["data,type=disk,source=/srv,path=/srv".into()],
+        config: [("limits.cpu".to_owned(), "2".to_owned())].into(),
+        allow_cgroup_v1: true,
+        image_facts: ImageFacts { etcd_image_tag: Some("3.5.16-0".into()), without_coredns: true },
+        ..demo()
+    }
+}
+
+#[test]
+fn the_default_cluster() {
+    insta::assert_snapshot!("default", yaml(&demo()));
+}
+
+#[test]
+fn a_cluster_without_bootstrap() {
+    insta::assert_snapshot!("none", yaml(&none()));
+}
+
+#[test]
+fn a_cluster_with_every_option() {
+    insta::assert_snapshot!("everything", yaml(&everything()));
+}
+
+#[test]
+fn a_privileged_node_does_not_turn_on_the_user_namespace_gate() {
+    let text = yaml(&ClusterRequest { isolation: Isolation::Privileged, ..demo() });
+    assert!(!text.contains("KubeletInUserNamespace"), "{text}");
+    assert!(text.contains("unprivileged: false"), "{text}");
+}
+
+/// Reads a document as `T` and writes it back: what is missing then was not a field of `T`.
+fn round_trip<T: DeserializeOwned + Serialize>(document: &Document) {
+    let typed: T = serde_json::from_value(document.value().clone())
+        .unwrap_or_else(|error| panic!("{}: {error}", document.shown()));
+    let back = serde_json::to_value(typed).unwrap();
+    assert_contains(&back, document.value(), &document.shown());
+}
+
+/// Everything in `part` is in `whole`, apart from what an empty default leaves out.
+fn assert_contains(whole: &Value, part: &Value, path: &str) {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            for (key, value) in part {
+                let path = format!("{path}.{key}");
+                match whole.get(key) {
+                    Some(found) => assert_contains(found, value, &path),
+                    None => panic!("{path} is lost"),
+                }
+            }
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            assert_eq!(whole.len(), part.len(), "{path}");
+            for (index, (found, value)) in whole.iter().zip(part).enumerate() {
+                assert_contains(found, value, &format!("{path}[{index}]"));
+            }
+        }
+        _ => assert_eq!(whole, part, "{path}"),
+    }
+}
+
+#[test]
+fn our_types_read_every_document_without_loss() {
+    for request in [demo(), none(), everything()] {
+        for document in documents(&request, &local(), None) {
+            match document.kind() {
+                "Cluster" => round_trip::<capi_api::Cluster>(&document),
+                "Machine" => round_trip::<capi_api::Machine>(&document),
+                "MachineDeployment" => round_trip::<capi_api::MachineDeployment>(&document),
+                "KubeadmControlPlane" => round_trip::<capi_api::KubeadmControlPlane>(&document),
+                "KubeadmConfigTemplate" => round_trip::<capi_api::KubeadmConfigTemplate>(&document),
+                "LXCCluster" => round_trip::<capn_api::LXCCluster>(&document),
+                "LXCMachine" => round_trip::<capn_api::LXCMachine>(&document),
+                "LXCMachineTemplate" => round_trip::<capn_api::LXCMachineTemplate>(&document),
+                "Secret" => round_trip::<k8s_openapi::api::core::v1::Secret>(&document),
+                other => panic!("no type for {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_recorded_request_is_read_back_as_it_was() {
+    let request = everything();
+    let documents = documents(&request, &local(), None);
+    let pointer = format!("/metadata/annotations/{}", REQUEST_ANNOTATION.replace('/', "~1"));
+    let recorded = documents[0].value().pointer(&pointer).and_then(Value::as_str).unwrap();
+    assert_eq!(serde_json::from_str::<ClusterRequest>(recorded).unwrap(), request);
+}
+
+#[test]
+fn the_longest_cluster_name_makes_names_of_instances_that_fit() {
+    let request = ClusterRequest { name: "a".repeat(request::MAX_CLUSTER_NAME), ..demo() };
+    assert!(format!("{}-xxxxx", request.control_plane_name()).len() <= 63);
+    assert!(format!("{}-xxxxx-xxxxx", request.workers_name()).len() <= 63);
+    assert!(format!("{}-12345-lb", request.name).len() <= 63);
+}

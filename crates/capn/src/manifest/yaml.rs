@@ -1,0 +1,98 @@
+//! YAML in and out.
+
+use serde_json::Value;
+
+use super::Document;
+use crate::error::{CommandError, Doing as _};
+
+/// The documents as one YAML stream, keys sorted.
+///
+/// # Errors
+///
+/// Only if a value has no YAML form, which none of ours has.
+pub fn to_yaml(documents: &[Document]) -> Result<String, CommandError> {
+    let mut text = String::new();
+    for document in documents {
+        text.push_str("---\n");
+        text.push_str(&value_to_yaml(document.value())?);
+    }
+    Ok(text)
+}
+
+/// One value as YAML.
+///
+/// # Errors
+///
+/// As [`to_yaml`].
+pub(crate) fn value_to_yaml(value: &Value) -> Result<String, CommandError> {
+    let mut text = serde_saphyr::to_string(value).doing("cannot write YAML")?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Reads a stream of YAML or JSON documents. Empty documents are skipped, lists are opened.
+///
+/// # Errors
+///
+/// With the place in the text where it stops being YAML, or the number of the document that is
+/// not an object with `apiVersion`, `kind` and a name.
+pub fn parse(text: &str) -> Result<Vec<Document>, CommandError> {
+    let values: Vec<Value> = serde_saphyr::from_multiple(text).doing("this is not YAML")?;
+    let mut documents = Vec::new();
+    for (index, value) in values.into_iter().enumerate() {
+        let items = match value {
+            Value::Null => continue,
+            Value::Object(mut list) if list.get("kind").is_some_and(|kind| kind == "List") => {
+                match list.remove("items") {
+                    Some(Value::Array(items)) => items,
+                    _ => Vec::new(),
+                }
+            }
+            other => vec![other],
+        };
+        for item in items {
+            let document = Document::new(item);
+            for (what, is) in [
+                ("apiVersion", document.api_version()),
+                ("kind", document.kind()),
+                ("metadata.name", document.name()),
+            ] {
+                if is.is_empty() {
+                    let number = index + 1;
+                    return Err(CommandError::new(format!("document {number} has no {what}")));
+                }
+            }
+            documents.push(document);
+        }
+    }
+    Ok(documents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_with_empty_documents_and_lists_is_read() {
+        let text = "---\n---\napiVersion: v1\nkind: List\nitems:\n\
+                    - {apiVersion: v1, kind: Secret, metadata: {name: a}}\n---\n\
+                    apiVersion: g/v2\nkind: B\nmetadata: {name: b}\n";
+        let documents = parse(text).unwrap();
+        let shown: Vec<String> = documents.iter().map(Document::shown).collect();
+        assert_eq!(shown, ["secret/a", "b.g/b"]);
+    }
+
+    #[test]
+    fn a_document_without_a_kind_is_named_by_its_number() {
+        let error = parse("apiVersion: v1\nkind: A\nmetadata: {name: a}\n---\nx: 1\n").unwrap_err();
+        assert_eq!(error.to_string(), "document 2 has no apiVersion");
+    }
+
+    #[test]
+    fn text_of_several_lines_stays_readable() {
+        let document = Document::new(serde_json::json!({"content": "a: 1\nb: 2\n"}));
+        assert_eq!(to_yaml(&[document]).unwrap(), "---\ncontent: |\n  a: 1\n  b: 2\n");
+    }
+}

@@ -1,0 +1,13 @@
+//! What can be known to be wrong before anything is made: cheap, and each with the next step.
+
+mod foreign;
+mod host;
+mod name;
+mod server;
+mod version;
+
+pub use foreign::no_foreign_instances;
+pub use host::{CgroupSetup, cgroup_setup, cgroups, subordinate_ids};
+pub use name::cluster_name;
+pub use server::{contact, profiles};
+pub use version::{KubernetesVersion, OLDEST};

@@ -1,0 +1,94 @@
+//! Kubernetes versions.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The oldest minor version of Kubernetes 1 whose nodes we know how to configure.
+pub const OLDEST: u32 = 31;
+
+/// `v1.36.0`, perhaps with a pre-release after a dash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesVersion {
+    minor: u32,
+    patch: u32,
+    pre_release: Option<String>,
+}
+
+impl KubernetesVersion {
+    /// The minor version.
+    pub fn minor(&self) -> u32 {
+        self.minor
+    }
+}
+
+impl FromStr for KubernetesVersion {
+    type Err = String;
+
+    /// Reads a version with or without `v`. The error says what is wrong with it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let shape = || format!("`{text}` is not a Kubernetes version; write it like v1.36.0");
+        let plain = text.strip_prefix('v').unwrap_or(text);
+        let (numbers, pre_release) = match plain.split_once('-') {
+            Some((numbers, pre)) if !pre.is_empty() => (numbers, Some(pre.to_owned())),
+            Some(_) => return Err(shape()),
+            None => (plain, None),
+        };
+        let parts: Vec<&str> = numbers.split('.').collect();
+        let [major, minor, patch] = parts.as_slice() else { return Err(shape()) };
+        let number = |part: &str| match part.len() > 1 && part.starts_with('0') {
+            true => Err(shape()),
+            false => part.parse::<u32>().map_err(|_| shape()),
+        };
+        let (major, minor, patch) = (number(major)?, number(minor)?, number(patch)?);
+        if major != 1 {
+            return Err(format!("there is no Kubernetes {major}"));
+        }
+        if minor < OLDEST {
+            return Err(format!(
+                "Kubernetes 1.{minor} is too old: 1.{OLDEST} is the oldest that works"
+            ));
+        }
+        Ok(Self { minor, patch, pre_release })
+    }
+}
+
+impl fmt::Display for KubernetesVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v1.{}.{}", self.minor, self.patch)?;
+        match &self.pre_release {
+            Some(pre) => write!(f, "-{pre}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_with_and_without_v() {
+        for (text, shown) in
+            [("v1.36.0", "v1.36.0"), ("1.36.2", "v1.36.2"), ("v1.37.0-rc.1", "v1.37.0-rc.1")]
+        {
+            assert_eq!(text.parse::<KubernetesVersion>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_version_says_why() {
+        let cases = [
+            ("latest", "is not a Kubernetes version"),
+            ("v1.36", "is not a Kubernetes version"),
+            ("1.36.x", "is not a Kubernetes version"),
+            ("v1.036.0", "is not a Kubernetes version"),
+            ("v1.36.0-", "is not a Kubernetes version"),
+            ("v2.0.0", "there is no Kubernetes 2"),
+            ("v1.20.1", "too old"),
+        ];
+        for (text, why) in cases {
+            let error = text.parse::<KubernetesVersion>().unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The plane and its controllers in this process.
+
+use std::time::Duration;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Client;
+use kube_plane::{Plane, PlaneOptions, ServerTls};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::admission::admissions;
+use crate::error::CommandError;
+use crate::state::StateDir;
+
+/// How long controllers may take to finish what they are at. What they do is resumable anyway.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Why the plane did not open.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has it.
+    Locked(Box<kube_plane::Error>),
+    /// Anything else.
+    Other(CommandError),
+}
+
+impl OpenError {
+    /// As the error of a command that needs the plane for itself.
+    pub fn into_command(self, state: &StateDir) -> CommandError {
+        match self {
+            Self::Other(error) => error,
+            Self::Locked(locked) => {
+                let hint = locked.hint().map(str::to_owned);
+                let act = format!("another capn command has the plane in {}", state.path());
+                CommandError::caused(act, *locked).hints(hint)
+            }
+        }
+    }
+}
+
+/// Every definition the plane knows: Cluster API's and ours.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    let mut all = capi_api::crds();
+    all.extend(capn_api::crds());
+    all
+}
+
+/// Opens the plane of a state folder, and makes it if there is none.
+///
+/// # Errors
+///
+/// When another process has it open, or it cannot be opened.
+pub async fn open_plane(state: &StateDir) -> Result<Plane, OpenError> {
+    state.make().map_err(OpenError::Other)?;
+    open(Some(state.database().into_std_path_buf())).await.map_err(|error| match error {
+        kube_plane::Error::Locked { .. } => OpenError::Locked(Box::new(error)),
+        other => {
+            let hint = other.hint().map(str::to_owned);
+            let act = format!("cannot open the management plane in {}", state.path());
+            OpenError::Other(CommandError::caused(act, other).hints(hint))
+        }
+    })
+}
+
+/// A plane without objects, in memory.
+pub(super) async fn empty_plane() -> Result<Plane, CommandError> {
+    open(None)
+        .await
+        .map_err(|error| CommandError::caused("cannot open an empty management plane", error))
+}
+
+async fn open(path: Option<std::path::PathBuf>) -> Result<Plane, kube_plane::Error> {
+    Plane::open(PlaneOptions { path, crds: definitions(), admission: admissions(), history: None })
+        .await
+}
+
+/// An open plane, and what runs on it.
+pub(super) struct Embedded {
+    plane: Plane,
+    stop: watch::Sender<bool>,
+    running: JoinSet<Result<(), CommandError>>,
+}
+
+impl Embedded {
+    /// Without controllers.
+    pub(super) fn idle(plane: Plane) -> Self {
+        Self { plane, stop: watch::Sender::new(false), running: JoinSet::new() }
+    }
+
+    /// With all controllers.
+    pub(super) fn running(plane: Plane) -> Self {
+        let mut embedded = Self::idle(plane);
+        let (client, stop) = (embedded.client(), embedded.stopped());
+        embedded.running.spawn(async move {
+            capn_lifecycle::run(client, capn_lifecycle::Options::default(), stop)
+                .await
+                .map_err(|error| CommandError::caused("the Cluster API controllers stopped", error))
+        });
+        let (client, stop) = (embedded.client(), embedded.stopped());
+        embedded.running.spawn(async move {
+            capn_provider::run(client, capn_provider::Options::default(), stop)
+                .await
+                .map_err(|error| CommandError::caused("the provider's controllers stopped", error))
+        });
+        embedded
+    }
+
+    /// Serves the plane to others until it is closed.
+    pub(super) fn serve(&mut self, listener: TcpListener, tls: ServerTls) {
+        let (plane, stop) = (self.plane.clone(), self.stopped());
+        self.running.spawn(async move {
+            plane
+                .serve_https(listener, &tls, stop)
+                .await
+                .map_err(|error| CommandError::caused("the plane is no longer served", error))
+        });
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.plane.client()
+    }
+
+    /// Ready when the controllers are to stop.
+    fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stop = self.stop.subscribe();
+        async move {
+            // A sender that is gone means the same.
+            drop(stop.wait_for(|stop| *stop).await);
+        }
+    }
+
+    /// Waits until a controller ends although nobody asked it to; for ever when none runs.
+    pub(super) async fn ended(&mut self) -> CommandError {
+        match self.running.join_next().await {
+            None => std::future::pending().await,
+            Some(ended) => outcome(ended).err().unwrap_or_else(|| {
+                CommandError::new("the controllers stopped although nobody asked them to")
+            }),
+        }
+    }
+
+    pub(super) async fn close(mut self) -> Result<(), CommandError> {
+        self.stop.send_replace(true);
+        let mut result = Ok(());
+        let all = async {
+            while let Some(ended) = self.running.join_next().await {
+                result = std::mem::replace(&mut result, Ok(())).and(outcome(ended));
+            }
+        };
+        if tokio::time::timeout(GRACE, all).await.is_err() {
+            tracing::warn!("controllers did not finish within {GRACE:?} and are dropped");
+            self.running.abort_all();
+        }
+        self.plane.close().await;
+        result
+    }
+}
+
+fn outcome(
+    ended: Result<Result<(), CommandError>, tokio::task::JoinError>,
+) -> Result<(), CommandError> {
+    match ended {
+        Ok(result) => result,
+        Err(error) => Err(CommandError::caused("a controller failed", error)),
+    }
+}

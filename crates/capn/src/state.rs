@@ -1,0 +1,139 @@
+//! The state folder: where this user's embedded plane lives.
+
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::Context;
+use crate::error::{CommandError, Doing as _};
+
+/// A state folder, which may not exist yet.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    path: Utf8PathBuf,
+}
+
+impl StateDir {
+    /// The folder that `--state-dir` or the environment names.
+    ///
+    /// # Errors
+    ///
+    /// When neither names one, or the current folder that a relative path needs is gone.
+    pub fn of(context: &Context) -> Result<Self, CommandError> {
+        let path = match &context.global.state_dir {
+            Some(path) => path.clone(),
+            None => context.environment.state_dir().ok_or_else(|| {
+                CommandError::new(
+                    "there is no place for state: neither HOME nor XDG_STATE_HOME is set",
+                )
+                .hint("name a folder: `--state-dir DIR`")
+            })?,
+        };
+        // Shown to the user and written into commands to type, so it must hold from anywhere.
+        let path = camino::absolute_utf8(&path)
+            .doing(format!("cannot find out where the state folder {path} is"))?;
+        Ok(Self { path })
+    }
+
+    /// A state folder at this path.
+    pub fn at(path: impl Into<Utf8PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    /// The store.
+    pub fn database(&self) -> Utf8PathBuf {
+        self.path.join("plane.db")
+    }
+
+    /// Certificates of the served plane.
+    pub fn pki(&self) -> Utf8PathBuf {
+        self.path.join("pki")
+    }
+
+    /// How to reach the plane while it is served.
+    pub fn plane_kubeconfig(&self) -> Utf8PathBuf {
+        self.path.join("plane.kubeconfig")
+    }
+
+    /// How to reach a workload cluster.
+    pub fn cluster_kubeconfig(&self, cluster: &str) -> Utf8PathBuf {
+        self.path.join("clusters").join(format!("{cluster}.kubeconfig"))
+    }
+
+    /// Makes the folder, for this user only.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn make(&self) -> Result<(), CommandError> {
+        make_private_dir(&self.path)
+    }
+}
+
+fn make_private_dir(path: &Utf8Path) -> Result<(), CommandError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .doing(format!("cannot make the folder {path}"))
+}
+
+/// Writes a file that only this user can read. A reader sees the old content or the new one.
+///
+/// # Errors
+///
+/// When the folder or the file cannot be written; an existing file is then as it was.
+pub fn write_private(path: &Utf8Path, content: &str) -> Result<(), CommandError> {
+    use std::io::Write as _;
+
+    let doing = || format!("cannot write {path}");
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_str().is_empty()) {
+        make_private_dir(folder)?;
+    }
+    // A kubeconfig is often a link into a folder of its own; the link must stay one.
+    let target = match path.canonicalize_utf8() {
+        Ok(target) => target,
+        Err(_) => path.to_owned(),
+    };
+    let temporary = Utf8PathBuf::from(format!("{target}.{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &target)
+    })();
+    if written.is_err() {
+        drop(std::fs::remove_file(&temporary));
+    }
+    written.doing(doing())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_private_file_replaces_the_target_of_a_link_and_keeps_the_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let (real, link) = (folder.join("real"), folder.join("link"));
+        std::fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        write_private(&link, "new").unwrap();
+        assert_eq!(std::fs::read_to_string(&real).unwrap(), "new");
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,196 @@
+//! Everything the command prints. Data goes to stdout; progress, notes and errors to stderr.
+
+mod progress;
+mod style;
+mod table;
+
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+
+use crate::environment::Environment;
+use crate::error::{CommandError, Label};
+
+pub use progress::Step;
+pub use style::Tone;
+pub use table::Table;
+
+/// What the user wants to see.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    /// `--no-color`
+    pub no_color: bool,
+    /// How often `-v` was given.
+    pub verbosity: u8,
+}
+
+/// The two streams, and how to draw on them. Clones share the streams.
+#[derive(Clone)]
+pub struct Ui {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    out: Mutex<Box<dyn Write + Send>>,
+    err: Mutex<Box<dyn Write + Send>>,
+    /// Present when stderr is a terminal: lines that are redrawn in place.
+    live: Option<MultiProgress>,
+    color_out: bool,
+    color_err: bool,
+}
+
+impl Ui {
+    /// The streams of this process.
+    pub fn terminal(environment: &Environment, look: Look) -> Self {
+        let color = !look.no_color && !environment.no_color();
+        let err_is_terminal = std::io::stderr().is_terminal();
+        // Log lines of -v would be torn by lines that are redrawn.
+        let redraws = err_is_terminal && look.verbosity == 0 && !environment.is_dumb_terminal();
+        let live = redraws
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(15)));
+        Self {
+            inner: Arc::new(Inner {
+                out: Mutex::new(Box::new(std::io::stdout())),
+                err: Mutex::new(Box::new(std::io::stderr())),
+                live,
+                color_out: color && std::io::stdout().is_terminal(),
+                color_err: color && err_is_terminal,
+            }),
+        }
+    }
+
+    /// Streams that are kept, without colours and without redrawing, as in a pipe.
+    pub fn plain(out: impl Write + Send + 'static, err: impl Write + Send + 'static) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                out: Mutex::new(Box::new(out)),
+                err: Mutex::new(Box::new(err)),
+                live: None,
+                color_out: false,
+                color_err: false,
+            }),
+        }
+    }
+
+    /// Writes data to stdout, as it is.
+    ///
+    /// # Errors
+    ///
+    /// When stdout cannot be written to. A closed pipe is not an error: the reader has enough.
+    pub fn data(&self, text: &str) -> Result<(), CommandError> {
+        let mut out = lock(&self.inner.out);
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(CommandError::caused("cannot write to stdout", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a table to stdout.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ui::data`].
+    pub fn table(&self, table: &Table) -> Result<(), CommandError> {
+        self.data(&table.render(self.inner.color_out))
+    }
+
+    /// Writes one line to stderr.
+    pub fn say(&self, line: impl AsRef<str>) {
+        self.err_line(line.as_ref());
+    }
+
+    /// Writes one line to stderr that tells of something the user did not ask for.
+    pub fn note(&self, line: impl AsRef<str>) {
+        let mark = self.paint(Tone::Note, "·");
+        self.err_line(&format!("{mark} {}", line.as_ref()));
+    }
+
+    /// Starts a step: shown at once on a terminal, one line when it ends in a pipe.
+    pub fn step(&self, text: impl Into<String>) -> Step {
+        Step::start(self.clone(), text.into())
+    }
+
+    /// Prints a failed command.
+    pub fn error(&self, error: &CommandError) {
+        let text = error.render(|label, text| {
+            let tone = match label {
+                Label::Error => Tone::Bad,
+                Label::Cause => Tone::Note,
+                Label::Hint => Tone::Hint,
+            };
+            self.paint(tone, text)
+        });
+        self.err_line(text.trim_end());
+    }
+
+    /// Colours text for stderr, if it has colours.
+    pub fn paint(&self, tone: Tone, text: &str) -> String {
+        tone.paint(text, self.inner.color_err)
+    }
+
+    /// Colours text for stdout, if it has colours.
+    pub fn paint_data(&self, tone: Tone, text: &str) -> String {
+        tone.paint(text, self.inner.color_out)
+    }
+
+    /// Whether stderr is redrawn in place.
+    pub fn is_live(&self) -> bool {
+        self.inner.live.is_some()
+    }
+
+    fn live(&self) -> Option<&MultiProgress> {
+        self.inner.live.as_ref()
+    }
+
+    fn err_line(&self, line: &str) {
+        let write = || {
+            let mut err = lock(&self.inner.err);
+            // There is nobody left to tell when stderr is closed.
+            drop(writeln!(err, "{line}").and_then(|()| err.flush()));
+        };
+        match &self.inner.live {
+            Some(live) => live.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+/// A stream is still usable after a panic in another thread that held it.
+fn lock<T: ?Sized>(stream: &Mutex<T>) -> MutexGuard<'_, T> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A stream that a test can read afterwards.
+    #[derive(Clone, Default)]
+    pub(crate) struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Kept {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8_lossy(&lock(&self.0)).into_owned()
+        }
+    }
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A pair of kept streams and the `Ui` that writes to them.
+    pub(crate) fn kept() -> (Kept, Kept, Ui) {
+        let (out, err) = (Kept::default(), Kept::default());
+        (out.clone(), err.clone(), Ui::plain(out, err))
+    }
+}

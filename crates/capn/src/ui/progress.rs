@@ -1,0 +1,120 @@
+//! Steps: a live line on a terminal, one finished line everywhere else.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Tone, Ui};
+
+/// How often the live line turns.
+const TURN: Duration = Duration::from_millis(120);
+
+/// Something that takes a while. Ends with [`Step::done`] or [`Step::failed`]; a step that is
+/// dropped leaves no line.
+#[must_use = "a step is shown until it is done"]
+pub struct Step {
+    ui: Ui,
+    text: String,
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Step {
+    pub(super) fn start(ui: Ui, text: String) -> Self {
+        let bar = ui.live().map(|live| {
+            let bar = live.add(ProgressBar::new_spinner());
+            if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}")
+            {
+                bar.set_style(style.tick_strings(&["◐", "◓", "◑", "◒", "✓"]));
+            }
+            bar.set_message(text.clone());
+            bar.enable_steady_tick(TURN);
+            bar
+        });
+        Self { ui, text, started: Instant::now(), bar }
+    }
+
+    /// Says what the step is at. Shown on a terminal only.
+    pub fn detail(&self, detail: &str) {
+        if let Some(bar) = &self.bar {
+            let text = if detail.is_empty() {
+                self.text.clone()
+            } else {
+                format!("{}: {detail}", self.text)
+            };
+            bar.set_message(text);
+        }
+    }
+
+    /// The step is over and holds; `text` says what holds now.
+    pub fn done(self, text: impl AsRef<str>) {
+        let mark = self.ui.paint(Tone::Good, "✓");
+        self.end(&mark, text.as_ref());
+    }
+
+    /// The step is over and does not hold.
+    pub fn failed(self, text: impl AsRef<str>) {
+        let mark = self.ui.paint(Tone::Bad, "✗");
+        self.end(&mark, text.as_ref());
+    }
+
+    fn end(mut self, mark: &str, text: &str) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        let took = elapsed(self.started.elapsed());
+        let took =
+            if took.is_empty() { took } else { format!("  {}", self.ui.paint(Tone::Faint, &took)) };
+        self.ui.say(format!("{mark} {text}{took}"));
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A duration as a person reads it. Nothing below half a second.
+fn elapsed(duration: Duration) -> String {
+    let tenths = duration.as_millis() / 100;
+    match tenths {
+        0..=4 => String::new(),
+        5..=99 => format!("{}.{}s", tenths / 10, tenths % 10),
+        100..=599 => format!("{}s", tenths / 10),
+        _ => format!("{}m{:02}s", tenths / 600, tenths % 600 / 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::kept;
+    use super::*;
+
+    #[test]
+    fn in_a_pipe_a_step_is_one_line() {
+        let (out, err, ui) = kept();
+        let step = ui.step("build image");
+        step.detail("half");
+        step.done("image built");
+        assert_eq!(err.text(), "✓ image built\n");
+        assert_eq!(out.text(), "");
+    }
+
+    #[test]
+    fn a_dropped_step_leaves_no_line() {
+        let (_, err, ui) = kept();
+        drop(ui.step("build image"));
+        assert_eq!(err.text(), "");
+    }
+
+    #[test]
+    fn durations_are_short_to_read() {
+        let cases = [(400, ""), (500, "0.5s"), (9_940, "9.9s"), (10_000, "10s"), (61_000, "1m01s")];
+        for (millis, text) in cases {
+            assert_eq!(elapsed(Duration::from_millis(millis)), text, "{millis} ms");
+        }
+    }
+}

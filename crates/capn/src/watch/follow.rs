@@ -1,0 +1,215 @@
+//! Shows steps until what was asked for holds.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::removal;
+use super::steps::{Asked, State, StepView, Verdict, steps, verdict};
+use super::{Objects, View};
+use crate::error::CommandError;
+use crate::ui::{Step, Ui};
+
+/// How long a wait may take, as the user gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    at: Instant,
+    given: Duration,
+}
+
+impl Deadline {
+    /// From now on.
+    pub fn after(given: Duration) -> Self {
+        // Too far away to be an instant is as good as a century.
+        let at = Instant::now()
+            .checked_add(given)
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(100 * 365 * 24 * 3600));
+        Self { at, given }
+    }
+}
+
+/// Shows the steps of a cluster until what was asked for holds.
+///
+/// # Errors
+///
+/// When it will not hold without somebody's help, or the deadline passes.
+pub async fn follow(
+    ui: &Ui,
+    objects: &mut Objects,
+    asked: &Asked,
+    deadline: Deadline,
+) -> Result<View, CommandError> {
+    until(ui, objects, deadline, |_| *asked).await
+}
+
+/// As [`follow`], for what the objects themselves ask for.
+///
+/// # Errors
+///
+/// As [`follow`].
+pub async fn follow_wanted(
+    ui: &Ui,
+    objects: &mut Objects,
+    deadline: Deadline,
+) -> Result<View, CommandError> {
+    until(ui, objects, deadline, Asked::by).await
+}
+
+async fn until(
+    ui: &Ui,
+    objects: &mut Objects,
+    deadline: Deadline,
+    asked: impl Fn(&View) -> Asked,
+) -> Result<View, CommandError> {
+    let mut shown = Shown::new(ui);
+    loop {
+        let view = next(objects, deadline, &shown).await?;
+        let asked = asked(&view);
+        shown.update(steps(&view, &asked));
+        match verdict(&view, &asked) {
+            Verdict::Holds => return Ok(view),
+            Verdict::NotYet => {}
+            Verdict::Never { object, problem } => {
+                shown.fail();
+                return Err(CommandError::caused(format!("{object} cannot be made"), problem));
+            }
+        }
+    }
+}
+
+/// Shows the steps of a deletion until nothing is left.
+///
+/// # Errors
+///
+/// When the deadline passes.
+pub async fn follow_removal(
+    ui: &Ui,
+    objects: &mut Objects,
+    deadline: Deadline,
+) -> Result<(), CommandError> {
+    let mut shown = Shown::new(ui);
+    loop {
+        let view = next(objects, deadline, &shown).await?;
+        let left = removal::steps(&view);
+        let is_gone = left.is_empty();
+        shown.keep_only(left);
+        if is_gone {
+            return Ok(());
+        }
+    }
+}
+
+async fn next(
+    objects: &mut Objects,
+    deadline: Deadline,
+    shown: &Shown,
+) -> Result<View, CommandError> {
+    tokio::select! {
+        view = objects.changed() => Ok(view),
+        () = tokio::time::sleep_until(deadline.at) => {
+            let waited = jiff::SignedDuration::try_from(deadline.given)
+                .map_or_else(|_| "the time".to_owned(), |given| format!("{given:#}"));
+            Err(match shown.missing() {
+                missing if missing.is_empty() => CommandError::new(format!("not done within {waited}")),
+                missing => CommandError::caused(
+                    format!("not done within {waited}"),
+                    format!("still under way: {}", missing.join("; ")),
+                ),
+            })
+        }
+    }
+}
+
+/// What is on the screen.
+struct Shown {
+    ui: Ui,
+    busy: HashMap<String, (Step, StepView)>,
+    over: HashSet<String>,
+    order: Vec<String>,
+    is_first: bool,
+}
+
+impl Shown {
+    fn new(ui: &Ui) -> Self {
+        Self {
+            ui: ui.clone(),
+            busy: HashMap::new(),
+            over: HashSet::new(),
+            order: Vec::new(),
+            is_first: true,
+        }
+    }
+
+    fn update(&mut self, steps: Vec<StepView>) {
+        let present: HashSet<String> = steps.iter().map(|step| step.key.clone()).collect();
+        for step in steps {
+            match &step.state {
+                State::Busy(waits) => {
+                    let waits = waits.clone();
+                    self.show(step, &waits);
+                }
+                State::Done => self.finish(&step),
+            }
+        }
+        // A machine that was replaced is no longer of interest.
+        self.busy.retain(|key, _| present.contains(key));
+        self.is_first = false;
+    }
+
+    /// Ends every step that is no longer there.
+    fn keep_only(&mut self, steps: Vec<StepView>) {
+        let present: HashSet<String> = steps.iter().map(|step| step.key.clone()).collect();
+        for key in self.order.clone() {
+            if !present.contains(&key)
+                && let Some((step, view)) = self.busy.remove(&key)
+            {
+                step.done(view.done);
+            }
+        }
+        self.update(steps);
+    }
+
+    fn show(&mut self, step: StepView, waits: &str) {
+        let (shown, view) = self.busy.entry(step.key.clone()).or_insert_with(|| {
+            self.order.push(step.key.clone());
+            (self.ui.step(&step.doing), step.clone())
+        });
+        shown.detail(waits);
+        *view = step;
+    }
+
+    fn finish(&mut self, step: &StepView) {
+        if !self.over.insert(step.key.clone()) {
+            return;
+        }
+        match self.busy.remove(&step.key) {
+            Some((shown, _)) => shown.done(&step.done),
+            // What held before this command began is not its news.
+            None if self.is_first => {}
+            None => self.ui.step(&step.doing).done(&step.done),
+        }
+    }
+
+    fn fail(&mut self) {
+        for key in self.order.clone() {
+            if let Some((shown, view)) = self.busy.remove(&key)
+                && let State::Busy(waits) = &view.state
+                && !waits.is_empty()
+            {
+                shown.failed(format!("{}: {waits}", view.doing));
+            }
+        }
+    }
+
+    fn missing(&self) -> Vec<String> {
+        self.order
+            .iter()
+            .filter_map(|key| self.busy.get(key))
+            .map(|(_, view)| match &view.state {
+                State::Busy(waits) if !waits.is_empty() => format!("{}: {waits}", view.doing),
+                _ => view.doing.clone(),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,16 @@
+//! From objects to steps a person can follow.
+//!
+//! [`Objects`] keeps the objects of one cluster as the plane has them now, [`steps`] decides
+//! (without I/O) what has been reached and what is missing, [`follow`] shows it until it holds.
+
+mod follow;
+mod objects;
+mod removal;
+mod steps;
+mod view;
+
+pub use follow::{Deadline, follow, follow_removal, follow_wanted};
+pub use objects::{Objects, read};
+pub use steps::{Asked, Readiness, State, StepView, Verdict, steps, verdict};
+pub use view::View;
+pub(crate) use view::{address, complaint};

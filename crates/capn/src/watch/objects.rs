@@ -1,0 +1,136 @@
+//! Keeps the objects of one cluster as the plane has them now.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::time::Duration;
+
+use capi_api::{Cluster, KubeadmControlPlane, Machine, MachineDeployment, labels};
+use capn_api::{LXCCluster, LXCMachine};
+use futures::stream::{BoxStream, SelectAll};
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::View;
+
+/// Changes that come within this time of each other are shown as one.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// The objects of one cluster, followed through watches.
+pub struct Objects {
+    cluster: Store<Cluster>,
+    lxc_clusters: Store<LXCCluster>,
+    control_planes: Store<KubeadmControlPlane>,
+    deployments: Store<MachineDeployment>,
+    machines: Store<Machine>,
+    lxc_machines: Store<LXCMachine>,
+    changes: SelectAll<BoxStream<'static, ()>>,
+}
+
+impl Objects {
+    /// Starts following the cluster. Nothing is known before the first [`Objects::changed`].
+    pub fn of(client: &Client, namespace: &str, cluster: &str) -> Self {
+        let named = watcher::Config::default().fields(&format!("metadata.name={cluster}"));
+        let labelled =
+            watcher::Config::default().labels(&format!("{}={cluster}", labels::CLUSTER_NAME));
+        let mut changes = SelectAll::new();
+        Self {
+            cluster: store(client, namespace, named, &mut changes),
+            lxc_clusters: store(client, namespace, labelled.clone(), &mut changes),
+            control_planes: store(client, namespace, labelled.clone(), &mut changes),
+            deployments: store(client, namespace, labelled.clone(), &mut changes),
+            machines: store(client, namespace, labelled.clone(), &mut changes),
+            lxc_machines: store(client, namespace, labelled, &mut changes),
+            changes,
+        }
+    }
+
+    /// Waits until something changed and gives what there is now. The first call waits until
+    /// everything has been read once.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: what was read stays known.
+    pub async fn changed(&mut self) -> View {
+        if self.is_incomplete() {
+            while self.is_incomplete() && self.changes.next().await.is_some() {}
+        } else if self.changes.next().await.is_none() {
+            // Watches never end by themselves; without any there is nothing to wait for.
+            std::future::pending::<()>().await;
+        }
+        // A deadline that moves with each change would starve under a steady stream of them.
+        let settled = tokio::time::sleep(SETTLE);
+        tokio::pin!(settled);
+        loop {
+            tokio::select! {
+                () = &mut settled => break,
+                change = self.changes.next() => if change.is_none() { break },
+            }
+        }
+        self.view()
+    }
+
+    fn is_incomplete(&self) -> bool {
+        use futures::FutureExt as _;
+
+        // `wait_until_ready` is ready at once when the first list is complete.
+        let ready = [
+            self.cluster.wait_until_ready().now_or_never().is_some(),
+            self.lxc_clusters.wait_until_ready().now_or_never().is_some(),
+            self.control_planes.wait_until_ready().now_or_never().is_some(),
+            self.deployments.wait_until_ready().now_or_never().is_some(),
+            self.machines.wait_until_ready().now_or_never().is_some(),
+            self.lxc_machines.wait_until_ready().now_or_never().is_some(),
+        ];
+        ready.contains(&false)
+    }
+
+    fn view(&self) -> View {
+        View {
+            cluster: self.cluster.state().into_iter().next(),
+            lxc_cluster: self.lxc_clusters.state().into_iter().next(),
+            control_plane: self.control_planes.state().into_iter().next(),
+            deployments: self.deployments.state(),
+            machines: self.machines.state(),
+            lxc_machines: self.lxc_machines.state(),
+        }
+        .sorted()
+    }
+}
+
+fn store<K>(
+    client: &Client,
+    namespace: &str,
+    config: watcher::Config,
+    changes: &mut SelectAll<BoxStream<'static, ()>>,
+) -> Store<K>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
+    K::DynamicType: Eq + Hash,
+{
+    let (reader, writer) = reflector::store();
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let events = watcher(api, config)
+        .default_backoff()
+        .reflect(writer)
+        .inspect_err(
+            |error| tracing::debug!(kind = %K::kind(&()), %error, "watch broke, trying again"),
+        )
+        .map(drop);
+    changes.push(events.boxed());
+    reader
+}
+
+/// The objects of a cluster as they are now, without following them.
+pub async fn read(client: &Client, namespace: &str, cluster: &str) -> View {
+    Objects::of(client, namespace, cluster).changed().await
+}

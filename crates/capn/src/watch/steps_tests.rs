@@ -1,0 +1,177 @@
+//! Tables: objects in, steps and verdict out.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const ONE_EACH: Asked = Asked { control_planes: 1, workers: 1, readiness: Readiness::ReadyNodes };
+
+fn object<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+fn lxc_cluster(provisioned: bool) -> Value {
+    json!({
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCCluster",
+        "metadata": { "name": "demo" },
+        "spec": {
+            "loadBalancer": { "lxc": {} },
+            "controlPlaneEndpoint": { "host": "10.0.0.2", "port": 6443 },
+        },
+        "status": { "initialization": { "provisioned": provisioned } },
+    })
+}
+
+fn machine(name: &str, control_plane: bool, status: Value) -> Value {
+    let labels =
+        if control_plane { json!({ "cluster.x-k8s.io/control-plane": "" }) } else { json!({}) };
+    json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+        "metadata": { "name": name, "labels": labels },
+        "spec": {
+            "clusterName": "demo",
+            "bootstrap": {},
+            "infrastructureRef": { "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "LXCMachine", "name": name },
+        },
+        "status": status,
+    })
+}
+
+fn lxc_machine(name: &str, status: Value) -> Value {
+    json!({
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCMachine",
+        "metadata": { "name": name }, "spec": {}, "status": status,
+    })
+}
+
+fn running() -> Value {
+    json!({
+        "initialization": { "provisioned": true },
+        "addresses": [{ "type": "InternalIP", "address": "10.0.0.3" }],
+    })
+}
+
+fn condition_of(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!([{
+        "type": kind, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }])
+}
+
+fn ready(name: &str) -> Value {
+    json!({
+        "nodeRef": { "name": name },
+        "conditions": condition_of("NodeReady", "True", "NodeReady", ""),
+    })
+}
+
+fn view(machines: &[Value], lxc_machines: &[Value]) -> View {
+    View {
+        lxc_cluster: Some(object(lxc_cluster(true))),
+        machines: machines.iter().cloned().map(object).collect(),
+        lxc_machines: lxc_machines.iter().cloned().map(object).collect(),
+        ..View::default()
+    }
+}
+
+#[test]
+fn a_cluster_with_all_nodes_ready_holds() {
+    let view = view(
+        &[machine("a", true, ready("a")), machine("b", false, ready("b"))],
+        &[lxc_machine("a", running()), lxc_machine("b", running())],
+    );
+    assert_eq!(verdict(&view, &ONE_EACH), Verdict::Holds);
+    let done: Vec<String> = steps(&view, &ONE_EACH).into_iter().map(|step| step.done).collect();
+    assert_eq!(
+        done,
+        [
+            "load balancer at 10.0.0.2:6443",
+            "control plane `a` runs at 10.0.0.3",
+            "node `a` is Ready",
+            "worker `b` runs at 10.0.0.3",
+            "node `b` is Ready",
+        ]
+    );
+}
+
+#[test]
+fn a_missing_worker_does_not_hold() {
+    let view = view(&[machine("a", true, ready("a"))], &[lxc_machine("a", running())]);
+    assert_eq!(verdict(&view, &ONE_EACH), Verdict::NotYet);
+}
+
+#[test]
+fn one_machine_too_many_does_not_hold() {
+    let view = view(
+        &[
+            machine("a", true, ready("a")),
+            machine("b", false, ready("b")),
+            machine("c", false, ready("c")),
+        ],
+        &[lxc_machine("a", running()), lxc_machine("b", running()), lxc_machine("c", running())],
+    );
+    assert_eq!(verdict(&view, &ONE_EACH), Verdict::NotYet);
+}
+
+#[test]
+fn a_node_that_is_not_ready_says_why() {
+    let status = json!({
+        "nodeRef": { "name": "a" },
+        "conditions": condition_of("NodeReady", "False", "NodeNotReady", "* Node.Ready: cni plugin not initialized"),
+    });
+    let view = view(&[machine("a", true, status)], &[lxc_machine("a", running())]);
+    let last = steps(&view, &ONE_EACH).pop().unwrap();
+    assert_eq!(last.state, State::Busy("Node.Ready: cni plugin not initialized".into()));
+}
+
+#[test]
+fn without_bootstrap_running_instances_are_enough() {
+    let asked = Asked { readiness: Readiness::Instances, ..ONE_EACH };
+    let view = view(
+        &[machine("a", true, json!({})), machine("b", false, json!({}))],
+        &[lxc_machine("a", running()), lxc_machine("b", running())],
+    );
+    assert_eq!(verdict(&view, &asked), Verdict::Holds);
+}
+
+#[test]
+fn without_a_network_nodes_that_joined_are_enough() {
+    let asked = Asked { workers: 0, readiness: Readiness::Nodes, ..ONE_EACH };
+    let view = view(
+        &[machine("a", true, json!({ "nodeRef": { "name": "a" } }))],
+        &[lxc_machine("a", running())],
+    );
+    assert_eq!(verdict(&view, &asked), Verdict::Holds);
+}
+
+#[test]
+fn an_aborted_instance_ends_the_wait_with_its_message() {
+    let status = json!({
+        "conditions": condition_of(
+            "InstanceProvisioned", "False", "InstanceProvisioningAborted", "image `x` does not exist"),
+    });
+    let view = view(&[machine("a", true, json!({}))], &[lxc_machine("a", status)]);
+    assert_eq!(
+        verdict(&view, &ONE_EACH),
+        Verdict::Never { object: "machine `a`".into(), problem: "image `x` does not exist".into() }
+    );
+}
+
+#[test]
+fn an_instance_that_is_retried_says_what_failed_and_goes_on() {
+    let status = json!({
+        "conditions": condition_of(
+            "InstanceProvisioned", "False", "InstanceProvisioningFailed", "no space left"),
+    });
+    let view = view(&[machine("a", true, json!({}))], &[lxc_machine("a", status)]);
+    assert_eq!(verdict(&view, &ONE_EACH), Verdict::NotYet);
+    assert_eq!(steps(&view, &ONE_EACH)[1].state, State::Busy("no space left".into()));
+}
+
+#[test]
+fn a_load_balancer_that_waits_is_busy() {
+    let view = View { lxc_cluster: Some(object(lxc_cluster(false))), ..View::default() };
+    assert!(matches!(steps(&view, &ONE_EACH)[0].state, State::Busy(_)));
+}

@@ -1,0 +1,77 @@
+//! The objects of one cluster at one moment.
+
+use std::sync::Arc;
+
+use capi_api::{Cluster, KubeadmControlPlane, Machine, MachineDeployment};
+use capn_api::{LXCCluster, LXCMachine};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+
+/// What the plane has for one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The Cluster, if there is one.
+    pub cluster: Option<Arc<Cluster>>,
+    /// Its infrastructure.
+    pub lxc_cluster: Option<Arc<LXCCluster>>,
+    /// Its control plane, unless machines stand alone.
+    pub control_plane: Option<Arc<KubeadmControlPlane>>,
+    /// Its deployments of workers, by name.
+    pub deployments: Vec<Arc<MachineDeployment>>,
+    /// Its machines, control planes first, then by name.
+    pub machines: Vec<Arc<Machine>>,
+    /// The infrastructure of its machines, by name.
+    pub lxc_machines: Vec<Arc<LXCMachine>>,
+}
+
+impl View {
+    /// Puts lists into the order in which they are shown.
+    pub fn sorted(mut self) -> Self {
+        self.deployments.sort_by_key(|object| object.name_any());
+        self.lxc_machines.sort_by_key(|object| object.name_any());
+        self.machines.sort_by_key(|machine| (!machine.is_control_plane(), machine.name_any()));
+        self
+    }
+
+    /// The infrastructure object of a machine.
+    pub fn lxc_machine(&self, machine: &Machine) -> Option<&LXCMachine> {
+        let name = &machine.spec.infrastructure_ref.name;
+        self.lxc_machines.iter().find(|found| found.name_any() == *name).map(Arc::as_ref)
+    }
+}
+
+/// The first address of the machine's instance that others can reach it at.
+pub(crate) fn address(lxc_machine: &LXCMachine) -> Option<&str> {
+    let addresses = &lxc_machine.status.as_ref()?.addresses;
+    let ip =
+        |found: &&capn_api::MachineAddress| found.kind == capn_api::MachineAddressType::InternalIp;
+    addresses.iter().find(ip).map(|found| found.address.as_str())
+}
+
+/// Conditions of an LXCMachine.
+pub(crate) fn machine_conditions(lxc_machine: &LXCMachine) -> &[Condition] {
+    lxc_machine.status.as_ref().map_or(&[], |status| &status.conditions)
+}
+
+/// Conditions of an LXCCluster.
+pub(crate) fn cluster_conditions(lxc_cluster: &LXCCluster) -> &[Condition] {
+    lxc_cluster.status.as_ref().map_or(&[], |status| &status.conditions)
+}
+
+/// The condition of a type.
+pub(crate) fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// What a condition that does not hold says; its reason where it has no message.
+pub(crate) fn complaint(condition: &Condition) -> String {
+    match condition.message.trim() {
+        "" => condition.reason.clone(),
+        // Summaries list one complaint a line, as `* kind: text`.
+        message => {
+            let lines: Vec<&str> =
+                message.lines().map(|line| line.trim().trim_start_matches("* ")).collect();
+            lines.join("; ")
+        }
+    }
+}
