@@ -59,10 +59,11 @@ pub(crate) fn from_json(bytes: &[u8]) -> Result<(Value, Vec<String>), serde_json
     Ok((value, reading.duplicates))
 }
 
-/// Reads YAML, of which JSON is a part.
+/// Reads YAML, of which JSON is a part. Only `true` and `false` are booleans.
 pub(crate) fn from_yaml(bytes: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
 }
 
 #[derive(Default)]

@@ -1,17 +1,188 @@
-//! OpenAPI documents.
+//! OpenAPI v3 documents, for `kubectl explain`, and for what `kubectl apply` looks up before it
+//! trusts the server with validation and dry runs.
 
-use serde_json::{Value, json};
+use bytes::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::registry::Tables;
+use crate::registry::{Access, Resource, SchemaSource, Tables, type_schema};
 
-pub(crate) fn index(_tables: &Tables) -> Value {
-    json!({"paths": {}})
+const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+/// Content type of OpenAPI v2 as Go clients ask for it.
+pub(crate) const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The documents there are. The hash in each address changes with the content.
+pub(crate) fn index(tables: &Tables) -> Value {
+    let mut paths = Map::new();
+    for (group, versions) in tables.groups() {
+        for version in versions {
+            let name = if group.is_empty() {
+                format!("api/{version}")
+            } else {
+                format!("apis/{group}/{version}")
+            };
+            let hash = hash(tables, group, version);
+            let address = json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")});
+            paths.insert(name, address);
+        }
+    }
+    json!({"paths": paths})
 }
 
-pub(crate) fn document(_tables: &Tables, _group: &str, _version: &str) -> Option<Value> {
-    None
+fn hash(tables: &Tables, group: &str, version: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(env!("CARGO_PKG_VERSION"));
+    for resource in tables.of(group, version) {
+        hash.update(resource.plural.as_bytes());
+        if let SchemaSource::Definition(object, _) = &resource.source {
+            hash.update(object.uid.as_bytes());
+            hash.update(object.revision.to_be_bytes());
+        }
+    }
+    hex::encode_upper(hash.finalize())
 }
 
-pub(crate) fn v2(_tables: &Tables) -> Value {
-    json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.36.0"}, "paths": {}, "definitions": {}})
+/// OpenAPI v2 without anything in it. As protobuf, that is no bytes at all.
+pub(crate) fn v2(protobuf: bool) -> Bytes {
+    if protobuf {
+        return Bytes::new();
+    }
+    json!({
+        "swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1"}, "paths": {},
+        "definitions": {},
+    })
+    .to_string()
+    .into()
+}
+
+/// The document of a group and version.
+pub(crate) fn document(tables: &Tables, group: &str, version: &str) -> Option<Value> {
+    let mut schemas = Map::new();
+    let mut paths = Map::new();
+    for resource in tables.of(group, version) {
+        let name = schema_name(resource);
+        if !schemas.contains_key(&name) {
+            schemas.insert(name.clone(), schema(resource));
+        }
+        add_paths(resource, &name, &mut paths);
+    }
+    if paths.is_empty() {
+        return None;
+    }
+    schemas.insert(METADATA.to_owned(), type_schema::<ObjectMeta>());
+    Some(json!({
+        "openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1"}, "paths": paths,
+        "components": {"schemas": schemas},
+    }))
+}
+
+/// `org.example.v1.Widget`, or `io.k8s.api.core.v1.Secret`.
+fn schema_name(resource: &Resource) -> String {
+    if resource.builtin {
+        let group = resource.group.split('.').next().filter(|group| !group.is_empty());
+        let group = group.unwrap_or("core");
+        return format!("io.k8s.api.{group}.{}.{}", resource.version, resource.kind);
+    }
+    let mut parts: Vec<&str> = resource.group.split('.').rev().collect();
+    parts.extend([&*resource.version, &*resource.kind]);
+    parts.join(".")
+}
+
+fn gvk(resource: &Resource) -> Value {
+    json!({
+        "group": &*resource.group, "version": &*resource.version, "kind": &*resource.kind,
+    })
+}
+
+fn schema(resource: &Resource) -> Value {
+    let mut schema = resource
+        .source
+        .load()
+        .unwrap_or_else(|| json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+    if let Some(fields) = schema.as_object_mut() {
+        for field in ["$schema", "title"] {
+            fields.remove(field);
+        }
+        let properties = fields.entry("properties").or_insert_with(|| json!({}));
+        properties["apiVersion"] = json!({
+            "type": "string",
+            "description": "APIVersion defines the versioned schema of this representation of an \
+                object.",
+        });
+        properties["kind"] = json!({
+            "type": "string",
+            "description": "Kind is a string value representing the REST resource this object \
+                represents.",
+        });
+        properties["metadata"] = json!({
+            "description": "Standard object's metadata.",
+            "allOf": [{"$ref": format!("#/components/schemas/{METADATA}")}],
+        });
+        fields.insert("x-kubernetes-group-version-kind".to_owned(), json!([gvk(resource)]));
+    }
+    schema
+}
+
+fn add_paths(resource: &Resource, schema: &str, paths: &mut Map<String, Value>) {
+    let base = if resource.group.is_empty() {
+        format!("/api/{}", resource.version)
+    } else {
+        format!("/apis/{}/{}", resource.group, resource.version)
+    };
+    let scope = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
+    let collection = format!("{base}{scope}/{}", resource.plural);
+    let operation = |action: &str, parameters: &[&str], content: &[&str]| {
+        let reference = json!({"$ref": format!("#/components/schemas/{schema}")});
+        let parameters: Vec<Value> = parameters
+            .iter()
+            .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}}))
+            .collect();
+        let mut operation = json!({
+            "tags": [], "parameters": parameters,
+            "responses": {"200": {
+                "description": "OK", "content": {"application/json": {"schema": reference}},
+            }},
+            "x-kubernetes-action": action, "x-kubernetes-group-version-kind": gvk(resource),
+        });
+        if !content.is_empty() {
+            let content: Map<String, Value> = content
+                .iter()
+                .map(|kind| ((*kind).to_owned(), json!({"schema": {"type": "object"}})))
+                .collect();
+            operation["requestBody"] = json!({"content": content, "required": true});
+        }
+        operation
+    };
+    const WRITE: [&str; 3] = ["dryRun", "fieldManager", "fieldValidation"];
+    let json = ["application/json"];
+    if resource.access == Access::Review {
+        paths.insert(collection, json!({"post": operation("post", &WRITE, &json)}));
+        return;
+    }
+    let list = ["labelSelector", "fieldSelector", "limit", "continue", "watch"];
+    let mut on_collection = json!({"get": operation("list", &list, &[])});
+    let mut on_item = json!({"get": operation("get", &[], &[])});
+    if resource.access == Access::Full {
+        on_collection["post"] = operation("post", &WRITE, &json);
+        on_collection["delete"] = operation("deletecollection", &["dryRun"], &[]);
+        on_item["put"] = operation("put", &WRITE, &json);
+        on_item["patch"] = operation(
+            "patch",
+            &["dryRun", "fieldManager", "fieldValidation", "force"],
+            &[
+                "application/apply-patch+yaml",
+                "application/json-patch+json",
+                "application/merge-patch+json",
+            ],
+        );
+        on_item["delete"] = operation("delete", &["dryRun", "propagationPolicy"], &[]);
+    }
+    if resource.namespaced {
+        let all = json!({"get": operation("list", &list, &[])});
+        paths.insert(format!("{base}/{}", resource.plural), all);
+    }
+    paths.insert(format!("{collection}/{{name}}"), on_item);
+    paths.insert(collection, on_collection);
 }

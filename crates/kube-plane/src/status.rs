@@ -230,12 +230,6 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
 
-    /// The client may try again after so many seconds.
-    pub(crate) fn server_timeout(message: impl Into<String>, seconds: u32) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ServerTimeout", message)
-            .with_details(json!({"retryAfterSeconds": seconds}))
-    }
-
     /// The revision asked for is in the future.
     pub(crate) fn too_large_revision(asked: u64, current: u64) -> Self {
         let message = format!("Too large resource version: {asked}, current: {current}");

@@ -162,7 +162,13 @@ fn fixed(
             let document = openapi::document(&tables(), group, version);
             response::json(StatusCode::OK, &document.ok_or_else(ApiError::no_such_path)?)
         }
-        ["openapi", "v2"] => response::json(StatusCode::OK, &openapi::v2(&tables())),
+        ["openapi", "v2"] => {
+            let accept = request.headers.get(http::header::ACCEPT);
+            let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+            let protobuf = accept.contains("proto-openapi");
+            let kind = if protobuf { openapi::V2_PROTOBUF } else { response::JSON };
+            response::raw(StatusCode::OK, kind, openapi::v2(protobuf))
+        }
         _ => return Ok(None),
     }))
 }

@@ -1,15 +1,21 @@
 //! Server-side apply.
 
+use http::StatusCode;
 use serde_json::Value;
 
-use super::merge;
 use crate::{
     admission::FieldError,
-    api::{Api, Body, Target, WriteOptions, Written},
+    api::{Api, Body, Subresource, Target, WriteOptions, Written},
     handlers::request::Query,
     json,
+    managed::Intent,
+    registry::SchemaSource,
+    schema::prune,
     status::{ApiError, Result},
 };
+
+/// The longest name of a manager.
+const MAX_MANAGER: usize = 128;
 
 /// An apply: what one manager wants of an object.
 pub(crate) struct Apply {
@@ -21,17 +27,33 @@ pub(crate) struct Apply {
 impl Apply {
     pub(super) fn new(target: Target<'_>, mut body: Body, query: &Query) -> Result<Self> {
         let manager = query.get("fieldManager").to_owned();
-        if manager.is_empty() {
+        if manager.is_empty() || manager.len() > MAX_MANAGER {
             let error = FieldError::required("fieldManager", "is required for apply patch");
             return Err(ApiError::invalid_options("PatchOptions", &[error]));
         }
-        if json::at(&body.value, &["metadata", "managedFields"]).is_some_and(|m| !m.is_null()) {
-            return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+        let value = &mut body.value;
+        match json::remove(value, &["metadata", "managedFields"]) {
+            None | Some(Value::Null) => {}
+            Some(list) if list.as_array().is_some_and(Vec::is_empty) => {}
+            Some(_) => {
+                return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+            }
         }
-        let name = json::text(&body.value, &["metadata", "name"]);
-        if name.is_empty() {
-            json::set(&mut body.value, &["metadata", "name"], target.name.into());
+        for (field, wanted) in [
+            ("apiVersion", target.resource.api_version()),
+            ("kind", target.resource.kind.to_string()),
+        ] {
+            let found = json::text(value, &[field]);
+            if found != wanted {
+                return Err(ApiError::bad_request(format!(
+                    "{field} of the applied object is {found:?}, it has to be {wanted:?}"
+                )));
+            }
         }
+        if json::text(value, &["metadata", "name"]).is_empty() {
+            json::set(value, &["metadata", "name"], target.name.into());
+        }
+        drop_nulls(value);
         Ok(Self { body, manager, force: query.flag("force") })
     }
 
@@ -43,23 +65,91 @@ impl Apply {
         options: &WriteOptions,
     ) -> Result<Written> {
         let options = &WriteOptions { manager: self.manager.clone(), ..options.clone() };
-        let _ = self.force;
+        let part = self.part(&target);
+        let wanted = ownable(&part, &target);
+        let intent = Intent { target, manager: &self.manager, force: self.force, wanted: &wanted };
         loop {
-            let updated = api
-                .update(target, options, |old| {
-                    let mut value: Value = old.clone();
-                    merge::merge(&mut value, &self.body.value);
-                    Ok(Body { value, duplicates: self.body.duplicates.clone() })
-                })
-                .await;
-            match updated {
+            let merge = |old: &Value| {
+                // What the schema does not know is left in, so that the answer names it.
+                let full = Intent { wanted: &part, ..intent };
+                let value = full.merge(old).map_err(|c| ApiError::apply_conflict(&c))?;
+                Ok(Body { value, duplicates: self.body.duplicates.clone() })
+            };
+            let note = |_: &Target<'_>, new: &mut Value, old: &Value, _: &WriteOptions| {
+                intent.note(new, old);
+            };
+            match api.update_with(target, options, merge, &note).await {
                 Err(error) if error.is_not_found() => {}
                 result => return result,
             }
-            match api.create(target.resource, target.namespace, self.body.clone(), options).await {
-                Err(error) if error.code() == http::StatusCode::CONFLICT => {}
+            if target.subresource != Subresource::None {
+                return Err(ApiError::not_found(target.resource, target.name));
+            }
+            let uid = json::text(&self.body.value, &["metadata", "uid"]);
+            if !uid.is_empty() {
+                return Err(ApiError::conflict(
+                    target.resource,
+                    target.name,
+                    &format!(
+                        "uid mismatch: the provided object specified uid {uid}, and no existing \
+                         object was found"
+                    ),
+                ));
+            }
+            let created = api
+                .create_with(
+                    target.resource,
+                    target.namespace,
+                    Body { value: part.clone(), duplicates: self.body.duplicates.clone() },
+                    options,
+                    |_, new, _| intent.note_created(new),
+                )
+                .await;
+            match created {
+                // Another made it in between: it is an update now.
+                Err(error) if error.code() == StatusCode::CONFLICT => {}
                 result => return result,
             }
         }
+    }
+
+    /// The part of the body that this path is about: the object without its status, or the status.
+    fn part(&self, target: &Target<'_>) -> Value {
+        let mut part = self.body.value.clone();
+        if let Some(fields) = part.as_object_mut()
+            && target.resource.status
+        {
+            let status = target.subresource == Subresource::Status;
+            fields.retain(|name, _| {
+                matches!(name.as_str(), "apiVersion" | "kind" | "metadata")
+                    || (name == "status") == status
+            });
+        }
+        part
+    }
+}
+
+/// What a manager can own of what it applies: known fields, and of the metadata nothing with the
+/// status.
+fn ownable(part: &Value, target: &Target<'_>) -> Value {
+    let mut wanted = part.clone();
+    if !matches!(target.resource.source, SchemaSource::None) {
+        prune(&target.resource.compiled().schema, &mut wanted);
+    }
+    if target.subresource == Subresource::Status {
+        json::remove(&mut wanted, &["metadata"]);
+    }
+    wanted
+}
+
+/// A `null` in an applied object says nothing.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }

@@ -222,7 +222,7 @@ fn column(name: &str, kind: &str, source: Source) -> Column {
 }
 
 /// The schema of a type of k8s-openapi, with everything in place.
-fn schema<T: JsonSchema>() -> Value {
+pub(crate) fn schema<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::openapi3().with(|settings| {
         settings.inline_subschemas = true;
         settings.meta_schema = None;

@@ -12,6 +12,7 @@ use std::{
 };
 
 pub(crate) use self::{
+    builtin::schema as type_schema,
     definition::CRDS,
     resource::{
         Access, Column, Form, NameRule, Resource, Scale, SchemaSource, Source, api_version,
@@ -95,12 +96,10 @@ impl Tables {
     pub(crate) fn stored(&self, storage: &str) -> Option<Arc<Resource>> {
         self.by_place
             .values()
-            .find(|resource| *resource.storage == *storage && resource.form == Form::Same)
+            .filter(|resource| *resource.storage == *storage)
+            // A definition may store in a version that it does not serve.
+            .min_by_key(|resource| resource.form != Form::Same)
             .cloned()
-    }
-
-    pub(crate) fn has_group_version(&self, group: &str, version: &str) -> bool {
-        self.by_place.keys().any(|(g, v, _)| **g == *group && **v == *version)
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
@@ -176,6 +175,5 @@ mod tests {
         assert_eq!(&*tables.find("", "v1", "secrets").unwrap().kind, "Secret");
         assert_eq!(tables.find("events.k8s.io", "v1", "events").unwrap().form, Form::EventsV1);
         assert_eq!(&*tables.stored("events.").unwrap().group, "");
-        assert!(tables.has_group_version("coordination.k8s.io", "v1"));
     }
 }

@@ -15,7 +15,12 @@ use std::sync::OnceLock;
 use regex::Regex;
 use serde_json::Value;
 
-pub(crate) use self::{cel::Rules, defaults::default, prune::prune, validate::validate};
+pub(crate) use self::{
+    cel::Rules,
+    defaults::default,
+    prune::prune,
+    validate::{list_key, validate},
+};
 
 /// The JSON type a schema asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

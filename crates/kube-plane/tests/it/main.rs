@@ -1,6 +1,7 @@
 //! The plane through a kube-rs client, in process.
 
 mod admission;
+mod applying;
 mod crud;
 mod definitions;
 mod garbage;

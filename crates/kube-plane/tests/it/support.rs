@@ -17,47 +17,7 @@ pub(crate) fn widgets() -> CustomResourceDefinition {
 }
 
 pub(crate) fn widgets_json() -> Value {
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "widgets.example.org", "labels": {"a": "b"}},
-        "spec": {
-            "group": "example.org", "scope": "Namespaced",
-            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"], "categories": ["things"]},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
-                "subresources": {"status": {}, "scale": {
-                    "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
-                "additionalPrinterColumns": [
-                    {"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas"},
-                    {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"},
-                    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}],
-                "schema": {"openAPIV3Schema": {
-                    "type": "object",
-                    "description": "A widget for tests.",
-                    "properties": {
-                        "spec": {"type": "object", "description": "What is wanted.", "properties": {
-                            "replicas": {"type": "integer", "minimum": 0, "default": 1},
-                            "size": {"type": "string", "enum": ["S", "L"], "description": "How large it is."},
-                            "min": {"type": "integer"}, "max": {"type": "integer"},
-                            "port": {"x-kubernetes-int-or-string": true},
-                            "tags": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
-                            "parts": {"type": "array", "x-kubernetes-list-type": "map",
-                                "x-kubernetes-list-map-keys": ["name"],
-                                "items": {"type": "object", "required": ["name"], "properties": {
-                                    "name": {"type": "string"}, "weight": {"type": "integer"}}}},
-                            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-                            "x-kubernetes-validations": [
-                                {"rule": "!has(self.min) || !has(self.max) || self.min <= self.max",
-                                 "message": "min may not be above max"}]},
-                        "status": {"type": "object", "properties": {
-                            "replicas": {"type": "integer"},
-                            "conditions": {"type": "array", "items": {"type": "object", "properties": {
-                                "type": {"type": "string"}, "status": {"type": "string"}}}}}}
-                    }
-                }}
-            }]
-        }
-    })
+    serde_saphyr::from_str(include_str!("widgets.yaml")).unwrap()
 }
 
 /// A plane in memory with the widgets.

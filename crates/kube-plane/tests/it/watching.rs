@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use http::Request;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -44,14 +44,12 @@ where
     }
 }
 
-async fn watch(
-    client: &Client,
-    query: &str,
-) -> Result<impl futures::Stream<Item = Result<WatchEvent<Value>, kube::Error>> + Unpin, kube::Error>
-{
+type Events = futures::stream::BoxStream<'static, Result<WatchEvent<Value>, kube::Error>>;
+
+async fn watch(client: &Client, query: &str) -> Result<Events, kube::Error> {
     let path = format!("/api/v1/namespaces/default/configmaps?watch=1&{query}");
     let request = Request::get(path).body(Vec::new()).unwrap();
-    Ok(Box::pin(client.request_events::<Value>(request).await?.into_stream()))
+    Ok(client.request_events::<Value>(request).await?.boxed())
 }
 
 #[tokio::test]
