@@ -85,7 +85,7 @@ impl Failure {
         kind: &str,
         namespace: &str,
         name: &str,
-    ) -> impl FnOnce(kube::Error) -> Self {
+    ) -> impl FnOnce(kube::Error) -> Self + use<> {
         let object = format!("{kind} {namespace}/{name}");
         move |source| Self::Api { act, object, source: Box::new(source) }
     }

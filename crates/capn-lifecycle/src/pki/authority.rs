@@ -14,7 +14,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::{Error, PemPair, keys};
 
 /// Validity of an authority whose configuration gives none, in days.
-pub const DEFAULT_CA_DAYS: i32 = 3650;
+const DEFAULT_CA_DAYS: i32 = 3650;
 /// Clocks of nodes may be behind by this much.
 const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 /// Common name of every authority of a cluster, as kubeadm has it.

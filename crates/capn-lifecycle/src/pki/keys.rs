@@ -59,8 +59,7 @@ fn generate_rsa(bits: usize) -> Result<PrivateKey, Error> {
     )
     .map_err(|source| Error::MakeKey { algorithm: "RSA", source })?;
     // PKCS#1, as the tools of Kubernetes write it.
-    let pem =
-        key.to_pkcs1_pem(LineEnding::LF).map_err(|source| Error::EncodeRsaKey { source })?;
+    let pem = key.to_pkcs1_pem(LineEnding::LF).map_err(|source| Error::EncodeRsaKey { source })?;
     Ok(PrivateKey { signer, pem: pem.to_string() })
 }
 

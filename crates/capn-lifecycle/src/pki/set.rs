@@ -101,11 +101,7 @@ impl Wanted {
 /// # Cancellation
 ///
 /// When the future is dropped, keys that are being made are made to their end and forgotten.
-pub async fn generate(
-    wanted: &Wanted,
-    purposes: &[Purpose],
-    now: Timestamp,
-) -> Result<Set, Error> {
+pub async fn generate(wanted: &Wanted, purposes: &[Purpose], now: Timestamp) -> Result<Set, Error> {
     let mut threads = JoinSet::new();
     for purpose in purposes.iter().copied() {
         let (algorithm, days) = (wanted.algorithm, wanted.days);

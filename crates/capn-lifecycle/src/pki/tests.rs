@@ -169,10 +169,8 @@ fn an_external_etcd_brings_its_own_certificates() {
 #[test]
 fn a_pair_survives_its_secret() {
     let pair = PemPair { certificate: "c\n".into(), private_key: "k\n".into() };
-    let secret = k8s_openapi::api::core::v1::Secret {
-        data: Some(pair.to_data()),
-        ..Default::default()
-    };
+    let secret =
+        k8s_openapi::api::core::v1::Secret { data: Some(pair.to_data()), ..Default::default() };
     assert_eq!(PemPair::from_secret(&secret), Some(pair));
     assert_eq!(PemPair::from_secret(&Default::default()), None);
 }

@@ -297,7 +297,8 @@ fn every_section_of_a_cloud_config() {
         "mounts": [["LABEL=data", "/data", "auto", "defaults,nofail"]],
     }))
     .unwrap();
-    let text = user_data(&spec, Command::Join, vec!["kind: JoinConfiguration\n".into()]).to_string();
+    let text =
+        user_data(&spec, Command::Join, vec!["kind: JoinConfiguration\n".into()]).to_string();
     // It has to be what it says it is.
     let read: Value = serde_saphyr::from_str(&text).unwrap();
     assert_eq!(read["runcmd"][0], json!("echo 'a' > \"/b\""));

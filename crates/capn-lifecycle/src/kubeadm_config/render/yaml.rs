@@ -72,7 +72,8 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// What may stand in a YAML stream as it is.
 fn is_printable(c: char) -> bool {
-    let special = matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    let special =
+        matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
     !c.is_control() && !special
 }
 
@@ -107,12 +108,38 @@ mod tests {
     #[test]
     fn scalars_are_read_back_as_the_same_string() {
         for text in [
-            "plain", "/etc/x", "root:root", "true", "No", "1.36", "0640", "", "a: b", "a #b", "key:",
-            "{{ ds.meta_data.x }}", "it's", "say \"hi\"", "tab\there", "line\nbreak", "back\\slash",
-            "é", "\u{7}", "\u{2028}", "* x", "- x", "@at", "!tag", "&a", "~", "null", "0x1f",
+            "plain",
+            "/etc/x",
+            "root:root",
+            "true",
+            "No",
+            "1.36",
+            "0640",
+            "",
+            "a: b",
+            "a #b",
+            "key:",
+            "{{ ds.meta_data.x }}",
+            "it's",
+            "say \"hi\"",
+            "tab\there",
+            "line\nbreak",
+            "back\\slash",
+            "é",
+            "\u{7}",
+            "\u{2028}",
+            "* x",
+            "- x",
+            "@at",
+            "!tag",
+            "&a",
+            "~",
+            "null",
+            "0x1f",
         ] {
             let yaml = format!("v: {}\n", scalar(text));
-            let read: Value = serde_saphyr::from_str(&yaml).unwrap_or_else(|e| panic!("{yaml}: {e}"));
+            let read: Value =
+                serde_saphyr::from_str(&yaml).unwrap_or_else(|e| panic!("{yaml}: {e}"));
             assert_eq!(read, json!({ "v": text }), "{yaml}");
         }
     }
@@ -120,12 +147,24 @@ mod tests {
     #[test]
     fn block_texts_are_read_back_with_a_newline_at_their_end() {
         for text in [
-            "one\n", "one", "one\ntwo\n", "  indented first\nsecond\n", "\n  after an empty line\n",
-            "a\n\nb\n", "ends with two\n\n", "\ttab\n", "#!/bin/sh\nexit 0\n", "carriage\r\nreturn\n",
-            "{{ jinja }}\n", "trailing space \n", "--- x\n", "bell \u{7}\n",
+            "one\n",
+            "one",
+            "one\ntwo\n",
+            "  indented first\nsecond\n",
+            "\n  after an empty line\n",
+            "a\n\nb\n",
+            "ends with two\n\n",
+            "\ttab\n",
+            "#!/bin/sh\nexit 0\n",
+            "carriage\r\nreturn\n",
+            "{{ jinja }}\n",
+            "trailing space \n",
+            "--- x\n",
+            "bell \u{7}\n",
         ] {
             let yaml = format!("-   v:{}    next: 1\n", block(text, 6));
-            let read: Value = serde_saphyr::from_str(&yaml).unwrap_or_else(|e| panic!("{yaml}: {e}"));
+            let read: Value =
+                serde_saphyr::from_str(&yaml).unwrap_or_else(|e| panic!("{yaml}: {e}"));
             let expected = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
             assert_eq!(read, json!([{ "v": expected, "next": 1 }]), "{yaml}");
         }

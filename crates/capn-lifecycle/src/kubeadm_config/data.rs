@@ -1,0 +1,132 @@
+//! From everything that was looked up to the text a machine boots with. Pure.
+
+use capi_api::bootstrap::{JoinConfiguration, NodeRegistrationOptions};
+use capi_api::core::NetworkRanges;
+use capi_api::{Cluster, KubeadmConfig, Machine, labels};
+use kube::ResourceExt as _;
+
+use super::render::cloud_config::{Command, TextFile, UserData};
+use super::render::documents::{self, ClusterFacts, with_taint};
+use super::render::{Error, discovery};
+use super::validate::Valid;
+use crate::kubeconfig;
+use crate::pki::Purpose;
+use crate::pki::set::{Set, Wanted};
+
+/// Boot data of the machine that initializes the control plane.
+pub(super) fn init(
+    config: &KubeadmConfig,
+    machine: &Machine,
+    cluster: &Cluster,
+    certificates: &Set,
+    valid: &Valid,
+) -> Result<String, Error> {
+    let spec = &config.spec;
+    let init = spec.init_configuration.as_ref();
+    let documents = vec![
+        documents::cluster_configuration(
+            valid.api,
+            spec.cluster_configuration.as_ref(),
+            &facts(cluster, machine),
+            init.and_then(|init| init.timeouts.as_ref()),
+        )?,
+        documents::init_configuration(valid.api, init)?,
+    ];
+    let mut files = certificate_files(config, certificates);
+    files.extend(valid.files.iter().cloned());
+    Ok(user_data(config, Command::Init, documents, files, valid))
+}
+
+/// Boot data of a machine that joins. `discovery` in `join` is complete.
+pub(super) fn join(
+    config: &KubeadmConfig,
+    cluster: &Cluster,
+    certificates: &Set,
+    valid: &Valid,
+    mut join: JoinConfiguration,
+    control_plane: bool,
+) -> Result<String, Error> {
+    let mut files = Vec::new();
+    if control_plane {
+        join.control_plane.get_or_insert_default();
+        files = certificate_files(config, certificates);
+    } else {
+        // Only in what is rendered: the taint goes once the machine has been matched to its node.
+        let options: NodeRegistrationOptions = with_taint(
+            join.node_registration.as_ref(),
+            labels::NODE_UNINITIALIZED_TAINT,
+            "NoSchedule",
+        );
+        join.node_registration = Some(options);
+    }
+    files.extend(valid.files.iter().cloned());
+    if let Some(file) = join.discovery.as_ref().and_then(|discovery| discovery.file.as_ref()) {
+        let server = cluster.endpoint().map(kubeconfig::server).unwrap_or_default();
+        let authority = certificates.get(&Purpose::ClusterCa);
+        let authority = authority.map_or("", |pair| pair.certificate.as_str());
+        files.extend(discovery::kubeconfig_file(file, &server, authority)?);
+    }
+    let document = documents::join_configuration(valid.api, &join)?;
+    Ok(user_data(config, Command::Join, vec![document], files, valid))
+}
+
+fn user_data(
+    config: &KubeadmConfig,
+    command: Command,
+    documents: Vec<String>,
+    files: Vec<TextFile>,
+    valid: &Valid,
+) -> String {
+    let spec = &config.spec;
+    UserData {
+        files,
+        command,
+        documents,
+        verbosity: spec.verbosity,
+        boot_commands: &spec.boot_commands,
+        pre_kubeadm_commands: &spec.pre_kubeadm_commands,
+        post_kubeadm_commands: &spec.post_kubeadm_commands,
+        ntp: spec.ntp.as_ref(),
+        users: valid.users.clone(),
+        disk_setup: spec.disk_setup.as_ref(),
+        mounts: &spec.mounts,
+    }
+    .to_string()
+}
+
+fn certificate_files(config: &KubeadmConfig, certificates: &Set) -> Vec<TextFile> {
+    let wanted = Wanted::of(config.spec.cluster_configuration.as_ref());
+    let mut files = Vec::new();
+    for purpose in wanted.purposes() {
+        let Some(pair) = certificates.get(&purpose) else { continue };
+        let (public, private) = wanted.node_files(purpose);
+        let halves = [(Some(public), &pair.certificate), (private, &pair.private_key)];
+        for (file, content) in halves {
+            if let Some(file) = file {
+                files.push(TextFile {
+                    path: file.path,
+                    owner: Some("root:root".to_owned()),
+                    permissions: Some(file.permissions.to_owned()),
+                    content: content.clone(),
+                    ..TextFile::default()
+                });
+            }
+        }
+    }
+    files
+}
+
+fn facts(cluster: &Cluster, machine: &Machine) -> ClusterFacts {
+    let network = cluster.spec.cluster_network.as_ref();
+    let ranges = |ranges: Option<&NetworkRanges>| {
+        ranges.map(|ranges| ranges.cidr_blocks.join(",")).filter(|text| !text.is_empty())
+    };
+    ClusterFacts {
+        name: cluster.name_any(),
+        endpoint: cluster.endpoint().map(kubeconfig::host_and_port),
+        kubernetes_version: machine.spec.version.clone(),
+        service_subnet: ranges(network.and_then(|network| network.services.as_ref())),
+        pod_subnet: ranges(network.and_then(|network| network.pods.as_ref())),
+        dns_domain: network.and_then(|network| network.service_domain.clone()),
+    }
+}

@@ -1,0 +1,219 @@
+//! Carries out what was decided about a control plane. The only writer besides `report`.
+
+use std::collections::BTreeSet;
+
+use capi_api::controlplane::PRE_TERMINATE_HOOK;
+use capi_api::core::ContractRef;
+use capi_api::{Cluster, KubeadmControlPlane, Machine, labels};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::create;
+use super::observe::{Observed, wanted};
+use super::plan::{Action, Plan};
+use super::validate::Valid;
+use crate::Context;
+use crate::contract;
+use crate::error::{Failure, chain, describe, is_conflict, is_not_found};
+use crate::kubeconfig;
+use crate::objects::controller_of;
+use crate::patch;
+use crate::pki::Purpose;
+use crate::pki::set::generate;
+
+/// What a plan has changed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Applied {
+    /// The next pass starts at once, by the event of what was written: there is nothing to report.
+    pub(super) again: bool,
+    /// Machines that are not any more as they were read.
+    pub(super) touched: BTreeSet<String>,
+}
+
+/// Carries out a plan.
+///
+/// # Guarantees
+///
+/// Every action can be repeated; an interrupted plan is made again from what is then observed.
+pub(super) async fn apply(
+    ctx: &Context,
+    kcp: &KubeadmControlPlane,
+    seen: &Observed,
+    valid: Option<&Valid>,
+    plan: &Plan,
+) -> Result<Applied, Failure> {
+    let namespace = kcp.namespace().unwrap_or_default();
+    let api: Api<KubeadmControlPlane> = Api::namespaced(ctx.client.clone(), &namespace);
+    let finalizer = labels::KUBEADM_CONTROL_PLANE_FINALIZER;
+    let mut done = Applied::default();
+    for action in &plan.actions {
+        match action {
+            Action::AddFinalizer => {
+                patch::add_finalizer(&api, kcp, finalizer).await?;
+                done.again = true;
+            }
+            Action::RemoveFinalizer => {
+                patch::remove_finalizer(&api, kcp, finalizer).await?;
+                done.again = true;
+            }
+            Action::OwnTemplate(owners) => {
+                let change = json!({ "metadata": { "ownerReferences": owners } });
+                let reference = &kcp.spec.machine_template.spec.infrastructure_ref;
+                patch_external(ctx, kcp, reference, &change).await?;
+            }
+            Action::MakeCertificates(purposes) => {
+                if let Some(cluster) = &seen.cluster {
+                    make_certificates(ctx, kcp, cluster, purposes).await?;
+                }
+                done.again = true;
+            }
+            Action::WriteKubeconfig => write_kubeconfig(ctx, kcp, seen).await?,
+            Action::Sync { machine, change } => {
+                patch_machine(ctx, kcp, machine, change).await?;
+                done.touched.insert(machine.clone());
+            }
+            Action::DeleteOrphans(orphans) => {
+                for orphan in orphans {
+                    tracing::info!(%orphan, "delete what an interrupted pass left behind");
+                    ctx.contracts
+                        .delete(&namespace, orphan)
+                        .await
+                        .map_err(|source| Failure::Contract { object: describe(kcp), source })?;
+                }
+                done.again = true;
+            }
+            Action::DropHook { machine } => {
+                let change = json!({ "metadata": { "annotations": { PRE_TERMINATE_HOOK: null } } });
+                patch_machine(ctx, kcp, machine, &change).await?;
+                done.touched.insert(machine.clone());
+            }
+            Action::Create { join, failure_domain } => {
+                let (Some(cluster), Some(valid)) = (&seen.cluster, valid) else { continue };
+                let template = seen.template.found();
+                let machine = create::create(
+                    ctx,
+                    kcp,
+                    valid,
+                    cluster,
+                    template,
+                    *join,
+                    failure_domain.clone(),
+                )
+                .await?;
+                done.touched.insert(machine.name_any());
+                done.again = true;
+            }
+            Action::Delete { machine } => {
+                delete_machine(ctx, kcp, machine).await?;
+                done.touched.insert(machine.clone());
+            }
+        }
+    }
+    Ok(done)
+}
+
+async fn make_certificates(
+    ctx: &Context,
+    kcp: &KubeadmControlPlane,
+    cluster: &Cluster,
+    purposes: &[Purpose],
+) -> Result<(), Failure> {
+    let namespace = kcp.namespace().unwrap_or_default();
+    let set = generate(&wanted(kcp), purposes, ctx.now())
+        .await
+        .map_err(|error| Failure::Invalid { object: describe(kcp), problem: chain(&error) })?;
+    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &namespace);
+    for (purpose, pair) in set {
+        let name = purpose.secret_name(&cluster.name_any());
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                namespace: Some(namespace.clone()),
+                labels: Some([(labels::CLUSTER_NAME.to_owned(), cluster.name_any())].into()),
+                owner_references: controller_of(kcp).map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            type_: Some(labels::CLUSTER_SECRET_TYPE.to_owned()),
+            data: Some(pair.to_data()),
+            ..Secret::default()
+        };
+        match api.create(&PostParams::default(), &secret).await {
+            Ok(_) => {}
+            // Somebody made it in the meantime; theirs is the one.
+            Err(error) if is_conflict(&error) => {}
+            Err(error) => {
+                return Err(Failure::api_named("create", "Secret", &namespace, &name)(error));
+            }
+        }
+    }
+    tracing::info!(namespace, cluster = cluster.name_any(), "certificates are there");
+    Ok(())
+}
+
+async fn write_kubeconfig(
+    ctx: &Context,
+    kcp: &KubeadmControlPlane,
+    seen: &Observed,
+) -> Result<(), Failure> {
+    let cluster = seen.cluster.as_ref();
+    let endpoint = cluster.and_then(|cluster| cluster.endpoint());
+    let authority = seen.certificates.get(&Purpose::ClusterCa);
+    let (Some(cluster), Some(endpoint), Some(authority), Some(owner)) =
+        (cluster, endpoint, authority, controller_of(kcp))
+    else {
+        return Ok(());
+    };
+    kubeconfig::write(ctx, cluster, seen.kubeconfig.as_ref(), authority, endpoint, owner).await
+}
+
+async fn patch_machine(
+    ctx: &Context,
+    kcp: &KubeadmControlPlane,
+    name: &str,
+    change: &Value,
+) -> Result<(), Failure> {
+    let namespace = kcp.namespace().unwrap_or_default();
+    let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
+    let params = PatchParams {
+        field_manager: Some(labels::MANAGER_KUBEADM_CONTROL_PLANE.to_owned()),
+        ..PatchParams::default()
+    };
+    match api.patch(name, &params, &Patch::Merge(change)).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(Failure::api_named("patch", "Machine", &namespace, name)(error)),
+    }
+}
+
+async fn delete_machine(
+    ctx: &Context,
+    kcp: &KubeadmControlPlane,
+    name: &str,
+) -> Result<(), Failure> {
+    let namespace = kcp.namespace().unwrap_or_default();
+    tracing::info!(namespace, control_plane = kcp.name_any(), machine = name, "delete");
+    let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
+    match api.delete(name, &DeleteParams::background()).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(Failure::api_named("delete", "Machine", &namespace, name)(error)),
+    }
+}
+
+async fn patch_external(
+    ctx: &Context,
+    kcp: &KubeadmControlPlane,
+    reference: &ContractRef,
+    change: &Value,
+) -> Result<(), Failure> {
+    let namespace = kcp.namespace().unwrap_or_default();
+    let failed = |source| Failure::Contract { object: describe(kcp), source };
+    let (api, _) = ctx.contracts.api(&namespace, reference).await.map_err(failed)?;
+    api.patch(&reference.name, &PatchParams::default(), &Patch::Merge(change))
+        .await
+        .map(drop)
+        .map_err(contract::Error::request("patch", reference.to_string()))
+        .map_err(failed)
+}

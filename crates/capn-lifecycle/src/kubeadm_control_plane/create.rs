@@ -1,0 +1,91 @@
+//! Makes one machine: infrastructure object, KubeadmConfig, Machine.
+
+use capi_api::core::ContractRef;
+use capi_api::{Cluster, KubeadmConfig, KubeadmControlPlane, Machine, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DynamicObject, PostParams};
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use super::desired::{kubeadm_config, machine, machine_annotations, machine_labels, machine_name};
+use super::validate::Valid;
+use crate::Context;
+use crate::contract;
+use crate::error::{Failure, describe};
+use crate::objects::random;
+use crate::template::{made_kind, make};
+
+/// Makes one machine with a new name.
+///
+/// # Guarantees
+///
+/// An interruption or failure between two steps leaves parts that belong to the control plane and
+/// to no machine; the next pass finds and deletes them. Nothing is done for such parts by anybody
+/// before their machine is there.
+pub(super) async fn create(
+    ctx: &Context,
+    kcp: &KubeadmControlPlane,
+    valid: &Valid,
+    cluster: &Cluster,
+    template: Option<&DynamicObject>,
+    join: bool,
+    failure_domain: Option<String>,
+) -> Result<Machine, Failure> {
+    let cluster = cluster.name_any();
+    let namespace = kcp.namespace().unwrap_or_default();
+    let name = machine_name(kcp, &cluster, &random())
+        .map_err(|problem| Failure::Invalid { object: describe(kcp), problem })?;
+    infrastructure(ctx, kcp, &cluster, &name, template).await?;
+
+    let params = PostParams {
+        field_manager: Some(labels::MANAGER_KUBEADM_CONTROL_PLANE.to_owned()),
+        ..PostParams::default()
+    };
+    let configs: Api<KubeadmConfig> = Api::namespaced(ctx.client.clone(), &namespace);
+    let config = kubeadm_config(kcp, valid, &cluster, &name, join);
+    configs.create(&params, &config).await.map_err(Failure::api("create", &config))?;
+
+    let machines: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
+    let machine = machine(kcp, &cluster, &name, failure_domain);
+    let made =
+        machines.create(&params, &machine).await.map_err(Failure::api("create", &machine))?;
+    tracing::info!(namespace, control_plane = kcp.name_any(), machine = name, join, "machine made");
+    Ok(made)
+}
+
+async fn infrastructure(
+    ctx: &Context,
+    kcp: &KubeadmControlPlane,
+    cluster: &str,
+    name: &str,
+    template: Option<&DynamicObject>,
+) -> Result<(), Failure> {
+    let failed = |source| Failure::Contract { object: describe(kcp), source };
+    let from = &kcp.spec.machine_template.spec.infrastructure_ref;
+    let template = template.ok_or_else(|| Failure::Invalid {
+        object: describe(kcp),
+        problem: format!("{from} does not exist"),
+    })?;
+    let reference = ContractRef::new(&from.api_group, made_kind(&from.kind), name);
+    let namespace = kcp.namespace().unwrap_or_default();
+    let (api, resource) = ctx.contracts.api(&namespace, &reference).await.map_err(failed)?;
+    ctx.external.watch(&resource);
+    let owner = kcp.owner_ref(&()).map(|owner| OwnerReference { controller: None, ..owner });
+    let object = make(
+        template,
+        from,
+        &resource,
+        name,
+        &machine_labels(kcp, cluster),
+        &machine_annotations(kcp),
+        owner,
+    );
+    let params = PostParams {
+        field_manager: Some(labels::MANAGER_KUBEADM_CONTROL_PLANE.to_owned()),
+        ..PostParams::default()
+    };
+    api.create(&params, &object)
+        .await
+        .map(drop)
+        .map_err(contract::Error::request("create", reference.to_string()))
+        .map_err(failed)
+}

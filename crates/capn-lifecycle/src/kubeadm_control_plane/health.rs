@@ -1,0 +1,211 @@
+//! Health of what kubeadm runs on control plane machines, from nodes and pods of the workload
+//! cluster. Pure.
+//!
+//! `EtcdMemberHealthy` says what the readiness of the etcd pod says: kubelet asks the member
+//! itself (`/readyz` of etcd, which needs a leader). Alarms and learners are not looked at.
+
+use std::collections::BTreeMap;
+
+use capi_api::Machine;
+use capi_api::conditions::Status;
+use capi_api::controlplane::machine_conditions as kind;
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+use crate::summary::Verdict;
+
+/// Label and taint of control plane nodes.
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+
+const INSPECTION_FAILED: &str = "InspectionFailed";
+const CONNECTION_DOWN: &str = "ConnectionDown";
+const DELETING: &str = "Deleting";
+
+/// What was read of a workload cluster.
+#[derive(Clone, Debug)]
+pub(super) enum View {
+    /// It was not looked at: there is nothing to look at yet.
+    NotYet,
+    /// It does not answer right now; it did not long ago.
+    Silent,
+    /// It has not answered for long.
+    Down {
+        /// What the last try said.
+        problem: String,
+    },
+    /// What it said.
+    Seen(Components),
+}
+
+/// Nodes and static pods of a control plane.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Components {
+    /// Nodes of the machines, by name.
+    pub(super) nodes: BTreeMap<String, Node>,
+    /// Pods of kube-system that belong to the control plane, by name.
+    pub(super) pods: BTreeMap<String, Pod>,
+}
+
+/// Condition type and verdict, for each condition a machine gets.
+pub(super) type Verdicts = Vec<(&'static str, Verdict)>;
+
+/// The pods whose health counts, with the condition that says so.
+const PODS: [(&str, &str); 4] = [
+    ("kube-apiserver", kind::API_SERVER_POD_HEALTHY),
+    ("kube-controller-manager", kind::CONTROLLER_MANAGER_POD_HEALTHY),
+    ("kube-scheduler", kind::SCHEDULER_POD_HEALTHY),
+    ("etcd", kind::ETCD_POD_HEALTHY),
+];
+
+/// Health of one machine. `None` if nothing new can be said, so that what was said last stays.
+pub(super) fn of_machine(
+    machine: &Machine,
+    view: &View,
+    etcd_is_stacked: bool,
+    taint_expected: bool,
+) -> Option<Verdicts> {
+    if machine.metadata.deletion_timestamp.is_some() {
+        return Some(all(etcd_is_stacked, &Verdict::no(DELETING, "Machine is deleting")));
+    }
+    let unknown =
+        |message: &str| Some(all(etcd_is_stacked, &Verdict::unknown(INSPECTION_FAILED, message)));
+    let Some(node_name) = machine.node_name() else {
+        return unknown(&match &machine.spec.provider_id {
+            Some(id) => format!("Waiting for a Node with spec.providerID {id} to exist"),
+            None => {
+                let kind = &machine.spec.infrastructure_ref.kind;
+                format!("Waiting for {kind} to report spec.providerID")
+            }
+        });
+    };
+    let seen = match view {
+        View::NotYet => return unknown("Waiting for the control plane to be initialized"),
+        View::Silent => return None,
+        View::Down { problem } => {
+            let verdict = Verdict::unknown(CONNECTION_DOWN, problem.as_str());
+            return Some(all(etcd_is_stacked, &verdict));
+        }
+        View::Seen(seen) => seen,
+    };
+    let Some(node) = seen.nodes.get(node_name) else {
+        return unknown(&format!("Node {node_name} does not exist"));
+    };
+    if has_taint(node, UNREACHABLE, "NoExecute") {
+        return unknown(&format!("Node {node_name} is unreachable"));
+    }
+    let mut verdicts = vec![(
+        kind::NODE_KUBEADM_LABELS_AND_TAINTS_SET,
+        labels_and_taints(node_name, node, taint_expected),
+    )];
+    for (component, condition) in pods(etcd_is_stacked) {
+        let verdict = if is_ready_unknown(node) {
+            let message = "Node Ready condition is Unknown, Pod data might be stale";
+            Verdict::unknown(INSPECTION_FAILED, message)
+        } else {
+            of_pod(seen.pods.get(&format!("{component}-{node_name}")))
+        };
+        if component == "etcd" {
+            verdicts.push((kind::ETCD_MEMBER_HEALTHY, member(&verdict)));
+        }
+        verdicts.push((condition, verdict));
+    }
+    Some(verdicts)
+}
+
+fn pods(etcd_is_stacked: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    PODS.into_iter().filter(move |(component, _)| etcd_is_stacked || *component != "etcd")
+}
+
+fn all(etcd_is_stacked: bool, verdict: &Verdict) -> Verdicts {
+    let mut kinds = vec![kind::NODE_KUBEADM_LABELS_AND_TAINTS_SET];
+    kinds.extend(pods(etcd_is_stacked).map(|(_, condition)| condition));
+    if etcd_is_stacked {
+        kinds.push(kind::ETCD_MEMBER_HEALTHY);
+    }
+    kinds.into_iter().map(|kind| (kind, verdict.clone())).collect()
+}
+
+fn labels_and_taints(name: &str, node: &Node, taint_expected: bool) -> Verdict {
+    let labelled =
+        node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(CONTROL_PLANE));
+    let tainted = !taint_expected || has_taint(node, CONTROL_PLANE, "NoSchedule");
+    let message = match (labelled, tainted) {
+        (true, true) => return Verdict::yes("Set"),
+        (false, true) => format!("Node {name} does not have the {CONTROL_PLANE} label"),
+        (true, false) => format!("Node {name} does not have the {CONTROL_PLANE}:NoSchedule taint"),
+        (false, false) => format!(
+            "Node {name} does not have the {CONTROL_PLANE} label and the \
+             {CONTROL_PLANE}:NoSchedule taint"
+        ),
+    };
+    Verdict::no("NotSet", message)
+}
+
+fn has_taint(node: &Node, key: &str, effect: &str) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints.is_some_and(|taints| taints.iter().any(|t| t.key == key && t.effect == effect))
+}
+
+fn is_ready_unknown(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "Unknown"))
+}
+
+fn of_pod(pod: Option<&Pod>) -> Verdict {
+    let Some(pod) = pod else { return Verdict::no("DoesNotExist", "Pod does not exist") };
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Verdict::no("Provisioning", "Pod is being replaced");
+    }
+    let Some(status) = &pod.status else { return Verdict::no("Provisioning", "") };
+    let holds = |kind: &str| {
+        let conditions = status.conditions.as_ref();
+        conditions.is_some_and(|all| all.iter().any(|c| c.type_ == kind && c.status == "True"))
+    };
+    match status.phase.as_deref() {
+        Some("Running") if holds("Ready") => Verdict::yes("Running"),
+        Some("Running") => not_ready(status),
+        Some("Pending") if !holds("PodScheduled") => {
+            Verdict::no("Provisioning", "Waiting to be scheduled")
+        }
+        Some("Pending") if !holds("Initialized") => {
+            Verdict::no("Provisioning", "Running init containers")
+        }
+        Some("Pending") => Verdict::no("Provisioning", ""),
+        Some("Succeeded") => Verdict::no("Failed", "All the containers have been terminated"),
+        Some("Failed") => Verdict::no("Failed", "All the containers have been terminated"),
+        _ => Verdict::unknown(INSPECTION_FAILED, "Pod is reporting Unknown status"),
+    }
+}
+
+fn not_ready(status: &k8s_openapi::api::core::v1::PodStatus) -> Verdict {
+    let mut waiting = Vec::new();
+    let mut failed = false;
+    for container in status.container_statuses.iter().flatten() {
+        let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        failed |= last.is_some_and(|end| end.exit_code != 0);
+        let state = container.state.as_ref();
+        if let Some(reason) =
+            state.and_then(|state| state.waiting.as_ref()).and_then(|wait| wait.reason.clone())
+        {
+            waiting.push(reason);
+        }
+    }
+    if !waiting.is_empty() {
+        let reason = if failed { "Failed" } else { "Provisioning" };
+        return Verdict::no(reason, waiting.join(", "));
+    }
+    Verdict::no("Provisioning", "Waiting for startup or readiness probes")
+}
+
+/// What the etcd pod says of its member.
+fn member(pod: &Verdict) -> Verdict {
+    match pod.status {
+        Status::True => Verdict::yes("Healthy"),
+        Status::False => Verdict::no("NotHealthy", format!("etcd Pod: {}", said(pod))),
+        Status::Unknown => Verdict::unknown(INSPECTION_FAILED, said(pod)),
+    }
+}
+
+fn said(verdict: &Verdict) -> String {
+    if verdict.message.is_empty() { verdict.reason.clone() } else { verdict.message.clone() }
+}

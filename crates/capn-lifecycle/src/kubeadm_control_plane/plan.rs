@@ -1,0 +1,322 @@
+//! What to do about a control plane. Pure: no I/O, no clock, no randomness.
+
+use std::time::Duration;
+
+use capi_api::conditions;
+use capi_api::controlplane::PRE_TERMINATE_HOOK;
+use capi_api::core::ContractRef;
+use capi_api::{Cluster, KubeadmControlPlane, Machine, labels, refs};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::Value;
+
+use super::desired::in_place_change;
+use super::observe::{Observed, OwnedMachine, wanted};
+use super::preflight;
+use super::up_to_date::differences;
+use super::validate::{Problem, Valid};
+use crate::kubeconfig::{self, Need};
+use crate::objects::{annotation, has_finalizer, is_deleting, plain_owner};
+use crate::pki::Purpose;
+
+/// One indivisible effect.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Action {
+    /// Add our finalizer; nothing else is done before.
+    AddFinalizer,
+    /// Remove our finalizer: the control plane may go.
+    RemoveFinalizer,
+    /// Make the cluster an owner of the infrastructure template, so that they move together.
+    OwnTemplate(Vec<OwnerReference>),
+    /// Make certificates and keys.
+    MakeCertificates(Vec<Purpose>),
+    /// Make or renew the kubeconfig.
+    WriteKubeconfig,
+    /// Change a machine in place.
+    Sync {
+        /// Name of the machine.
+        machine: String,
+        /// Merge patch.
+        change: Value,
+    },
+    /// Delete parts of machines that were never made.
+    DeleteOrphans(Vec<ContractRef>),
+    /// Let go of a machine that is being deleted.
+    DropHook {
+        /// Name of the machine.
+        machine: String,
+    },
+    /// Make a machine.
+    Create {
+        /// It joins; otherwise it initializes the control plane.
+        join: bool,
+        /// Failure domain for it.
+        failure_domain: Option<String>,
+    },
+    /// Delete a machine.
+    Delete {
+        /// Name of the machine.
+        machine: String,
+    },
+}
+
+/// What nothing more can be done without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum WaitingOn {
+    /// The Cluster, to become the owner.
+    Cluster,
+    /// The infrastructure of the cluster.
+    Infrastructure,
+    /// A certificate that its user supplies.
+    UserCertificate(Purpose),
+    /// A certificate that was there when the control plane was initialized. It is not made again:
+    /// nothing in the cluster would accept what a new one signs.
+    LostCertificate(Purpose),
+    /// Where the API server will answer.
+    Endpoint,
+    /// The infrastructure template.
+    Template,
+    /// kubeadm to initialize the control plane.
+    Initialization,
+    /// What has to be well before a machine is added or taken away; a line for each.
+    Preflight(Vec<String>),
+    /// Workers, which go first.
+    Workers(Vec<String>),
+    /// Machines on their way out.
+    Machines(Vec<String>),
+    /// A user.
+    User(String),
+}
+
+/// What to do about a control plane.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use = "a plan does nothing until it is applied"]
+pub(super) struct Plan {
+    /// In this order.
+    pub(super) actions: Vec<Action>,
+    /// Why there is nothing more; `None` means that all is as it should be.
+    pub(super) waiting: Option<WaitingOn>,
+    /// When to look again although nothing happens.
+    pub(super) recheck: Option<Duration>,
+}
+
+impl Plan {
+    fn wait(self, on: WaitingOn) -> Self {
+        Self { waiting: Some(on), ..self }
+    }
+
+    fn act(mut self, action: Action) -> Self {
+        self.actions.push(action);
+        self
+    }
+}
+
+/// Decides.
+pub(super) fn plan(
+    kcp: &KubeadmControlPlane,
+    seen: &Observed,
+    valid: Result<&Valid, &Problem>,
+    now: Timestamp,
+) -> Plan {
+    let mut plan = Plan::default();
+    if is_deleting(kcp.meta()) {
+        return delete(kcp, seen);
+    }
+    let Some(cluster) = &seen.cluster else { return plan.wait(WaitingOn::Cluster) };
+    if !has_finalizer(kcp.meta(), labels::KUBEADM_CONTROL_PLANE_FINALIZER) {
+        return plan.act(Action::AddFinalizer);
+    }
+    if let Some(owners) = template_owners(cluster, seen) {
+        plan = plan.act(Action::OwnTemplate(owners));
+    }
+    if !cluster.infrastructure_provisioned() {
+        return plan.wait(WaitingOn::Infrastructure);
+    }
+    match certificates(kcp, seen) {
+        Ok(absent) if absent.is_empty() => {}
+        Ok(absent) => return plan.act(Action::MakeCertificates(absent)),
+        Err(on) => return plan.wait(on),
+    }
+    if cluster.endpoint().is_none() {
+        return plan.wait(WaitingOn::Endpoint);
+    }
+    match kubeconfig::need(seen.kubeconfig.as_ref(), now) {
+        // The first machine needs none, so this is no reason to stop here.
+        Need::Create | Need::Renew => plan = plan.act(Action::WriteKubeconfig),
+        Need::Nothing { renew_at } => plan.recheck = renew_at.map(|at| until(at, now)),
+    }
+    for owned in seen.machines.iter().filter(|owned| !owned.is_deleting()) {
+        if let Some(change) = in_place_change(kcp, &cluster.name_any(), &owned.machine) {
+            plan = plan.act(Action::Sync { machine: owned.name(), change });
+        }
+    }
+    for owned in &seen.machines {
+        if may_go(&owned.machine) && seen.machines.len() == 1 {
+            plan = plan.act(Action::DropHook { machine: owned.name() });
+        }
+    }
+    if !seen.orphans.is_empty() {
+        return plan.act(Action::DeleteOrphans(seen.orphans.clone()));
+    }
+    match valid {
+        Ok(valid) => scale(kcp, cluster, seen, valid, plan, now),
+        Err(problem) => plan.wait(WaitingOn::User(problem.to_string())),
+    }
+}
+
+/// Machines are added and taken away one at a time.
+fn scale(
+    kcp: &KubeadmControlPlane,
+    cluster: &Cluster,
+    seen: &Observed,
+    valid: &Valid,
+    plan: Plan,
+    now: Timestamp,
+) -> Plan {
+    let create = |plan: Plan, join| {
+        if seen.template.found().is_none() {
+            return plan.wait(WaitingOn::Template);
+        }
+        let failure_domain = preflight::failure_domain(cluster, &seen.machines);
+        plan.act(Action::Create { join, failure_domain })
+    };
+    if seen.machines.is_empty() {
+        if seen.initialized {
+            return plan.wait(WaitingOn::User(
+                "All control plane Machines are gone, and with them the data of the cluster; \
+                 delete the Cluster"
+                    .to_owned(),
+            ));
+        }
+        return create(plan, false);
+    }
+    if !seen.initialized {
+        let recheck = Some(probe_pause(seen, now));
+        return Plan { recheck, ..plan }.wait(WaitingOn::Initialization);
+    }
+    let outdated = seen
+        .machines
+        .iter()
+        .filter(|owned| !owned.is_deleting() && !differences(kcp, valid, owned, now).is_empty())
+        .count();
+    let have = seen.machines.len();
+    if outdated > 0 && have >= valid.replicas {
+        return plan.wait(WaitingOn::User(
+            "Machines have to be replaced, which is not supported yet".to_owned(),
+        ));
+    }
+    if have > valid.replicas {
+        let leaving = names(seen.machines.iter().filter(|owned| owned.is_deleting()));
+        if leaving.is_empty() {
+            return plan
+                .wait(WaitingOn::User("Taking machines away is not supported yet".to_owned()));
+        }
+        return plan.wait(WaitingOn::Machines(leaving));
+    }
+    if have < valid.replicas {
+        let problems = preflight::problems(&seen.machines, valid.etcd_is_stacked);
+        if !problems.is_empty() {
+            return plan.wait(WaitingOn::Preflight(problems));
+        }
+        return create(plan, true);
+    }
+    plan
+}
+
+/// Workers first, then all machines of the control plane at once: with the cluster its etcd goes.
+fn delete(kcp: &KubeadmControlPlane, seen: &Observed) -> Plan {
+    let mut plan = Plan::default();
+    if !has_finalizer(kcp.meta(), labels::KUBEADM_CONTROL_PLANE_FINALIZER) {
+        return plan;
+    }
+    if !seen.others.is_empty() {
+        return plan.wait(WaitingOn::Workers(seen.others.clone()));
+    }
+    if seen.machines.is_empty() {
+        return if seen.orphans.is_empty() {
+            plan.act(Action::RemoveFinalizer)
+        } else {
+            plan.act(Action::DeleteOrphans(seen.orphans.clone()))
+        };
+    }
+    for owned in &seen.machines {
+        if annotation(owned.machine.meta(), PRE_TERMINATE_HOOK).is_some() {
+            plan = plan.act(Action::DropHook { machine: owned.name() });
+        }
+        if !owned.is_deleting() {
+            plan = plan.act(Action::Delete { machine: owned.name() });
+        }
+    }
+    plan.wait(WaitingOn::Machines(names(seen.machines.iter())))
+}
+
+/// Certificates that are to be made, or what to wait for.
+fn certificates(kcp: &KubeadmControlPlane, seen: &Observed) -> Result<Vec<Purpose>, WaitingOn> {
+    let wanted = wanted(kcp);
+    let absent: Vec<_> = wanted
+        .purposes()
+        .into_iter()
+        .filter(|purpose| !seen.certificates.contains_key(purpose))
+        .collect();
+    if let Some(purpose) = absent.iter().find(|purpose| !wanted.is_generated(**purpose)) {
+        return Err(WaitingOn::UserCertificate(*purpose));
+    }
+    if let Some(purpose) = absent.first().filter(|_| seen.initialized) {
+        return Err(WaitingOn::LostCertificate(*purpose));
+    }
+    if let Some(purpose) = wanted.first_missing(&seen.certificates).filter(|_| absent.is_empty()) {
+        // There, but without its key: a user's.
+        return Err(WaitingOn::UserCertificate(purpose));
+    }
+    Ok(absent)
+}
+
+/// Owners of the infrastructure template with the cluster among them, if it lacks it.
+fn template_owners(cluster: &Cluster, seen: &Observed) -> Option<Vec<OwnerReference>> {
+    let template = seen.template.found()?;
+    let owner = plain_owner(cluster)?;
+    let has = template.metadata.owner_references.iter().flatten().any(|o| o.uid == owner.uid);
+    if has {
+        return None;
+    }
+    refs::with_owner(
+        template.metadata.owner_references.as_ref(),
+        OwnerReference { controller: None, ..owner },
+    )
+}
+
+/// The machine's deletion has come to the hooks before its instance goes, and ours is the only one
+/// that still holds it.
+fn may_go(machine: &Machine) -> bool {
+    let conditions = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let deleting = conditions::get(conditions, conditions::DELETING);
+    is_deleting(machine.meta())
+        && deleting.is_some_and(|deleting| deleting.reason == "WaitingForPreTerminateHook")
+        && annotation(machine.meta(), PRE_TERMINATE_HOOK).is_some()
+        && machine
+            .annotations()
+            .keys()
+            .filter(|key| key.starts_with(labels::PRE_TERMINATE_HOOK_PREFIX))
+            .all(|key| key == PRE_TERMINATE_HOOK)
+}
+
+/// Nothing tells us when the API server comes up, so it is asked: twice a second while that is
+/// likely, then more seldom.
+fn probe_pause(seen: &Observed, now: Timestamp) -> Duration {
+    let newest = seen.machines.iter().filter_map(|owned| owned.machine.creation_timestamp());
+    let age = newest.map(|made| now.duration_since(made.0)).min();
+    match age {
+        Some(age) if age < SignedDuration::from_mins(3) => Duration::from_millis(500),
+        Some(age) if age < SignedDuration::from_mins(10) => Duration::from_secs(2),
+        _ => Duration::from_secs(5),
+    }
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
+}
+
+fn names<'a>(machines: impl Iterator<Item = &'a OwnedMachine>) -> Vec<String> {
+    machines.map(OwnedMachine::name).collect()
+}

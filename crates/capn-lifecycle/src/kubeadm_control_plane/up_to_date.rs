@@ -1,0 +1,112 @@
+//! Whether a machine is what its control plane asks for. Pure.
+
+use capi_api::bootstrap::KubeadmConfigSpec;
+use capi_api::{KubeadmConfig, KubeadmControlPlane, labels};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use serde_json::Value;
+
+use super::desired::kubeadm_config_spec;
+use super::observe::OwnedMachine;
+use super::validate::Valid;
+use crate::objects::annotation;
+
+/// In what a machine differs from what is asked for, a line for each difference. Empty if it does
+/// not have to be replaced.
+///
+/// What is followed in place (labels, annotations, timeouts, gates, taints) does not count, and
+/// neither does the failure domain.
+pub(super) fn differences(
+    kcp: &KubeadmControlPlane,
+    valid: &Valid,
+    owned: &OwnedMachine,
+    now: Timestamp,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    let runs = owned.machine.spec.version.as_deref().unwrap_or("none");
+    if runs != kcp.spec.version {
+        lines.push(format!("Version {runs}, {} required", kcp.spec.version));
+    }
+    if let Some(config) = &owned.config
+        && !is_same_config(kcp, valid, config)
+    {
+        lines.push("KubeadmConfig is not up-to-date".to_owned());
+    }
+    let template = &kcp.spec.machine_template.spec.infrastructure_ref;
+    if let Some(meta) = owned.infrastructure.as_ref().map(|object| &object.metadata) {
+        let from = annotation(meta, labels::CLONED_FROM_NAME);
+        let kind = annotation(meta, labels::CLONED_FROM_GROUP_KIND);
+        // What lost its annotations, for example by a restore, is not replaced for that.
+        let differs = from.is_some_and(|name| name != template.name)
+            || kind.is_some_and(|kind| kind != template.group_kind());
+        if differs {
+            lines.push(format!("{} is not up-to-date", owned.machine.spec.infrastructure_ref.kind));
+        }
+    }
+    let after = kcp.spec.rollout.as_ref().and_then(|rollout| rollout.after.as_ref());
+    let made = owned.machine.creation_timestamp();
+    if let (Some(after), Some(made)) = (after, made)
+        && after.0 <= now
+        && made.0 < after.0
+    {
+        lines.push("KubeadmControlPlane spec.rollout.after expired".to_owned());
+    }
+    if let Some(days) = expires_within(kcp, owned, now) {
+        lines.push(format!("Certificates will expire soon, rolloutBefore expired ({days} days)"));
+    }
+    lines
+}
+
+/// The configured number of days, if the certificates of the machine end sooner than that.
+fn expires_within(kcp: &KubeadmControlPlane, owned: &OwnedMachine, now: Timestamp) -> Option<i32> {
+    let before = kcp.spec.rollout.as_ref()?.before.as_ref()?;
+    let days = before.certificates_expiry_days?;
+    let end = owned.machine.status.as_ref()?.certificates_expiry_date.as_ref()?;
+    let left = end.0.duration_since(now);
+    (left < jiff::SignedDuration::from_hours(24 * i64::from(days))).then_some(days)
+}
+
+fn is_same_config(kcp: &KubeadmControlPlane, valid: &Valid, config: &KubeadmConfig) -> bool {
+    let joined = config.spec.join_configuration.is_some();
+    // A machine is compared with what a machine of its version would get, so that a change of the
+    // version counts once.
+    let wanted = kubeadm_config_spec(kcp, &valid.version, joined);
+    comparable(&config.spec) == comparable(&wanted)
+}
+
+/// A spec without what does not need a new machine: the discovery, which is filled in, the gate
+/// that depends on the version, and everything empty.
+fn comparable(spec: &KubeadmConfigSpec) -> Option<Value> {
+    let mut spec = spec.clone();
+    if let Some(join) = &mut spec.join_configuration {
+        join.discovery = None;
+    }
+    if let Some(configuration) = &mut spec.cluster_configuration {
+        configuration.feature_gates.remove("ControlPlaneKubeletLocalMode");
+    }
+    without_empty(serde_json::to_value(spec).ok()?)
+}
+
+fn without_empty(value: Value) -> Option<Value> {
+    match value {
+        Value::Object(map) => {
+            let kept: serde_json::Map<_, _> = map
+                .into_iter()
+                .filter_map(|(key, value)| {
+                    // No taints is something else than no word about taints.
+                    if key == "taints" {
+                        Some((key, value))
+                    } else {
+                        Some((key, without_empty(value)?))
+                    }
+                })
+                .collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        Value::Array(list) => {
+            (!list.is_empty()).then(|| list.into_iter().filter_map(without_empty).collect())
+        }
+        Value::Null => None,
+        other => Some(other),
+    }
+}

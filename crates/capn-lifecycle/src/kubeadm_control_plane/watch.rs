@@ -1,0 +1,143 @@
+//! Watches of the control plane pods of workload clusters, so that a pod that comes up or breaks
+//! is seen at once.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use capi_api::Cluster;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::workload::{NAMESPACE, PODS};
+use crate::Context;
+use crate::backoff::Backoff;
+use crate::error::chain;
+use crate::nodes::ClusterKey;
+
+/// Events that a slow listener may fall behind.
+const BACKLOG: usize = 256;
+/// Failures in a row after which a new client is taken.
+const ERRORS_BORNE: u32 = 5;
+/// Pause between two tries of one client.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The watches of all clusters.
+#[derive(Clone)]
+pub(super) struct PodWatches {
+    clusters: Arc<Mutex<HashMap<ClusterKey, CancellationToken>>>,
+    sender: broadcast::Sender<ClusterKey>,
+}
+
+impl Default for PodWatches {
+    fn default() -> Self {
+        Self { clusters: Arc::default(), sender: broadcast::channel(BACKLOG).0 }
+    }
+}
+
+impl PodWatches {
+    /// Clusters whose control plane pods changed.
+    pub(super) fn listen(&self) -> broadcast::Receiver<ClusterKey> {
+        self.sender.subscribe()
+    }
+
+    /// Watches the pods of a cluster, unless they are watched already, until [`PodWatches::stop`]
+    /// or the end of the controllers.
+    pub(super) fn ensure(&self, ctx: &Arc<Context>, cluster: &Cluster) {
+        let key = ClusterKey::of(cluster);
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        if clusters.contains_key(&key) {
+            return;
+        }
+        let stop = ctx.stop.child_token();
+        clusters.insert(key.clone(), stop.clone());
+        let (ctx, cluster, sender) = (ctx.clone(), cluster.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            stop.run_until_cancelled(follow(&ctx, &cluster, &key, &sender)).await;
+        });
+    }
+
+    /// Stops watching the pods of a cluster.
+    pub(super) fn stop(&self, key: &ClusterKey) {
+        let gone = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        if let Some(stop) = gone {
+            stop.cancel();
+        }
+    }
+}
+
+/// Connects again and again; returns never.
+async fn follow(
+    ctx: &Context,
+    cluster: &Cluster,
+    key: &ClusterKey,
+    sender: &broadcast::Sender<ClusterKey>,
+) {
+    let backoff = Backoff::default();
+    loop {
+        match crate::workload::client(ctx, cluster).await {
+            Ok(client) => {
+                if watch(client, key, sender).await {
+                    backoff.forget(&());
+                }
+            }
+            Err(error) => tracing::debug!(cluster = key.name, error = chain(&error), "no client"),
+        }
+        tokio::time::sleep(backoff.next(&())).await;
+    }
+}
+
+/// Follows one client until it fails too often. Says whether it ever worked.
+async fn watch(
+    client: kube::Client,
+    key: &ClusterKey,
+    sender: &broadcast::Sender<ClusterKey>,
+) -> bool {
+    let api: Api<Pod> = Api::namespaced(client, NAMESPACE);
+    let events = watcher(api, watcher::Config::default().labels(PODS))
+        .touched_objects()
+        .predicate_filter(essence, PredicateConfig::default());
+    let mut events = std::pin::pin!(events);
+    let (mut failures, mut worked) = (0, false);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(_) => {
+                (failures, worked) = (0, true);
+                // Nobody listening is fine: whoever comes later reconciles everything.
+                sender.send(key.clone()).ok();
+            }
+            Err(error) => {
+                tracing::debug!(cluster = key.name, error = chain(&error), "pod watch");
+                failures += 1;
+                if failures >= ERRORS_BORNE {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    worked
+}
+
+/// What of a pod matters: kubelet writes its status far more often than this changes.
+fn essence(pod: &Pod) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    pod.metadata.uid.hash(&mut hasher);
+    pod.metadata.deletion_timestamp.is_some().hash(&mut hasher);
+    let status = pod.status.as_ref();
+    status.and_then(|status| status.phase.as_ref()).hash(&mut hasher);
+    for condition in status.and_then(|status| status.conditions.as_ref()).into_iter().flatten() {
+        (&condition.type_, &condition.status).hash(&mut hasher);
+    }
+    let containers = status.and_then(|status| status.container_statuses.as_ref());
+    for container in containers.into_iter().flatten() {
+        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+        waiting.and_then(|waiting| waiting.reason.as_ref()).hash(&mut hasher);
+    }
+    Some(hasher.finish())
+}
