@@ -96,6 +96,9 @@ impl crate::drive::Retry for Failure {
         match self {
             Self::Api { source, .. } => is_conflict(source),
             Self::Contract { source, .. } => source.is_conflict(),
+            Self::Workload { source: workload::Error::Request { source, .. }, .. } => {
+                is_conflict(source)
+            }
             Self::Workload { .. } | Self::Invalid { .. } => false,
         }
     }

@@ -33,11 +33,6 @@ impl Seen {
     pub(crate) fn said(&self) -> Option<Said<'_>> {
         self.found().map(Said)
     }
-
-    /// It is certain that there is no object.
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Self::NoReference | Self::Missing)
-    }
 }
 
 /// Reads what a reference points at and has its kind watched from now on.

@@ -1,5 +1,7 @@
 //! Carries out what was decided about a machine. The only writer besides `report`.
 
+use std::time::Duration;
+
 use capi_api::{Cluster, Machine, labels};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams};
@@ -11,6 +13,10 @@ use super::plan::{Action, Evict, Plan};
 use crate::Context;
 use crate::error::{Failure, chain, describe, is_not_found};
 use crate::patch;
+use crate::workload::{self, answer};
+
+/// How long a workload cluster may take for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Carries out a plan.
 ///
@@ -57,17 +63,21 @@ pub(super) async fn apply(
             }
             Action::PatchNode { name, change } => {
                 let nodes: Api<Node> = Api::all(workload(ctx, &machine, seen).await?);
-                patch_node(&nodes, name, change).await?;
+                let params = PatchParams::default();
+                ask(&machine, "patch the node", nodes.patch(name, &params, &Patch::Merge(change)))
+                    .await?;
             }
             Action::Cordon { node } => {
                 let nodes: Api<Node> = Api::all(workload(ctx, &machine, seen).await?);
                 let change = json!({ "spec": { "unschedulable": true } });
-                patch_node(&nodes, node, &change).await?;
+                let params = PatchParams::default();
+                ask(&machine, "cordon the node", nodes.patch(node, &params, &Patch::Merge(&change)))
+                    .await?;
             }
             Action::Evict { pods } => {
                 let client = workload(ctx, &machine, seen).await?;
                 for pod in pods {
-                    evict(&client, pod).await?;
+                    evict(&client, &machine, pod).await?;
                 }
             }
             Action::DeleteNode { name, give_up } => {
@@ -83,27 +93,28 @@ async fn workload(ctx: &Context, machine: &Machine, seen: &Observed) -> Result<C
         object: describe(machine),
         problem: format!("the cluster {} does not exist", machine.spec.cluster_name),
     })?;
-    crate::workload::client(ctx, cluster)
+    workload::client(ctx, cluster)
         .await
         .map_err(|source| Failure::Workload { object: describe(cluster), source })
 }
 
-/// A node that is gone needs no patch.
-async fn patch_node(
-    nodes: &Api<Node>,
-    name: &str,
-    change: &serde_json::Value,
+/// Asks the workload cluster for something, but does not wait for long. What is not there (any
+/// more) is fine.
+async fn ask<T>(
+    machine: &Machine,
+    act: &'static str,
+    request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<(), Failure> {
-    match nodes.patch(name, &PatchParams::default(), &Patch::Merge(change)).await {
+    match answer(act, ANSWER_WITHIN, request).await {
         Ok(_) => Ok(()),
-        Err(error) if is_not_found(&error) => Ok(()),
-        Err(error) => Err(Failure::api_named("patch", "Node", "", name)(error)),
+        Err(workload::Error::Request { source, .. }) if is_not_found(&source) => Ok(()),
+        Err(source) => Err(Failure::Workload { object: describe(machine), source }),
     }
 }
 
 /// Asks one pod to leave. A disruption budget that forbids it now (429) is no failure: the pod is
 /// asked again with the next pass.
-async fn evict(client: &Client, pod: &Evict) -> Result<(), Failure> {
+async fn evict(client: &Client, machine: &Machine, pod: &Evict) -> Result<(), Failure> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
     let params = EvictParams {
         delete_options: pod.grace_period_seconds.map(|seconds| DeleteParams {
@@ -112,12 +123,13 @@ async fn evict(client: &Client, pod: &Evict) -> Result<(), Failure> {
         }),
         ..EvictParams::default()
     };
-    match pods.evict(&pod.name, &params).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_not_found(&error) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 429 => Ok(()),
-        Err(error) => Err(Failure::api_named("evict", "Pod", &pod.namespace, &pod.name)(error)),
-    }
+    let request = async {
+        match pods.evict(&pod.name, &params).await {
+            Err(kube::Error::Api(status)) if status.code == 429 => Ok(()),
+            other => other.map(drop),
+        }
+    };
+    ask(machine, "evict a pod", request).await
 }
 
 async fn delete_node(
@@ -129,11 +141,7 @@ async fn delete_node(
 ) -> Result<(), Failure> {
     let result = async {
         let nodes: Api<Node> = Api::all(workload(ctx, machine, seen).await?);
-        match nodes.delete(name, &DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_not_found(&error) => Ok(()),
-            Err(error) => Err(Failure::api_named("delete", "Node", "", name)(error)),
-        }
+        ask(machine, "delete the node", nodes.delete(name, &DeleteParams::default())).await
     }
     .await;
     match result {

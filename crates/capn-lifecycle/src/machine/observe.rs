@@ -1,6 +1,7 @@
 //! Reads what a machine consists of. Only reads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels, refs};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -13,6 +14,9 @@ use crate::error::{Failure, chain, describe};
 use crate::lookup::{Seen, look_up};
 use crate::nodes::{ClusterKey, Connection};
 use crate::objects::{is_deleting, label, of_cluster};
+
+/// How long a workload cluster may take to list pods.
+const PODS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a machine consists of.
 #[derive(Clone, Debug)]
@@ -219,6 +223,8 @@ async fn pods(
     let client = crate::workload::client(ctx, cluster).await.map_err(|error| chain(&error))?;
     let pods: Api<Pod> = Api::all(client);
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    let list = pods.list(&on_node).await.map_err(|error| chain(&error))?;
+    let list = crate::workload::answer("list the pods of the node", PODS_WITHIN, pods.list(&on_node))
+        .await
+        .map_err(|error| chain(&error))?;
     Ok(list.items)
 }

@@ -1,0 +1,12 @@
+//! The controllers in process, on a plane in memory, with providers that only pretend.
+//!
+//! `provider` plays infrastructure, bootstrap and control plane as the contract describes them,
+//! `workload` plays the API server of the workload cluster.
+
+mod deletion;
+mod interrupted;
+mod machines;
+mod provider;
+mod provisioning;
+mod workload;
+mod world;

@@ -1,0 +1,218 @@
+//! From manifests to a cluster.
+
+use capi_api::core::{ClusterPhase, MachinePhase};
+use capi_api::{Cluster, Machine, MachineDeployment, conditions, labels, refs};
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::json;
+
+use crate::world::{World, condition, machine_is, manifests, manifests_without_bootstrap, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn manifests_become_a_cluster_whose_machines_are_nodes() {
+    let world = World::new().await;
+    world.create(manifests(2)).await;
+
+    let cluster = world
+        .wait::<Cluster>("c", "is available", |cluster| {
+            let list = cluster.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions::is_true(list, conditions::AVAILABLE)
+                && cluster.status.as_ref().is_some_and(|status| {
+                    status.workers.as_ref().and_then(|w| w.available_replicas) == Some(2)
+                })
+        })
+        .await;
+    let status = cluster.status.unwrap();
+    assert_eq!(status.phase, Some(ClusterPhase::Provisioned));
+    let list = status.conditions.as_ref();
+    for kind in [
+        conditions::INFRASTRUCTURE_READY,
+        conditions::CONTROL_PLANE_INITIALIZED,
+        conditions::CONTROL_PLANE_AVAILABLE,
+        conditions::WORKERS_AVAILABLE,
+        conditions::REMOTE_CONNECTION_PROBE,
+    ] {
+        assert_eq!(condition(list, kind), Some("True"), "{kind}");
+    }
+    let endpoint = cluster.spec.control_plane_endpoint.unwrap();
+    assert_eq!((endpoint.host.as_deref(), endpoint.port), (Some("192.0.2.1"), Some(6443)));
+    assert_eq!(status.failure_domains.unwrap()[0].name, "a");
+    let control_plane = status.control_plane.unwrap();
+    assert_eq!(control_plane.ready_replicas, Some(1));
+    assert_eq!(control_plane.versions.unwrap()[0].version, "v1.36.0");
+
+    let machines = world.list::<Machine>().await;
+    assert_eq!(machines.len(), 3);
+    for machine in &machines {
+        let name = machine.name_any();
+        let status = machine.status.clone().unwrap();
+        assert_eq!(status.phase, Some(MachinePhase::Running), "{name}");
+        assert_eq!(machine.node_name(), Some(name.as_str()));
+        assert_eq!(machine.spec.provider_id, Some(format!("test:///{name}")));
+        assert_eq!(status.addresses.unwrap()[0].address, "192.0.2.9");
+        assert_eq!(status.node_info.unwrap().kubelet_version, "v1.36.0");
+        assert!(
+            machine_is(machine, conditions::READY) && machine_is(machine, conditions::AVAILABLE)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ownership_follows_the_graph_that_move_and_describe_need() {
+    let world = World::new().await;
+    world.create(manifests(1)).await;
+    world.wait_settled(1).await;
+
+    let cluster = world.cluster().await;
+    let uid = cluster.uid().unwrap();
+    for (kind, name) in
+        [("TestCluster", "c"), ("TestControlPlane", "cp"), ("TestMachineTemplate", "workers")]
+    {
+        let object = world.provider_api(kind).get(name).await.unwrap();
+        let owner = refs::owner(&object.metadata, "cluster.x-k8s.io", "Cluster").unwrap();
+        assert_eq!(owner.uid, uid, "{kind}");
+        assert_ne!(owner.controller, Some(true), "{kind}");
+    }
+    let md = world.api::<MachineDeployment>().get("md").await.unwrap();
+    assert_eq!(refs::owner(md.meta(), "cluster.x-k8s.io", "Cluster").unwrap().uid, uid);
+    let worker = world
+        .list::<Machine>()
+        .await
+        .into_iter()
+        .find(|machine| !machine.is_control_plane())
+        .unwrap();
+    assert_eq!(refs::controller(worker.meta()).unwrap().kind, "MachineSet");
+    for (kind, name) in [
+        ("TestMachine", &worker.spec.infrastructure_ref.name),
+        ("TestConfig", &worker.spec.bootstrap.config_ref.as_ref().unwrap().name),
+    ] {
+        assert_eq!(*name, worker.name_any(), "all of a machine has one name");
+        let part = world.provider_api(kind).get(name).await.unwrap();
+        let owners = part.metadata.owner_references.clone().unwrap();
+        assert_eq!(owners.len(), 1, "the set that made it let go: {owners:?}");
+        assert_eq!((owners[0].kind.as_str(), owners[0].controller), ("Machine", Some(true)));
+        assert_eq!(part.labels()[labels::CLUSTER_NAME], "c");
+        assert_eq!(part.annotations()[labels::CLONED_FROM_NAME], "workers");
+        assert_eq!(part.data["spec"]["flavor"], json!("small"));
+    }
+    for key in
+        [labels::CLUSTER_NAME, labels::SET_NAME, labels::DEPLOYMENT_NAME, labels::TEMPLATE_HASH]
+    {
+        assert!(worker.labels().contains_key(key), "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_claimed_and_its_state_is_seen_at_once() {
+    let world = World::new().await;
+    world.create(manifests(1)).await;
+    world.wait_settled(1).await;
+    let worker = world
+        .wait_machines("a worker is ready", |machines| {
+            machines.iter().any(|m| !m.is_control_plane() && machine_is(m, conditions::READY))
+        })
+        .await
+        .into_iter()
+        .find(|machine| !machine.is_control_plane())
+        .unwrap()
+        .name_any();
+
+    let node = until("the node is claimed", || async {
+        let node = world.workload.node(&worker).unwrap();
+        let taints = node["spec"]["taints"].as_array().unwrap().len();
+        if taints == 0 { Ok(node) } else { Err(node.to_string()) }
+    })
+    .await;
+    assert_eq!(node["metadata"]["annotations"]["cluster.x-k8s.io/machine"], json!(worker));
+    assert_eq!(node["metadata"]["annotations"]["cluster.x-k8s.io/owner-kind"], json!("MachineSet"));
+
+    world.workload.set_condition(&worker, "Ready", "False");
+    world
+        .wait::<Machine>(&worker, "is not ready", |machine| {
+            let list = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
+            condition(list, conditions::NODE_READY) == Some("False")
+                && condition(list, conditions::READY) == Some("False")
+        })
+        .await;
+    world.workload.set_condition(&worker, "Ready", "True");
+    world.wait::<Machine>(&worker, "is ready again", |m| machine_is(m, conditions::READY)).await;
+    world.workload.remove_node(&worker);
+    world
+        .wait::<Machine>(&worker, "misses its node", |machine| {
+            let list = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions::get(list, conditions::NODE_HEALTHY)
+                .is_some_and(|condition| condition.reason == "NodeDeleted")
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_bootstrap_a_machine_is_ready_when_its_instance_is() {
+    let world = World::new().await;
+    world.create(manifests_without_bootstrap(2)).await;
+    let cluster = world
+        .wait::<Cluster>("c", "is available", |cluster| {
+            let list = cluster.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions::is_true(list, conditions::AVAILABLE)
+                && cluster.status.as_ref().is_some_and(|status| {
+                    status.workers.as_ref().and_then(|w| w.available_replicas) == Some(2)
+                        && status.control_plane.as_ref().and_then(|c| c.available_replicas)
+                            == Some(1)
+                })
+        })
+        .await;
+    assert_eq!(cluster.status.unwrap().phase, Some(ClusterPhase::Provisioned));
+    for machine in world.list::<Machine>().await {
+        let status = machine.status.clone().unwrap();
+        assert_eq!(status.phase, Some(MachinePhase::Provisioned));
+        assert_eq!(status.node_ref, None);
+        assert_eq!(condition(status.conditions.as_ref(), conditions::NODE_HEALTHY), None);
+    }
+    assert_eq!(world.workload.nodes(), [] as [&str; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_done_while_paused_and_everything_afterwards() {
+    let world = World::new().await;
+    let mut objects = manifests(1);
+    objects[0]["spec"]["paused"] = json!(true);
+    world.create(objects).await;
+    for kind in ["Cluster", "MachineDeployment"] {
+        let paused = |list: Option<&Vec<_>>| condition(list, conditions::PAUSED) == Some("True");
+        match kind {
+            "Cluster" => {
+                world
+                    .wait::<Cluster>("c", "says it is paused", |o| {
+                        paused(o.status.as_ref().and_then(|s| s.conditions.as_ref()))
+                    })
+                    .await;
+            }
+            _ => {
+                world
+                    .wait::<MachineDeployment>("md", "says it is paused", |o| {
+                        paused(o.status.as_ref().and_then(|s| s.conditions.as_ref()))
+                    })
+                    .await;
+            }
+        }
+    }
+    assert_eq!(world.list::<Machine>().await.len(), 0);
+    assert!(world.cluster().await.finalizers().is_empty());
+    world.patch::<Cluster>("c", json!({ "spec": { "paused": false } })).await;
+    world.wait_settled(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_provider_is_said_in_the_condition() {
+    let world = World::new().await;
+    let mut objects = manifests(1);
+    objects[0]["spec"]["infrastructureRef"] =
+        json!({ "apiGroup": "nowhere.io", "kind": "NoCluster", "name": "c" });
+    world.create(objects).await;
+    world
+        .wait::<Cluster>("c", "names the provider that is missing", |cluster| {
+            let list = cluster.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions::get(list, conditions::INFRASTRUCTURE_READY)
+                .is_some_and(|c| c.message.contains("noclusters.nowhere.io"))
+        })
+        .await;
+}
