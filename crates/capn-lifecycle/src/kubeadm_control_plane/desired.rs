@@ -31,7 +31,7 @@ const NODE_DELETION_TIMEOUT_SECS: i32 = 10;
 /// # Errors
 ///
 /// What is wrong with the naming template, in words.
-pub(super) fn machine_name(
+pub(crate) fn machine_name(
     kcp: &KubeadmControlPlane,
     cluster: &str,
     random: &str,

@@ -18,7 +18,7 @@
 
 mod apply;
 mod create;
-mod desired;
+pub(crate) mod desired;
 mod health;
 mod observe;
 mod plan;
