@@ -3,7 +3,7 @@
 use capi_api::labels;
 use serde_json::{Map, Value, json};
 
-use super::request::{Bootstrap, ClusterRequest, Cni, LoadBalancer};
+use super::request::{Bootstrap, ClusterRequest, Cni, Isolation, LoadBalancer};
 use super::{Document, REQUEST_ANNOTATION};
 use crate::identity::Identity;
 
@@ -69,9 +69,12 @@ pub(super) fn lxc_cluster(request: &ClusterRequest) -> Document {
     let mut spec = json!({
         "secretRef": { "name": request.identity_name() },
         "unprivileged": request.isolation.is_unprivileged(),
-        "isolation": request.isolation,
         "loadBalancer": load_balancer,
     });
+    // The Go provider knows no `isolation`; what it can express is left to `unprivileged`.
+    if request.isolation == Isolation::Isolated {
+        spec["isolation"] = json!(request.isolation);
+    }
     if let Some(endpoint) = &request.control_plane_endpoint {
         spec["controlPlaneEndpoint"] = json!({ "host": endpoint.host, "port": endpoint.port });
     }

@@ -74,12 +74,14 @@ pub struct ClusterRequest {
     /// Namespace of all objects.
     pub namespace: String,
     /// `v1.36.0`; none with `--bootstrap none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes_version: Option<String>,
     /// Number of control plane machines.
     pub control_planes: u32,
     /// Number of worker machines.
     pub workers: u32,
     /// Image of the machines; none is the provider's default for the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Who turns an instance into a node.
     pub bootstrap: Bootstrap,
@@ -88,6 +90,7 @@ pub struct ClusterRequest {
     /// What stands in front of the API servers.
     pub load_balancer: LoadBalancer,
     /// Where the API server is reached, for an external load balancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane_endpoint: Option<Endpoint>,
     /// How pods reach each other.
     pub cni: Cni,
@@ -108,10 +111,10 @@ pub struct ClusterRequest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
     /// Whether nodes have to run on a host with hybrid cgroup v1.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_cgroup_v1: bool,
     /// What the node image says about itself, where the cluster configuration has to know it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "ImageFacts::is_empty")]
     pub image_facts: ImageFacts,
 }
 
@@ -125,6 +128,13 @@ pub struct ImageFacts {
     /// The image comes without CoreDNS, and nothing may be downloaded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_coredns: bool,
+}
+
+impl ImageFacts {
+    /// Whether there is nothing to tell.
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The longest cluster name. The names of control plane instances add the most to it, and have

@@ -1,0 +1,9 @@
+# Images are built on a real Incus and reused. Sourced by ./test.
+# shellcheck shell=bash
+
+check 'a node image is built and imported' capn image build node
+check 'a load balancer image is built and imported' capn image build haproxy
+is_reused() { capn image build node -o json | grep -q '"reused": true'; }
+check 'the same image is not built twice' is_reused
+lists_both() { capn image list -o name | grep -qx capn/node && capn image list -o name | grep -qx capn/haproxy; }
+check 'both are listed' lists_both

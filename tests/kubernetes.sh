@@ -1,0 +1,88 @@
+# A whole Kubernetes cluster, where its binaries are. Sourced by ./test.
+# shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
+
+binaries=${CAPN_KUBERNETES_BINARIES:-/var/lib/capn/kubernetes}
+if ! [ -x "$binaries/kubeadm" ]; then
+  skip 'a whole Kubernetes cluster' "no Kubernetes binaries: CAPN_KUBERNETES_BINARIES is not set and $binaries has no kubeadm"
+  return 0
+fi
+
+cluster=capn-t-kube
+up_kube() {
+  # shellcheck disable=SC2046 # no flag or one
+  capn up "$cluster" --kubernetes-binaries "$binaries" $(cgroup_flag) --wait 10m "$@"
+}
+kubectl_of() { "$binaries/kubectl" --kubeconfig "$scratch/state/clusters/$cluster.kubeconfig" "$@"; }
+
+check 'a cluster of one control plane and one worker is up' up_kube
+ready() { [ "$(kubectl_of get nodes --no-headers | grep -c ' Ready ')" = 2 ]; }
+check 'both nodes are Ready' ready
+readyz() { kubectl_of get --raw /readyz | grep -q ok; }
+check 'the API server answers through the load balancer' readyz
+no_power() {
+  local instance
+  for instance in $(instances_of "$cluster"); do
+    incus exec "$instance" -- sh -c 'grep -q "0 4294967295" /proc/self/uid_map' && return 1
+    incus exec "$instance" -- sh -c 'echo x > /proc/sys/kernel/core_pattern' 2>/dev/null && return 1
+    incus exec "$instance" -- sh -c 'echo 3 > /proc/sys/vm/drop_caches' 2>/dev/null && return 1
+  done
+  return 0
+}
+check 'root in a node has no power over the host' no_power
+pods() {
+  # The pause image is on every node. A pod of the host network of one node and a pod with an
+  # address of its own on the other are enough to see a route; the node itself asks.
+  kubectl_of apply -f - <<YAML || return 1
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: probe, namespace: default}
+spec:
+  selector: {matchLabels: {app: probe}}
+  template:
+    metadata: {labels: {app: probe}}
+    spec:
+      tolerations: [{operator: Exists}]
+      containers: [{name: pause, image: $(pause_image), imagePullPolicy: Never}]
+YAML
+  kubectl_of rollout status daemonset/probe --timeout 120s || return 1
+  local instance address
+  for instance in $(instances_of "$cluster" | grep -v -- '-lb$'); do
+    for address in $(kubectl_of get pods -l app=probe -o jsonpath='{.items[*].status.podIP}'); do
+      incus exec "$instance" -- ping -c 2 -W 3 "$address" || return 1
+    done
+  done
+}
+pause_image() {
+  local instance
+  instance=$(instances_of "$cluster" | grep -v -- '-lb$' | head -n 1)
+  incus exec "$instance" -- ctr -n k8s.io images list -q | grep -m 1 pause
+}
+check 'pods on both nodes are reached from both nodes' pods
+across() {
+  # From the network namespace of one pod to the address of the other.
+  local pod node address
+  local pods
+  pods=$(kubectl_of get pods -l app=probe -o jsonpath='{range .items[*]}{.spec.nodeName} {.status.podIP}{"\n"}{end}')
+  while read -r node _; do
+    address=$(awk -v me="$node" '$1 != me {print $2; exit}' <<<"$pods")
+    pod=$(incus exec "$node" -- sh -c "for n in /run/netns/cni-*; do ip netns exec \$(basename \$n) ping -c 2 -W 3 $address && exit 0; done; exit 1" </dev/null) || { echo "$node cannot reach $address: $pod"; return 1; }
+  done <<<"$pods"
+}
+check 'a pod reaches the pod on the other node' across
+unchanged() { up_kube -o json | grep -q '"changed": false'; }
+check 'the same command again changes nothing' unchanged
+serves() {
+  capn serve --listen 127.0.0.1:0 >"$scratch/serve.log" 2>&1 &
+  local pid=$! status=1
+  if until_true 'the plane is served' 20 test -s "$scratch/state/plane.kubeconfig"; then
+    "$binaries/kubectl" --kubeconfig "$scratch/state/plane.kubeconfig" get clusters,machines,lxcmachines -A &&
+      capn get clusters -o name | grep -qx "$cluster" && status=0
+  fi
+  kill $pid
+  wait $pid || status=1
+  return $status
+}
+check 'kubectl and capn work against capn serve' serves
+check 'the cluster is deleted' capn delete cluster "$cluster"
+gone() { [ -z "$(instances_of "$cluster")" ]; }
+check 'nothing is left on the server' gone

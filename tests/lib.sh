@@ -1,0 +1,82 @@
+# Shared by ./test and its sections: running checks and counting them.
+# shellcheck shell=bash disable=SC2154 # capn_bin is set by ./test
+
+passed=0 failed=0 skipped=0
+failures=()
+began=$SECONDS
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+section() { printf '\n== %s (at %ss)\n' "$1" $((SECONDS - began)); }
+
+# check WHAT COMMAND... : one check. Its output is shown only when it fails.
+check() {
+  local what=$1 started=$SECONDS log=$scratch/check.log
+  shift
+  if "$@" >"$log" 2>&1 </dev/null; then
+    passed=$((passed + 1))
+    printf '  ok    %s (%ss)\n' "$what" $((SECONDS - started))
+  else
+    failed=$((failed + 1))
+    failures+=("$what")
+    printf '  FAIL  %s\n        %s\n' "$what" "$*"
+    tail -n 40 "$log" | sed 's/^/        | /'
+    return 1
+  fi
+}
+
+# skip WHAT WHY
+skip() {
+  skipped=$((skipped + 1))
+  printf '  SKIPPED: %s: %s\n' "$1" "$2"
+}
+
+# Unit and integration tests of all crates; each counts.
+cargo_tests() {
+  local log=$scratch/cargo.log ok bad ignored
+  cargo test --workspace --quiet -- --show-output >"$log" 2>&1 </dev/null
+  local status=$?
+  ok=$(sum passed "$log") bad=$(sum failed "$log") ignored=$(sum ignored "$log")
+  passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + ignored))
+  printf '  cargo test: %s passed, %s failed, %s ignored\n' "$ok" "$bad" "$ignored"
+  grep -E '^[[:space:]]*SKIPPED' "$log" | sort -u | while read -r line; do printf '  %s\n' "$line"; done
+  skipped=$((skipped + $(grep -cE '^[[:space:]]*SKIPPED' "$log" || true)))
+  if [ "$status" != 0 ]; then
+    if [ "$bad" = 0 ]; then failed=$((failed + 1)); fi
+    failures+=('cargo test')
+    grep -E '^(test .* FAILED|error|thread .* panicked|failures:)|^    [a-z_:]+$' "$log" | tail -n 60 | sed 's/^/        | /'
+    tail -n 60 "$log" | sed 's/^/        | /'
+  fi
+}
+sum() { grep -oE "[0-9]+ $1" "$2" | awk '{ n += $1 } END { print n + 0 }'; }
+
+finish() {
+  printf '\n'
+  local failure
+  for failure in "${failures[@]}"; do printf 'FAILED: %s\n' "$failure"; done
+  printf '%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
+  [ "$failed" = 0 ] || exit 1
+  exit 0
+}
+
+# capn with a state folder of the tests' own.
+capn() { "$capn_bin" --state-dir "$scratch/state" "$@"; }
+
+# Instances of a cluster on the server, by the keys that mark them.
+instances_of() { incus list -f csv -c n "user.cluster-name=$1"; }
+
+# until WHAT SECONDS COMMAND... : waits for a state, and says what was awaited.
+until_true() {
+  local what=$1 deadline=$((SECONDS + $2))
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    if [ $SECONDS -ge $deadline ]; then
+      echo "still not: $what"
+      return 1
+    fi
+    sleep 0.5
+  done
+}
+
+# Adds what hosts with cgroup v1 need.
+cgroup_flag() { if grep -qE '^[^ ]+ [^ ]+ cgroup ' /proc/mounts; then echo --allow-cgroup-v1; fi; }

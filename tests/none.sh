@@ -1,0 +1,76 @@
+# A cluster without Kubernetes, end to end: real unprivileged instances. Sourced by ./test.
+# shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
+
+cluster=capn-t-none
+up_none() { capn up "$cluster" --bootstrap none --wait 5m "$@"; }
+
+check 'two nodes come up' up_none
+no_host_ids() {
+  local instance map
+  for instance in $(instances_of "$cluster"); do
+    map=$(incus exec "$instance" -- cat /proc/self/uid_map | tr -s ' ')
+    case $map in *' 0 0 4294967295'*) echo "$instance has the ids of the host:$map"; return 1 ;; esac
+  done
+}
+check 'no instance has the user ids of the host' no_host_ids
+nodes_of() { instances_of "$cluster" | grep -v -- '-lb$'; }
+settings() {
+  local instance setting config
+  for instance in $(nodes_of); do
+    config=$(incus exec "$instance" -- containerd config dump) || return 1
+    for setting in disable_apparmor restrict_oom_score_adj disable_hugetlb_controller; do
+      grep -q "$setting = true" <<<"$config" || { echo "$instance: $setting is not set"; return 1; }
+    done
+  done
+}
+check 'containerd runs with the three settings of a user namespace' settings
+visible() {
+  local instance
+  for instance in $(nodes_of); do
+    incus exec "$instance" -- systemctl status containerd --no-pager -n 50 | grep -qi unprivileged || return 1
+  done
+}
+check 'the choice is visible in systemctl status containerd' visible
+proves() { up_none -o json | grep -q '"sandbox": "'; }
+check 'a pod sandbox runs through CRI in each' proves
+unchanged() { up_none -o json | grep -q '"changed": false'; }
+check 'the same command again changes nothing' unchanged
+different() {
+  local text
+  if text=$(up_none --workers 3 2>&1); then return 1; fi
+  grep -q -- '--workers is 1, not 3' <<<"$text" && grep -q "capn scale $cluster --workers 3" <<<"$text"
+}
+check 'a different cluster of the same name is refused with the next command' different
+foreign() {
+  local text
+  if text=$("$capn_bin" --state-dir "$scratch/other" up "$cluster" --bootstrap none 2>&1); then return 1; fi
+  grep -q 'does not know' <<<"$text"
+}
+check 'instances of another state folder are not touched' foreign
+lists() { capn get machines "$cluster" | grep -q "$cluster-control-plane-0" && capn describe cluster "$cluster" | grep -q 'LXCMachine/'; }
+check 'get and describe show the machines' lists
+scales() { capn scale "$cluster" --workers 2 --wait 3m && [ "$(capn get machines "$cluster" -o name | wc -l)" = 3 ]; }
+check 'a worker is added' scales
+check 'the cluster is deleted' capn delete cluster "$cluster"
+gone() { [ -z "$(instances_of "$cluster")" ]; }
+check 'nothing is left on the server' gone
+again() { capn delete cluster "$cluster" 2>&1 | grep -q 'nothing to delete'; }
+check 'deleting what is not there is not an error' again
+
+# kill -9 in the middle of everything; the same command finishes it.
+killed_create() {
+  local delay
+  for delay in 0.5 1.5 3; do
+    timeout -s KILL $delay "$capn_bin" --state-dir "$scratch/state" up "$cluster" --bootstrap none >/dev/null 2>&1
+  done
+  up_none
+}
+check 'a create that was killed is finished by the same command' killed_create
+killed_delete() {
+  local delay
+  for delay in 0.3 1; do
+    timeout -s KILL $delay "$capn_bin" --state-dir "$scratch/state" delete cluster "$cluster" >/dev/null 2>&1
+  done
+  capn delete cluster "$cluster" && gone
+}
+check 'a delete that was killed is finished by the same command' killed_delete
