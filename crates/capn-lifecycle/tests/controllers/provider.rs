@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use crate::workload::Workload;
 use crate::world::{NAMESPACE, reference};
 
-pub const GROUP: &str = "test.cluster.x-k8s.io";
-pub const API_VERSION: &str = "test.cluster.x-k8s.io/v1";
+pub(crate) const GROUP: &str = "test.cluster.x-k8s.io";
+pub(crate) const API_VERSION: &str = "test.cluster.x-k8s.io/v1";
 const KINDS: [&str; 6] = [
     "TestCluster",
     "TestControlPlane",
@@ -29,24 +29,24 @@ const FINALIZER: &str = "test.cluster.x-k8s.io/provider";
 
 /// What happened, in order.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    pub fn note(&self, what: impl Into<String>) {
+    pub(crate) fn note(&self, what: impl Into<String>) {
         self.0.lock().unwrap().push(what.into());
     }
 
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 }
 
-pub fn resource(kind: &str) -> ApiResource {
+pub(crate) fn resource(kind: &str) -> ApiResource {
     refs::api_resource(GROUP, "v1", kind)
 }
 
 /// Definitions of the providers' kinds, which take any spec and status.
-pub fn crds() -> Vec<CustomResourceDefinition> {
+pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     KINDS
         .into_iter()
         .map(|kind| {
@@ -75,7 +75,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 }
 
 /// Plays all providers until it is dropped: with every event it looks at everything again.
-pub async fn run(client: Client, workload: Workload, log: Log) {
+pub(crate) async fn run(client: Client, workload: Workload, log: Log) {
     let provider = Provider { client: client.clone(), workload, log };
     let mut wakes = Vec::new();
     for kind in ["TestCluster", "TestControlPlane", "TestMachine", "TestConfig"] {

@@ -16,7 +16,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// A workload cluster in memory. Clones are the same cluster.
 #[derive(Clone)]
-pub struct Workload {
+pub(crate) struct Workload {
     state: Arc<Mutex<State>>,
     events: broadcast::Sender<Value>,
 }
@@ -30,12 +30,12 @@ struct State {
 }
 
 impl Workload {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { state: Arc::default(), events: broadcast::channel(1024).0 }
     }
 
     /// A client of the cluster.
-    pub fn client(&self) -> kube::Client {
+    pub(crate) fn client(&self) -> kube::Client {
         let this = self.clone();
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let this = this.clone();
@@ -45,7 +45,7 @@ impl Workload {
     }
 
     /// A node joins, as kubelet makes it: tainted until its machine is known.
-    pub fn join(&self, name: &str, provider_id: &str, version: &str) {
+    pub(crate) fn join(&self, name: &str, provider_id: &str, version: &str) {
         let good = |kind: &str, status: &str| json!({ "type": kind, "status": status });
         self.put_node(json!({
             "apiVersion": "v1", "kind": "Node",
@@ -69,7 +69,7 @@ impl Workload {
     }
 
     /// A pod runs on a node.
-    pub fn run_pod(&self, name: &str, node: &str) {
+    pub(crate) fn run_pod(&self, name: &str, node: &str) {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": "default" },
@@ -78,21 +78,21 @@ impl Workload {
         self.state.lock().unwrap().pods.insert(name.to_owned(), pod);
     }
 
-    pub fn node(&self, name: &str) -> Option<Value> {
+    pub(crate) fn node(&self, name: &str) -> Option<Value> {
         self.state.lock().unwrap().nodes.get(name).cloned()
     }
 
-    pub fn nodes(&self) -> Vec<String> {
+    pub(crate) fn nodes(&self) -> Vec<String> {
         self.state.lock().unwrap().nodes.keys().cloned().collect()
     }
 
     /// Pods that were asked to leave, in order.
-    pub fn evicted(&self) -> Vec<String> {
+    pub(crate) fn evicted(&self) -> Vec<String> {
         self.state.lock().unwrap().evicted.clone()
     }
 
     /// Changes a condition of a node.
-    pub fn set_condition(&self, node: &str, kind: &str, status: &str) {
+    pub(crate) fn set_condition(&self, node: &str, kind: &str, status: &str) {
         let mut value = self.node(node).expect("the node is there");
         for condition in value["status"]["conditions"].as_array_mut().unwrap() {
             if condition["type"] == kind {
@@ -103,7 +103,7 @@ impl Workload {
     }
 
     /// Removes a node, as a user would.
-    pub fn remove_node(&self, name: &str) {
+    pub(crate) fn remove_node(&self, name: &str) {
         let mut state = self.state.lock().unwrap();
         state.revision += 1;
         if let Some(mut node) = state.nodes.remove(name) {

@@ -17,13 +17,13 @@ use crate::workload::Workload;
 
 /// How long anything may take here. Generous: two cores may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
-pub const NAMESPACE: &str = "default";
+pub(crate) const NAMESPACE: &str = "default";
 
-pub struct World {
-    pub client: Client,
-    pub workload: Workload,
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) workload: Workload,
     /// What the providers saw, in order.
-    pub log: Log,
+    pub(crate) log: Log,
     controllers: Option<JoinHandle<()>>,
     provider: JoinHandle<()>,
     _plane: Plane,
@@ -38,13 +38,13 @@ impl Drop for World {
 
 impl World {
     /// A plane with the providers at work and the controllers running.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let mut world = Self::without_controllers().await;
         world.start();
         world
     }
 
-    pub async fn without_controllers() -> Self {
+    pub(crate) async fn without_controllers() -> Self {
         let mut crds = capi_api::crds();
         crds.extend(provider::crds());
         let admission = capn_lifecycle::admission::admission().into_iter().map(|rule| {
@@ -72,7 +72,7 @@ impl World {
     }
 
     /// Starts the controllers.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let clients =
             HashMap::from([((NAMESPACE.to_owned(), "c".to_owned()), self.workload.client())]);
         let mut options = capn_lifecycle::Options::default();
@@ -85,25 +85,25 @@ impl World {
     }
 
     /// Stops the controllers where they are, as a kill would.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(controllers) = self.controllers.take() {
             controllers.abort();
         }
     }
 
-    pub fn api<K>(&self) -> Api<K>
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    pub fn provider_api(&self, kind: &str) -> Api<DynamicObject> {
+    pub(crate) fn provider_api(&self, kind: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), NAMESPACE, &provider::resource(kind))
     }
 
     /// Makes objects from JSON, whatever their kind.
-    pub async fn create(&self, objects: Vec<Value>) {
+    pub(crate) async fn create(&self, objects: Vec<Value>) {
         for object in objects {
             let kind = object["kind"].as_str().unwrap().to_owned();
             let api_version = object["apiVersion"].as_str().unwrap();
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    pub async fn patch<K>(&self, name: &str, change: Value)
+    pub(crate) async fn patch<K>(&self, name: &str, change: Value)
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -131,7 +131,7 @@ impl World {
             .unwrap_or_else(|error| panic!("patch {} {name}: {error}", K::kind(&())));
     }
 
-    pub async fn delete<K>(&self, name: &str)
+    pub(crate) async fn delete<K>(&self, name: &str)
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -141,7 +141,7 @@ impl World {
         self.api::<K>().delete(name, &Default::default()).await.expect("delete is accepted");
     }
 
-    pub async fn list<K>(&self) -> Vec<K>
+    pub(crate) async fn list<K>(&self) -> Vec<K>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -152,7 +152,7 @@ impl World {
     }
 
     /// Objects of the providers, by name.
-    pub async fn provider_names(&self, kind: &str) -> Vec<String> {
+    pub(crate) async fn provider_names(&self, kind: &str) -> Vec<String> {
         let list = self.provider_api(kind).list(&ListParams::default()).await.expect("list");
         let mut names: Vec<_> = list.items.iter().map(|object| object.name_any()).collect();
         names.sort();
@@ -160,7 +160,7 @@ impl World {
     }
 
     /// Waits until an object of the controllers is as `is` wants it.
-    pub async fn wait<K>(&self, name: &str, what: &str, is: impl Fn(&K) -> bool) -> K
+    pub(crate) async fn wait<K>(&self, name: &str, what: &str, is: impl Fn(&K) -> bool) -> K
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -182,7 +182,7 @@ impl World {
     }
 
     /// Waits until an object of the controllers is gone.
-    pub async fn wait_gone<K>(&self, name: &str)
+    pub(crate) async fn wait_gone<K>(&self, name: &str)
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -201,7 +201,7 @@ impl World {
     }
 
     /// Waits until the machines are as `are` wants them.
-    pub async fn wait_machines(
+    pub(crate) async fn wait_machines(
         &self,
         what: &str,
         are: impl Fn(&[Machine]) -> bool,
@@ -220,12 +220,12 @@ impl World {
         .await
     }
 
-    pub async fn cluster(&self) -> Cluster {
+    pub(crate) async fn cluster(&self) -> Cluster {
         self.api().get("c").await.expect("the cluster is there")
     }
 
     /// Waits until the deployment has all its machines, all of them up to date.
-    pub async fn wait_settled(&self, replicas: i32) -> MachineDeployment {
+    pub(crate) async fn wait_settled(&self, replicas: i32) -> MachineDeployment {
         self.wait::<MachineDeployment>("md", "is settled", |md| {
             let status = md.status.clone().unwrap_or_default();
             [status.replicas, status.available_replicas, status.up_to_date_replicas]
@@ -237,7 +237,7 @@ impl World {
 
     /// Waits until the deployment has all its machines; machines that never become nodes are judged
     /// like any other.
-    pub async fn wait_settled_without_judgement(&self, replicas: i32) -> MachineDeployment {
+    pub(crate) async fn wait_settled_without_judgement(&self, replicas: i32) -> MachineDeployment {
         self.wait::<MachineDeployment>("md", "is settled", |md| {
             let status = md.status.clone().unwrap_or_default();
             [status.replicas, status.available_replicas] == [Some(replicas); 2]
@@ -246,7 +246,7 @@ impl World {
     }
 
     /// Machine sets by name with their replicas.
-    pub async fn sets(&self) -> BTreeMap<String, i32> {
+    pub(crate) async fn sets(&self) -> BTreeMap<String, i32> {
         let sets = self.list::<MachineSet>().await;
         sets.iter().map(|set| (set.name_any(), set.spec.replicas.unwrap_or(-1))).collect()
     }
@@ -254,7 +254,7 @@ impl World {
 
 /// Asks again until the answer is `Ok`. When patience ends it says what was awaited and what was
 /// there instead.
-pub async fn until<T, Fut>(what: &str, ask: impl Fn() -> Fut) -> T
+pub(crate) async fn until<T, Fut>(what: &str, ask: impl Fn() -> Fut) -> T
 where
     Fut: Future<Output = Result<T, String>>,
 {
@@ -269,17 +269,17 @@ where
     }
 }
 
-pub fn condition<'a>(list: Option<&'a Vec<Condition>>, kind: &str) -> Option<&'a str> {
+pub(crate) fn condition<'a>(list: Option<&'a Vec<Condition>>, kind: &str) -> Option<&'a str> {
     conditions::get(list, kind).map(|condition| condition.status.as_str())
 }
 
-pub fn machine_is(machine: &Machine, kind: &str) -> bool {
+pub(crate) fn machine_is(machine: &Machine, kind: &str) -> bool {
     let list = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions::is_true(list, kind)
 }
 
 /// The objects of a cluster `c` with a control plane and a deployment `md` of workers.
-pub fn manifests(replicas: i32) -> Vec<Value> {
+pub(crate) fn manifests(replicas: i32) -> Vec<Value> {
     vec![
         json!({
             "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
@@ -305,7 +305,7 @@ pub fn manifests(replicas: i32) -> Vec<Value> {
 }
 
 /// A deployment `md` of workers.
-pub fn deployment(replicas: i32) -> Value {
+pub(crate) fn deployment(replicas: i32) -> Value {
     json!({
         "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDeployment",
         "metadata": { "name": "md" },
@@ -321,7 +321,7 @@ pub fn deployment(replicas: i32) -> Value {
 }
 
 /// The objects of a cluster `c` without a control plane, whose machines run given data.
-pub fn manifests_without_bootstrap(replicas: i32) -> Vec<Value> {
+pub(crate) fn manifests_without_bootstrap(replicas: i32) -> Vec<Value> {
     let mut deployment = deployment(replicas);
     deployment["spec"]["template"]["spec"]["bootstrap"] = json!({ "dataSecretName": "data" });
     vec![
@@ -354,11 +354,11 @@ pub fn manifests_without_bootstrap(replicas: i32) -> Vec<Value> {
     ]
 }
 
-pub fn reference(kind: &str, name: &str) -> Value {
+pub(crate) fn reference(kind: &str, name: &str) -> Value {
     json!({ "apiGroup": provider::GROUP, "kind": kind, "name": name })
 }
 
-pub fn template(kind: &str, name: &str) -> Value {
+pub(crate) fn template(kind: &str, name: &str) -> Value {
     json!({
         "apiVersion": provider::API_VERSION, "kind": kind,
         "metadata": { "name": name },
