@@ -22,6 +22,8 @@ mod validate;
 
 #[cfg(test)]
 mod plan_tests;
+#[cfg(test)]
+mod real_tests;
 
 use std::sync::Arc;
 

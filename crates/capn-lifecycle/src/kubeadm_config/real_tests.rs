@@ -1,0 +1,234 @@
+//! What is rendered, on real machines: one initializes a control plane, another joins it.
+//!
+//! Needs an Incus server with an image that has kubeadm in it (property `capn.kind: kubeadm`).
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use capi_api::{Cluster, KubeadmConfig, Machine, labels};
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use super::observe::{Inputs, Observed};
+use super::token::{self, Token};
+use super::validate::validate;
+use super::{data, discovery};
+use crate::kubeconfig::{Kubeconfig, render, server};
+use crate::pki::set::{Set, Wanted, generate};
+use crate::pki::{ClientIdentity, Purpose, client_certificate};
+use crate::workload::connect;
+
+/// An instance that goes when the test does.
+struct Instance(String);
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        incus(&["delete", "--force", &self.0]);
+    }
+}
+
+impl Instance {
+    fn launch(image: &str, name: &str, user_data: &str, address: Option<&str>) -> Self {
+        let user_data = format!("cloud-init.user-data={user_data}");
+        let mut arguments = vec!["launch", image, name, "-c", "security.nesting=true"];
+        arguments.extend(["-c", &user_data]);
+        let device = address.map(|address| format!("eth0,ipv4.address={address}"));
+        if let Some(device) = &device {
+            arguments.extend(["-d", device]);
+        }
+        let instance = Self(name.to_owned());
+        let output = Command::new("incus").args(&arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        instance
+    }
+
+    /// The end of what cloud-init printed, for a failure.
+    fn log(&self) -> String {
+        let tail = ["exec", &self.0, "--", "tail", "-n", "60", "/var/log/cloud-init-output.log"];
+        incus(&tail).unwrap_or_default()
+    }
+}
+
+fn incus(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("incus").args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Fingerprint, Kubernetes version and etcd version of an image with kubeadm.
+fn image() -> Option<(String, String, String)> {
+    let images: Value = serde_json::from_str(&incus(&["image", "list", "--format", "json"])?).ok()?;
+    images.as_array()?.iter().find_map(|image| {
+        let property = |name: &str| Some(image["properties"][name].as_str()?.to_owned());
+        (property("capn.kind")? == "kubeadm").then_some(())?;
+        let fingerprint = image["fingerprint"].as_str()?.to_owned();
+        Some((fingerprint, property("capn.kubernetes-version")?, property("capn.etcd-version")?))
+    })
+}
+
+/// An address of the server's bridge that its DHCP server gives to nobody else.
+fn address() -> Option<String> {
+    let bridge = incus(&["network", "get", "incusbr0", "ipv4.address"])?;
+    let (address, _) = bridge.trim().split_once('/')?;
+    let (network, _) = address.rsplit_once('.')?;
+    Some(format!("{network}.{}", rand::random_range(200..=250)))
+}
+
+fn registration() -> Value {
+    json!({
+        "kubeletExtraArgs": [{ "name": "provider-id", "value": "lxc:///{{ v1.local_hostname }}" }],
+        "ignorePreflightErrors": ["SystemVerification"],
+    })
+}
+
+fn config(name: &str) -> KubeadmConfig {
+    let kubelet = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n\
+                   failCgroupV1: false\nfailSwapOn: false\nfeatureGates:\n  \
+                   KubeletInUserNamespace: true\n";
+    let proxy = "---\napiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
+                 mode: iptables\nconntrack:\n  maxPerCore: 0\n  min: 0\n";
+    serde_json::from_value(json!({
+        "metadata": { "name": name, "namespace": "default" },
+        "spec": {
+            "files": [
+                {
+                    "path": "/etc/kubernetes/patches/kubeletconfiguration0+strategic.yaml",
+                    "owner": "root:root", "permissions": "0644", "content": kubelet,
+                },
+                { "path": "/etc/kubernetes/kube-proxy.config.yaml", "content": proxy },
+            ],
+            "initConfiguration": {
+                "nodeRegistration": registration(),
+                "patches": { "directory": "/etc/kubernetes/patches" },
+            },
+            "joinConfiguration": {
+                "nodeRegistration": registration(),
+                "patches": { "directory": "/etc/kubernetes/patches" },
+            },
+            "preKubeadmCommands": [
+                "if [ -f /run/kubeadm/kubeadm.yaml ]; then cat \
+                 /etc/kubernetes/kube-proxy.config.yaml >> /run/kubeadm/kubeadm.yaml; fi",
+            ],
+        },
+    }))
+    .unwrap()
+}
+
+fn observed(name: &str, version: &str, cluster: &Cluster, certificates: &Set) -> Observed {
+    let mut machine: Machine = serde_json::from_value(json!({
+        "metadata": { "name": name, "namespace": "default", "labels": {} },
+        "spec": {
+            "clusterName": "demo",
+            "version": version,
+            "bootstrap": {},
+            "infrastructureRef": { "apiGroup": "g", "kind": "K", "name": name },
+        },
+    }))
+    .unwrap();
+    if name.ends_with("cp") {
+        let labels = machine.metadata.labels.get_or_insert_default();
+        labels.insert(labels::CONTROL_PLANE.to_owned(), String::new());
+    }
+    Observed {
+        machine: Some(machine),
+        cluster: Some(cluster.clone()),
+        data_secret: None,
+        inputs: Inputs { certificates: certificates.clone(), ..Inputs::default() },
+    }
+}
+
+/// Waits until `check` says yes, and says what was awaited if it never does.
+async fn until<F: Future<Output = bool>>(what: &str, on: &Instance, check: impl Fn() -> F) {
+    let start = Instant::now();
+    while !check().await {
+        assert!(
+            start.elapsed() < Duration::from_secs(300),
+            "waited in vain until {what}:\n{}",
+            on.log()
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    println!("{what}: after {:.1} s", start.elapsed().as_secs_f32());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_machine_initializes_a_control_plane_and_another_joins() {
+    let (Some((image, version, etcd)), Some(address)) = (image(), address()) else {
+        println!("SKIPPED: no Incus server with a bridge incusbr0 and an image with kubeadm");
+        return;
+    };
+    let now = jiff::Timestamp::now();
+    let wanted = Wanted::of(None);
+    let certificates = generate(&wanted, &wanted.purposes(), now).await.unwrap();
+    let cluster: Cluster = serde_json::from_value(json!({
+        "metadata": { "name": "demo", "namespace": "default" },
+        "spec": {
+            "controlPlaneEndpoint": { "host": address, "port": 6443 },
+            "clusterNetwork": { "pods": { "cidrBlocks": ["10.244.0.0/16"] } },
+        },
+    }))
+    .unwrap();
+    let suffix: u16 = rand::random();
+    let (first, second) = (format!("capn-t-{suffix}-cp"), format!("capn-t-{suffix}-w"));
+
+    let mut init = config(&first);
+    init.spec.cluster_configuration = Some(
+        serde_json::from_value(json!({ "etcd": { "local": { "imageTag": format!("{etcd}-0") } } }))
+            .unwrap(),
+    );
+    let seen = observed(&first, &version, &cluster, &certificates);
+    let valid = validate(&init, &seen).unwrap();
+    let text =
+        data::init(&init, seen.machine.as_ref().unwrap(), &cluster, &certificates, &valid).unwrap();
+    let control_plane = Instance::launch(&image, &first, &text, Some(&address));
+
+    let ca = &certificates[&Purpose::ClusterCa];
+    let admin = ClientIdentity { user: "kubernetes-admin", group: "system:masters" };
+    let client = client_certificate(ca, admin, now, jiff::SignedDuration::from_hours(1)).unwrap();
+    let server = server(cluster.endpoint().unwrap());
+    let kubeconfig = render(&Kubeconfig {
+        cluster: "demo",
+        server: &server,
+        authority: &ca.certificate,
+        client: &client,
+    });
+    let client = connect(&kubeconfig).await.unwrap();
+    let configs: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
+    until("the ConfigMap kubeadm-config is there", &control_plane, || async {
+        let get = configs.get_opt("kubeadm-config");
+        matches!(tokio::time::timeout(Duration::from_secs(2), get).await, Ok(Ok(Some(_))))
+    })
+    .await;
+    until("kubeadm has recorded its success", &control_plane, || async {
+        let done = "/run/cluster-api/bootstrap-success.complete";
+        incus(&["exec", &control_plane.0, "--", "cat", done]).is_some()
+    })
+    .await;
+
+    let mut join = config(&second);
+    join.spec.init_configuration = None;
+    let token = Token::random();
+    token::keep(&client, &token, now).await.unwrap();
+    let given = join.spec.join_configuration.as_mut().unwrap();
+    given.discovery = Some(
+        discovery::complete(None, cluster.endpoint(), &ca.certificate, &token).unwrap(),
+    );
+    let given = given.clone();
+    let seen = observed(&second, &version, &cluster, &certificates);
+    let valid = validate(&join, &seen).unwrap();
+    let text = data::join(&join, &cluster, &certificates, &valid, given, false).unwrap();
+    let worker = Instance::launch(&image, &second, &text, None);
+    let nodes: Api<Node> = Api::all(client);
+    until("the worker is a node with its taint and provider id", &worker, || async {
+        let Ok(list) = nodes.list(&ListParams::default()).await else { return false };
+        list.items.iter().any(|node| {
+            let spec = node.spec.clone().unwrap_or_default();
+            let taints = spec.taints.unwrap_or_default();
+            node.metadata.name.as_ref() == Some(&second)
+                && spec.provider_id.as_deref() == Some(&format!("lxc:///{second}"))
+                && taints.iter().any(|taint| taint.key == labels::NODE_UNINITIALIZED_TAINT)
+        })
+    })
+    .await;
+}
