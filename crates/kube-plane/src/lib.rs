@@ -21,8 +21,8 @@
 //!
 //! It schedules nothing: pods, nodes, services and endpoints are empty, read-only lists. There is
 //! no RBAC: whoever has a client certificate of the plane's CA may do everything. Request bodies
-//! are JSON or YAML; protobuf is refused with 415. The limits of server-side apply are told in
-//! `docs/kube-plane.md`.
+//! are JSON or YAML, for the built-in kinds also protobuf; answers are JSON. Limits are told in the
+//! README of this crate.
 
 mod admission;
 mod api;
@@ -40,6 +40,7 @@ mod openapi;
 mod patch;
 mod pki;
 mod plane;
+mod protobuf;
 mod registry;
 mod schema;
 mod selectors;

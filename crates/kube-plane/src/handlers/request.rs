@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, Method, header};
+use serde_json::Value;
 
 use crate::{
     api::{DeleteOptions, FieldValidation, Propagation, Subresource, WriteOptions},
@@ -143,14 +144,10 @@ impl Query {
     }
 
     /// Options of a delete that are in the query, added to those of the body.
-    pub(crate) fn delete_options(&self, body: &[u8]) -> Result<DeleteOptions> {
-        let mut options: DeleteOptions = if body.trim_ascii().is_empty() {
-            DeleteOptions::default()
-        } else {
-            serde_json::from_slice(body).map_err(|error| {
-                ApiError::bad_request(format!("cannot read the DeleteOptions: {error}"))
-            })?
-        };
+    pub(crate) fn delete_options(&self, body: Value) -> Result<DeleteOptions> {
+        let mut options: DeleteOptions = serde_json::from_value(body).map_err(|error| {
+            ApiError::bad_request(format!("cannot read the DeleteOptions: {error}"))
+        })?;
         if options.propagation_policy.is_none() {
             options.propagation_policy = match self.get("propagationPolicy") {
                 "" => None,

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Request, read, request, response};
 use crate::{
-    api::{Api, Body, Deleted, Subresource, Target, Written},
+    api::{Api, Body, DeleteOptions, Deleted, Subresource, Target, Written},
     json::{from_json, from_yaml},
-    patch,
+    patch, protobuf,
     registry::{Access, Resource},
     selectors::Selector,
     service::ResponseBody,
@@ -23,8 +23,32 @@ pub(super) fn body(request: &Request) -> Result<Body> {
     match request::content_type(&request.headers) {
         "" | "application/json" | "*/*" => json_body(&request.body),
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml_body(&request.body),
+        protobuf::CONTENT_TYPE => protobuf_body(&request.body),
         other => Err(ApiError::unsupported_media_type(other, &BODIES)),
     }
+}
+
+fn protobuf_body(bytes: &[u8]) -> Result<Body> {
+    match protobuf::decode(bytes) {
+        Ok(value) => Ok(value.into()),
+        Err(protobuf::Failure::Broken) => {
+            Err(ApiError::bad_request("the body of the request is not protobuf of Kubernetes"))
+        }
+        Err(protobuf::Failure::UnknownKind(kind)) => {
+            let found = format!("{}, {kind}", protobuf::CONTENT_TYPE);
+            Err(ApiError::unsupported_media_type(&found, &BODIES))
+        }
+    }
+}
+
+/// The options of a delete: those of the body, and those of the query.
+fn delete_options(request: &Request) -> Result<DeleteOptions> {
+    let body = if request.body.trim_ascii().is_empty() {
+        Value::Object(serde_json::Map::new())
+    } else {
+        body(request)?.value
+    };
+    request.query.delete_options(body)
 }
 
 fn json_body(bytes: &[u8]) -> Result<Body> {
@@ -101,7 +125,7 @@ pub(super) async fn delete(
     name: &str,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    let options = request.query.delete_options(&request.body)?;
+    let options = delete_options(request)?;
     let deleted = api.delete(resource, namespace, name, &options).await?;
     let object = match deleted {
         Deleted::Waiting(object) => object,
@@ -131,7 +155,7 @@ pub(super) async fn delete_collection(
         return Err(ApiError::method_not_allowed());
     }
     let query = &request.query;
-    let options = query.delete_options(&request.body)?;
+    let options = delete_options(request)?;
     let selector =
         Selector::parse(resource, query.get("labelSelector"), query.get("fieldSelector"))?;
     let (revision, mut objects) = api.store.list(&resource.storage, namespace);

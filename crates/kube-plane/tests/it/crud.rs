@@ -375,6 +375,11 @@ async fn bodies_of_other_kinds_are_refused() {
     let client = plane().await.client();
     let path = "/api/v1/namespaces/default/configmaps";
     let result = call(&client, "POST", path, "application/vnd.kubernetes.protobuf", "k8s").await;
+    assert_eq!(failure(result).0, 400);
+    let pod = "k8s\0\n\t\n\u{2}v1\u{12}\u{3}Pod";
+    let result = call(&client, "POST", path, "application/vnd.kubernetes.protobuf", pod).await;
+    assert_eq!(failure(result).0, 415);
+    let result = call(&client, "POST", path, "application/cbor", "k8s").await;
     assert_eq!(failure(result).0, 415);
     let result = call(&client, "POST", path, "application/json", "{").await;
     assert_eq!(failure(result).0, 400);

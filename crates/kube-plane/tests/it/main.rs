@@ -4,6 +4,8 @@ mod admission;
 mod applying;
 mod crud;
 mod definitions;
+mod durable;
 mod garbage;
+mod kubectl;
 mod support;
 mod watching;
