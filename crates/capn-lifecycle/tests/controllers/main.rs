@@ -5,6 +5,7 @@
 
 mod deletion;
 mod interrupted;
+mod kubeadm;
 mod machines;
 mod provider;
 mod provisioning;

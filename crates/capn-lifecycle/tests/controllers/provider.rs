@@ -252,7 +252,11 @@ impl Provider {
         let has_joined = object.annotations().contains_key("joined");
         if joins && !has_joined && machine.metadata.deletion_timestamp.is_none() {
             let version = machine.spec.version.as_deref().unwrap_or("v1.36.0");
-            self.workload.join(&name, &provider_id, version);
+            if machine.is_control_plane() {
+                self.workload.join_control_plane(&name, &provider_id, version);
+            } else {
+                self.workload.join(&name, &provider_id, version);
+            }
             let change = json!({ "metadata": { "annotations": { "joined": "yes" } } });
             self.api("TestMachine")
                 .patch(&name, &PatchParams::default(), &Patch::Merge(change))

@@ -1,5 +1,5 @@
 //! The API server of a workload cluster, as far as the controllers talk to one: nodes, pods,
-//! evictions, the version.
+//! evictions, what kubeadm leaves in `kube-system`, the version.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,6 +27,13 @@ struct State {
     nodes: BTreeMap<String, Value>,
     pods: BTreeMap<String, Value>,
     evicted: Vec<String>,
+    /// Static pods, as their mirrors in `kube-system`.
+    components: BTreeMap<String, Value>,
+    /// Secrets in `kube-system`.
+    secrets: BTreeMap<String, Value>,
+    /// Nothing answers yet.
+    is_down: bool,
+    has_kubeadm_config: bool,
 }
 
 impl Workload {
@@ -76,6 +83,53 @@ impl Workload {
             "spec": { "nodeName": node, "containers": [] },
         });
         self.state.lock().unwrap().pods.insert(name.to_owned(), pod);
+    }
+
+    /// Nothing answers, as before kubeadm has started an API server, or while it restarts.
+    pub(crate) fn down(&self, is_down: bool) {
+        self.state.lock().unwrap().is_down = is_down;
+    }
+
+    /// kubeadm sets up a control plane machine: the first one initializes, the others join.
+    pub(crate) fn join_control_plane(&self, name: &str, provider_id: &str, version: &str) {
+        self.join(name, provider_id, version);
+        let key = "node-role.kubernetes.io/control-plane";
+        let mut node = self.node(name).unwrap();
+        node["metadata"]["labels"][key] = json!("");
+        node["spec"]["taints"] = json!([{ "key": key, "effect": "NoSchedule" }]);
+        self.put_node(node);
+        for component in ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"] {
+            self.set_component(component, name, true);
+        }
+        let mut state = self.state.lock().unwrap();
+        state.is_down = false;
+        state.has_kubeadm_config = true;
+    }
+
+    /// A component of the control plane is ready on a node, or not.
+    pub(crate) fn set_component(&self, component: &str, node: &str, is_ready: bool) {
+        let mut state = self.state.lock().unwrap();
+        state.revision += 1;
+        let name = format!("{component}-{node}");
+        let ready = if is_ready { "True" } else { "False" };
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": name, "namespace": "kube-system", "uid": format!("uid-{name}"),
+                "labels": { "tier": "control-plane", "component": component },
+                "resourceVersion": state.revision.to_string(),
+            },
+            "spec": { "nodeName": node, "containers": [] },
+            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": ready }] },
+        });
+        let known = state.components.insert(name, pod.clone()).is_some();
+        let kind = if known { "MODIFIED" } else { "ADDED" };
+        self.events.send(json!({ "type": kind, "object": pod })).ok();
+    }
+
+    /// Secrets in `kube-system`, by name.
+    pub(crate) fn secrets(&self) -> BTreeMap<String, Value> {
+        self.state.lock().unwrap().secrets.clone()
     }
 
     pub(crate) fn node(&self, name: &str) -> Option<Value> {
@@ -129,6 +183,12 @@ impl Workload {
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
+        if self.state.lock().unwrap().is_down {
+            return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
+        }
+        if let ["api", "v1", "namespaces", "kube-system", rest @ ..] = path.as_slice() {
+            return self.kube_system(&parts.method, rest, &query, &body);
+        }
         match (&parts.method, path.as_slice()) {
             (&Method::GET, ["version"]) => whole(
                 StatusCode::OK,
@@ -138,11 +198,12 @@ impl Workload {
                     "platform": "linux/amd64",
                 }),
             ),
-            (&Method::GET, ["api", "v1", "nodes"]) if query.contains("watch=true") => self.watch(),
+            (&Method::GET, ["api", "v1", "nodes"]) if query.contains("watch=true") => self.watch("Node"),
             (&Method::GET, ["api", "v1", "nodes"]) => {
                 let state = self.state.lock().unwrap();
                 list("NodeList", state.revision, state.nodes.values().cloned().collect())
             }
+            (&Method::GET, ["api", "v1", "nodes", name]) => found(self.node(name)),
             (&Method::PATCH, ["api", "v1", "nodes", name]) => self.patch(name, &body),
             (&Method::DELETE, ["api", "v1", "nodes", name]) => {
                 self.remove_node(name);
@@ -183,12 +244,64 @@ impl Workload {
         whole(StatusCode::OK, &self.put_node(node))
     }
 
-    fn watch(&self) -> Response<Body> {
+    /// What kubeadm and we keep in `kube-system`.
+    fn kube_system(
+        &self,
+        method: &Method,
+        path: &[&str],
+        query: &str,
+        body: &Value,
+    ) -> Response<Body> {
+        match (method, path) {
+            (&Method::GET, ["pods"]) if query.contains("watch=true") => self.watch("Pod"),
+            (&Method::GET, ["pods"]) => {
+                let state = self.state.lock().unwrap();
+                list("PodList", state.revision, state.components.values().cloned().collect())
+            }
+            (&Method::GET, ["configmaps", "kubeadm-config"]) => {
+                let there = self.state.lock().unwrap().has_kubeadm_config;
+                found(there.then(|| {
+                    json!({
+                        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                        "metadata": { "name": "kubeadm-config", "namespace": "kube-system" },
+                    })
+                }))
+            }
+            (&Method::GET, ["secrets", name]) => {
+                found(self.state.lock().unwrap().secrets.get(*name).cloned())
+            }
+            (&Method::POST, ["secrets"]) => {
+                let name = body["metadata"]["name"].as_str().unwrap().to_owned();
+                let mut state = self.state.lock().unwrap();
+                if state.secrets.contains_key(&name) {
+                    return failure(StatusCode::CONFLICT, "AlreadyExists");
+                }
+                state.secrets.insert(name, body.clone());
+                whole(StatusCode::CREATED, body)
+            }
+            (&Method::PATCH, ["secrets", name]) => {
+                let mut state = self.state.lock().unwrap();
+                let Some(secret) = state.secrets.get_mut(*name) else {
+                    return failure(StatusCode::NOT_FOUND, "NotFound");
+                };
+                merge(secret, body);
+                whole(StatusCode::OK, secret)
+            }
+            _ => failure(StatusCode::NOT_FOUND, "NotFound"),
+        }
+    }
+
+    /// Events of one kind from now on.
+    fn watch(&self, kind: &'static str) -> Response<Body> {
         let events = self.events.subscribe();
-        let lines = futures::stream::unfold(events, |mut events| async move {
-            let event = events.recv().await.ok()?;
-            let line = Bytes::from(format!("{event}\n"));
-            Some((Ok::<_, Infallible>(http_body::Frame::data(line)), events))
+        let lines = futures::stream::unfold(events, move |mut events| async move {
+            loop {
+                let event = events.recv().await.ok()?;
+                if event["object"]["kind"] == kind {
+                    let line = Bytes::from(format!("{event}\n"));
+                    return Some((Ok::<_, Infallible>(http_body::Frame::data(line)), events));
+                }
+            }
         });
         Response::new(StreamBody::new(lines.boxed()).boxed_unsync())
     }
@@ -220,6 +333,13 @@ fn list(kind: &str, revision: u64, items: Vec<Value>) -> Response<Body> {
             "metadata": { "resourceVersion": revision.to_string() }, "items": items,
         }),
     )
+}
+
+fn found(object: Option<Value>) -> Response<Body> {
+    match object {
+        Some(object) => whole(StatusCode::OK, &object),
+        None => failure(StatusCode::NOT_FOUND, "NotFound"),
+    }
 }
 
 fn failure(code: StatusCode, reason: &str) -> Response<Body> {
