@@ -2,3 +2,5 @@
 mkdir -p "$TARGET/opt/cni" "$TARGET/etc/cni/net.d" "$TARGET/etc/capn"
 ln -sfn /usr/lib/cni "$TARGET/opt/cni/bin"
 ln -sfn config.default.toml "$TARGET/etc/containerd/config.toml"
+# Shims of containerd's former runtime interface.
+rm -f "$TARGET/usr/bin/containerd-shim" "$TARGET/usr/bin/containerd-shim-runc-v1"

@@ -1,13 +1,9 @@
 #!/bin/sh
-# Takes out of TARGET what belongs to the build, sets times, and packs it into OUTPUT.
-# TARGET EPOCH OUTPUT
+# Sets what has to be empty in a new instance, sets times, and packs TARGET into OUTPUT.
+# TARGET EPOCH OUTPUT COMPRESSION
 set -eu
-rm -rf "$TARGET"/var/lib/apt/lists/* "$TARGET"/var/cache/apt/*.bin "$TARGET"/var/cache/debconf/*-old \
-    "$TARGET"/var/lib/dpkg/*-old "$TARGET"/var/cache/ldconfig "$TARGET"/var/log/apt \
-    "$TARGET"/var/log/*.log "$TARGET"/var/log/fsck "$TARGET"/var/lib/systemd/random-seed \
-    "$TARGET"/etc/*- "$TARGET"/etc/.pwd.lock "$TARGET"/root/.bash_history "$TARGET"/boot/* \
-    "$TARGET"/var/lib/dbus/machine-id "$TARGET"/etc/hostname "$TARGET"/usr/share/locale \
-    "$TARGET"/usr/share/man "$TARGET"/usr/share/info "$TARGET"/var/log/journal
+# Empty, not absent: each instance makes its own id, and it is not treated as a first boot with
+# all units set to their presets.
 : >"$TARGET/etc/machine-id"
 : >"$TARGET/etc/.updated"
 : >"$TARGET/var/.updated"

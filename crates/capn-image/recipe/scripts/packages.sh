@@ -28,7 +28,6 @@ echo "package lists"
 apt update
 echo "installing $PACKAGES"
 apt -y install $PACKAGES
-[ -z "${SPARE_PACKAGES:-}" ] || apt -y purge $SPARE_PACKAGES
 
 # The moment of the newest package list stands for the time of the whole image.
 cat "$TARGET"/var/lib/apt/lists/*_InRelease | sed -n 's/^Date: //p' |
@@ -40,3 +39,13 @@ for unit in $UNITS; do in_target systemctl --quiet enable "$unit"; done
 for unit in $MASKED; do ln -sf /dev/null "$TARGET/etc/systemd/system/$unit"; done
 [ ! -e "$SCRIPTS/$ROLE.sh" ] || . "$SCRIPTS/$ROLE.sh"
 close_target
+
+# What no instance reads. Fewer files make every instance faster to create.
+rm -rf "$TARGET"/var/lib/apt/lists/* "$TARGET"/var/cache/apt/*.bin "$TARGET"/var/cache/debconf/*-old \
+    "$TARGET"/var/lib/dpkg/*-old "$TARGET"/var/cache/ldconfig "$TARGET"/var/log/apt \
+    "$TARGET"/var/log/*.log "$TARGET"/var/log/fsck "$TARGET"/var/log/journal \
+    "$TARGET"/var/lib/systemd/random-seed "$TARGET"/etc/*- "$TARGET"/etc/.pwd.lock \
+    "$TARGET"/var/lib/dbus/machine-id "$TARGET"/etc/hostname "$TARGET"/boot/* \
+    "$TARGET"/usr/share/locale "$TARGET"/usr/share/man "$TARGET"/usr/share/info \
+    "$TARGET"/usr/share/i18n "$TARGET"/usr/share/lintian "$TARGET"/usr/share/zoneinfo/right \
+    "$TARGET"/usr/share/zoneinfo/posix "$TARGET"/usr/lib/udev/hwdb.d "$TARGET"/usr/lib/udev/hwdb.bin
