@@ -158,7 +158,9 @@ pub(super) fn check(
     let mut errors = Vec::new();
     meta::validate(resource, new, old, &mut errors);
     let compiled = resource.compiled();
-    let shape = validate(&compiled.schema, new);
+    let shape = unchanged_aside(validate(&compiled.schema, new), || {
+        old.map(|old| validate(&compiled.schema, old))
+    });
     if resource.builtin && !shape.is_empty() {
         // Go cannot decode such a body, so clients expect 400 for built-in kinds.
         let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
@@ -178,7 +180,9 @@ pub(super) fn check(
             api_group: resource.group.to_string(),
             kind: resource.kind.to_string(),
         };
-        errors.extend(rules.check(&context, new, old));
+        errors.extend(unchanged_aside(rules.check(&context, new, old), || {
+            old.map(|old| rules.check(&context, old, None))
+        }));
     }
     if *resource.storage == *CRDS {
         errors.extend(definition::validate(new, old));
@@ -200,6 +204,20 @@ pub(super) fn check(
     }
     let name = crate::json::text(new, &["metadata", "name"]);
     Err(ApiError::invalid(resource, name, &errors))
+}
+
+/// Errors without those that the old object has too: a definition that became stricter does not
+/// keep its older objects from being changed elsewhere, or finalized.
+fn unchanged_aside(
+    mut errors: Vec<FieldError>,
+    before: impl FnOnce() -> Option<Vec<FieldError>>,
+) -> Vec<FieldError> {
+    if !errors.is_empty()
+        && let Some(before) = before()
+    {
+        errors.retain(|error| !before.contains(error));
+    }
+    errors
 }
 
 fn check_builtin(

@@ -1,10 +1,11 @@
-//! Background work: garbage collection, and the end of namespaces and definitions.
+//! Background work: garbage collection, the end of namespaces and definitions, old events.
 //!
 //! One task follows all events. Everything it decides is decided again from the present state, so
 //! it may miss events or be killed anywhere: at start, and after falling behind, it looks at
 //! everything once.
 
 mod definitions;
+mod expiry;
 mod garbage;
 mod namespaces;
 
@@ -27,6 +28,9 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(1);
 /// Pause between looks at everything, which repair what was missed.
 const RESYNC: Duration = Duration::from_secs(600);
+
+/// Pause between looks for old events.
+const EXPIRY: Duration = Duration::from_secs(300);
 
 /// Starts the task; it ends with the token.
 pub(crate) fn spawn(api: &Arc<Api>, shutdown: &CancellationToken) {
@@ -83,6 +87,8 @@ impl Worker {
     async fn run(mut self) {
         let mut news = self.api.store.subscribe();
         let mut position = self.look_at_all();
+        let mut expiry = tokio::time::interval(EXPIRY);
+        expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             news.mark_unchanged();
             match self.api.store.since(position, None) {
@@ -103,6 +109,11 @@ impl Worker {
                 changed = news.changed() => {
                     if changed.is_err() {
                         return;
+                    }
+                }
+                _ = expiry.tick() => {
+                    if let Err(error) = expiry::expire(&self.api, jiff::Timestamp::now()).await {
+                        tracing::warn!(error = %error, "cannot delete old events");
                     }
                 }
                 () = tokio::time::sleep(pause) => position = self.look_at_all(),

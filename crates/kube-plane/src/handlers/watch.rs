@@ -72,15 +72,14 @@ pub(crate) fn watch(
         shutdown: shutdown.clone(),
         ended: false,
     };
+    let current = api.store.revision();
     if initial == Some(true) || (asked == 0 && initial.is_none()) {
-        watch.start(initial == Some(true), asked)?;
+        watch.start(initial == Some(true), asked);
     } else if asked == 0 {
-        watch.position = api.store.revision();
-    } else if asked > api.store.revision() {
+        watch.position = current;
+    } else if asked > current {
         // The revision is of another plane, or of one that lost its file: the client has to list.
-        return Err(too_old(asked, api.store.revision()));
-    } else if watch.collect().is_err() {
-        return Err(too_old(asked, api.store.revision()));
+        watch.fail(&too_old(asked, current));
     }
     Ok(response::stream(stream::unfold(watch, |mut watch| async {
         let line = watch.next().await?;
@@ -134,11 +133,11 @@ struct Watch {
 
 impl Watch {
     /// The present state as ADDED events, and a bookmark that says where it ends.
-    fn start(&mut self, bookmark: bool, asked: u64) -> Result<()> {
+    fn start(&mut self, bookmark: bool, asked: u64) {
         let (revision, objects) =
             self.api.store.list(&self.resource.storage, self.namespace.as_deref());
         if asked > revision {
-            return Err(ApiError::too_large_revision(asked, revision));
+            return self.fail(&ApiError::too_large_revision(asked, revision));
         }
         self.position = revision;
         for object in objects {
@@ -149,7 +148,13 @@ impl Watch {
         if bookmark {
             self.push_bookmark(true);
         }
-        Ok(())
+    }
+
+    /// Ends the watch with an error event. Once a watch is accepted, clients look for errors in the
+    /// stream only.
+    fn fail(&mut self, error: &ApiError) {
+        self.ended = true;
+        self.lines.push_back(line("ERROR", &error.to_value()));
     }
 
     /// The next line; `None` ends the watch.
@@ -162,9 +167,7 @@ impl Watch {
                 return None;
             }
             if self.collect().is_err() {
-                self.ended = true;
-                let error = too_old(self.position, self.api.store.revision());
-                return Some(line("ERROR", &error.to_value()));
+                self.fail(&too_old(self.position, self.api.store.revision()));
             }
             if !self.lines.is_empty() {
                 continue;

@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams, PatchParams, PostParams},
 };
 use kube_plane::{Plane, PlaneOptions};
 use serde_json::json;
@@ -111,4 +111,28 @@ async fn versions_share_their_objects() {
     assert_eq!(new.types.unwrap().api_version, "example.org/v1");
     let groups = get(&client, "/apis/example.org").await.unwrap();
     assert_eq!(groups["preferredVersion"]["version"], "v1");
+}
+
+#[tokio::test]
+async fn a_stricter_definition_lets_old_objects_change_elsewhere() {
+    let client = plane().await.client();
+    let mut object = widget("a", json!({"size": "S"}));
+    object.metadata.finalizers = Some(vec!["example.org/hold".to_owned()]);
+    api(&client).create(&PostParams::default(), &object).await.unwrap();
+    let mut changed = widgets_json();
+    changed["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        ["size"]["enum"] = json!(["L"]);
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.org";
+    let patch = changed.to_string();
+    call(&client, "PATCH", path, "application/merge-patch+json", &patch).await.unwrap();
+    let merge = |value| kube::api::Patch::Merge(value);
+    let params = PatchParams::default();
+    let scaled = api(&client).patch("a", &params, &merge(json!({"spec": {"replicas": 2}}))).await;
+    assert_eq!(scaled.unwrap().data["spec"]["size"], "S");
+    let worse = api(&client).patch("a", &params, &merge(json!({"spec": {"size": "M"}}))).await;
+    assert_eq!(failure(worse).0, 422);
+    api(&client).delete("a", &DeleteParams::default()).await.unwrap();
+    let free = merge(json!({"metadata": {"finalizers": null}}));
+    api(&client).patch("a", &params, &free).await.unwrap();
+    assert_eq!(failure(api(&client).get("a").await).0, 404);
 }

@@ -7,7 +7,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{api, eventually, failure, plane, widget};
+use crate::support::{api, eventually, failure, plane, widget, widgets};
+use kube_plane::{Plane, PlaneOptions};
 
 fn maps(client: &Client) -> Api<ConfigMap> {
     Api::default_namespaced(client.clone())
@@ -131,6 +132,29 @@ async fn a_namespace_is_emptied_and_then_goes() {
     maps.patch("held", &PatchParams::default(), &free).await.unwrap();
     eventually("the namespace is gone", || async {
         namespaces.get_opt("n").await.unwrap().is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_left_by_a_stopped_process_is_collected_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || PlaneOptions {
+        path: Some(dir.path().join("plane.db")),
+        crds: vec![widgets()],
+        ..PlaneOptions::default()
+    };
+    let plane = Plane::open(options()).await.unwrap();
+    let client = plane.client();
+    let uid = owner(&client, "a").await;
+    for n in 0..20 {
+        owned(&client, &format!("m{n}"), &[("a", &uid, false)]).await;
+    }
+    api(&client).delete("a", &DeleteParams::default()).await.unwrap();
+    plane.close().await;
+    let client = Plane::open(options()).await.unwrap().client();
+    eventually("all dependents are deleted", || async {
+        maps(&client).list(&kube::api::ListParams::default()).await.unwrap().items.is_empty()
     })
     .await;
 }

@@ -13,6 +13,8 @@ mod durable;
 #[cfg(test)]
 mod garbage;
 #[cfg(test)]
+mod https;
+#[cfg(test)]
 mod kubectl;
 #[cfg(test)]
 mod support;

@@ -7,7 +7,7 @@ use http::Request;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams, WatchEvent},
     runtime::{WatchStreamExt, watcher},
 };
 use kube_plane::{Plane, PlaneOptions};
@@ -128,12 +128,14 @@ async fn old_revisions_are_expired() {
         let patch = Patch::Merge(json!({"data": {"n": n.to_string()}}));
         api.patch("a", &PatchParams::default(), &patch).await.unwrap();
     }
-    let revision = first.resource_version().unwrap();
-    let expired = api.watch(&WatchParams::default(), &revision).await;
-    let (code, reason, _) = failure(expired.map(|_| ()));
-    assert_eq!((code, reason.as_str()), (410, "Expired"));
-    let future = api.watch(&WatchParams::default(), "99999").await;
-    assert_eq!(failure(future.map(|_| ())).0, 410, "a revision of another plane");
+    // The first is too old, the second is of another plane.
+    for revision in [first.resource_version().unwrap().as_str(), "99999"] {
+        let mut stream = watch(&client, &format!("resourceVersion={revision}")).await.unwrap();
+        let (kind, status) = next(&mut stream).await;
+        assert_eq!(kind, "ERROR");
+        assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")));
+        assert!(stream.next().await.is_none());
+    }
 }
 
 #[tokio::test]
