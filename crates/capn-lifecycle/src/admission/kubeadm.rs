@@ -21,12 +21,7 @@ pub(super) fn admission() -> Vec<Admission> {
     vec![
         of(BOOTSTRAP, "KubeadmConfig", nothing as Mutate, config as Validate),
         of(BOOTSTRAP, "KubeadmConfigTemplate", nothing, template),
-        of(
-            CONTROL_PLANE,
-            "KubeadmControlPlane",
-            control_plane::mutate,
-            control_plane::validate,
-        ),
+        of(CONTROL_PLANE, "KubeadmControlPlane", control_plane::mutate, control_plane::validate),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Reads what a KubeadmConfig depends on. Only reads.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use capi_api::{Cluster, KubeadmConfig, Machine, labels, refs};
@@ -114,9 +115,10 @@ async fn inputs(
         .cloned();
     let mut secrets = BTreeMap::new();
     for name in names {
-        if !secrets.contains_key(&name) {
+        if let Entry::Vacant(place) = secrets.entry(name) {
+            let name = place.key().clone();
             let secret = api.get_opt(&name).await.map_err(secret_failure("get", config, &name))?;
-            secrets.insert(name, secret);
+            place.insert(secret);
         }
     }
     Ok(Inputs { lock, certificates, secrets })

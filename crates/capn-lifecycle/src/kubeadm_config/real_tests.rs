@@ -58,7 +58,8 @@ fn incus(arguments: &[&str]) -> Option<String> {
 
 /// Fingerprint, Kubernetes version and etcd version of an image with kubeadm.
 fn image() -> Option<(String, String, String)> {
-    let images: Value = serde_json::from_str(&incus(&["image", "list", "--format", "json"])?).ok()?;
+    let images: Value =
+        serde_json::from_str(&incus(&["image", "list", "--format", "json"])?).ok()?;
     images.as_array()?.iter().find_map(|image| {
         let property = |name: &str| Some(image["properties"][name].as_str()?.to_owned());
         (property("capn.kind")? == "kubeadm").then_some(())?;
@@ -211,9 +212,8 @@ async fn a_real_machine_initializes_a_control_plane_and_another_joins() {
     let token = Token::random();
     token::keep(&client, &token, now).await.unwrap();
     let given = join.spec.join_configuration.as_mut().unwrap();
-    given.discovery = Some(
-        discovery::complete(None, cluster.endpoint(), &ca.certificate, &token).unwrap(),
-    );
+    given.discovery =
+        Some(discovery::complete(None, cluster.endpoint(), &ca.certificate, &token).unwrap());
     let given = given.clone();
     let seen = observed(&second, &version, &cluster, &certificates);
     let valid = validate(&join, &seen).unwrap();

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use capi_api::controlplane::{PRE_TERMINATE_HOOK, machine_conditions as health};
-use capi_api::{
-    Cluster, KubeadmConfig, KubeadmControlPlane, Machine, conditions, labels, refs,
-};
+use capi_api::{Cluster, KubeadmConfig, KubeadmControlPlane, Machine, conditions, labels, refs};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};

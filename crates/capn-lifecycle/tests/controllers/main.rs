@@ -3,6 +3,13 @@
 //! `provider` plays infrastructure, bootstrap and control plane as the contract describes them,
 //! `workload` plays the API server of the workload cluster.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod deletion;
 mod interrupted;
 mod kubeadm;

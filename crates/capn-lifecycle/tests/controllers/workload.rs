@@ -198,7 +198,9 @@ impl Workload {
                     "platform": "linux/amd64",
                 }),
             ),
-            (&Method::GET, ["api", "v1", "nodes"]) if query.contains("watch=true") => self.watch("Node"),
+            (&Method::GET, ["api", "v1", "nodes"]) if query.contains("watch=true") => {
+                self.watch("Node")
+            }
             (&Method::GET, ["api", "v1", "nodes"]) => {
                 let state = self.state.lock().unwrap();
                 list("NodeList", state.revision, state.nodes.values().cloned().collect())

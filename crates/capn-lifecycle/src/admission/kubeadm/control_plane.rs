@@ -170,8 +170,10 @@ fn fewer_replicas(kcp: &KubeadmControlPlane, old: &Value) -> Option<Problem> {
     (is < was && kcp.metadata.deletion_timestamp.is_none()).then(|| {
         Problem::new(
             "spec.replicas",
-            format!("cannot go from {was} to {is}: taking control plane machines away is not \
-                     supported yet"),
+            format!(
+                "cannot go from {was} to {is}: taking control plane machines away is not \
+                     supported yet"
+            ),
         )
     })
 }

@@ -50,9 +50,11 @@ fn files(at: &str, spec: &KubeadmConfigSpec) -> Vec<Problem> {
 }
 
 fn users(at: &str, spec: &KubeadmConfigSpec) -> Vec<Problem> {
-    let both = spec.users.iter().enumerate().filter(|(_, user)| {
-        user.passwd.is_some() && user.passwd_from.is_some()
-    });
+    let both = spec
+        .users
+        .iter()
+        .enumerate()
+        .filter(|(_, user)| user.passwd.is_some() && user.passwd_from.is_some());
     both.map(|(index, _)| {
         Problem::new(format!("{at}.users[{index}]"), "set only one of passwd and passwdFrom")
     })

@@ -50,7 +50,8 @@ fn a_short_control_plane_is_completed() {
 fn what_is_wrong_with_a_control_plane_is_named_by_its_field() {
     let cluster = "spec/kubeadmConfigSpec/clusterConfiguration";
     let at = |name: &str| format!("{cluster}/{name}");
-    let external = json!({ "endpoints": ["https://e"], "caFile": "a", "certFile": "b", "keyFile": "c" });
+    let external =
+        json!({ "endpoints": ["https://e"], "caFile": "a", "certFile": "b", "keyFile": "c" });
     for (changes, expected) in [
         (vec![("spec/replicas".to_owned(), json!(0))], "spec.replicas"),
         (vec![("spec/replicas".to_owned(), json!(2))], "spec.replicas"),
@@ -95,7 +96,8 @@ fn what_is_wrong_with_a_control_plane_is_named_by_its_field() {
         let (_, problems) = admit(kcp(&changes), None);
         assert_eq!(problems, [expected], "{changes:?}");
     }
-    let external = json!({ "endpoints": ["https://e"], "caFile": "a", "certFile": "b", "keyFile": "c" });
+    let external =
+        json!({ "endpoints": ["https://e"], "caFile": "a", "certFile": "b", "keyFile": "c" });
     let even = kcp(&[("spec/replicas", json!(2)), (&at("etcd/external"), external)]);
     assert_eq!(admit(even, None).1, [] as [&str; 0]);
 }
@@ -115,8 +117,7 @@ fn only_some_fields_can_be_changed() {
         ("spec/kubeadmConfigSpec/initConfiguration/skipPhases", json!(["a"]), true),
     ] {
         let (_, problems) = admit(kcp(&[(path, value)]), Some(kcp(&[])));
-        let expected: Vec<String> =
-            if allowed { Vec::new() } else { vec![path.replace('/', ".")] };
+        let expected: Vec<String> = if allowed { Vec::new() } else { vec![path.replace('/', ".")] };
         assert_eq!(problems, expected, "{path}");
     }
 }
