@@ -36,7 +36,9 @@ global
   user haproxy
   group haproxy
   # Else it is derived from the limit of open files, which is without bounds in some containers.
-  maxconn 10000
+  # Where the limit is lower than this needs, haproxy lowers it instead of refusing to start.
+  maxconn 8000
+  no strict-limits
 
 defaults
   log global
@@ -105,7 +107,9 @@ mod tests {
           user haproxy
           group haproxy
           # Else it is derived from the limit of open files, which is without bounds in some containers.
-          maxconn 10000
+          # Where the limit is lower than this needs, haproxy lowers it instead of refusing to start.
+          maxconn 8000
+          no strict-limits
 
         defaults
           log global
