@@ -26,11 +26,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            resync: Duration::from_secs(600),
-            concurrency: 10,
-            workloads: Workloads::default(),
-        }
+        Self { resync: Duration::from_secs(600), concurrency: 10, workloads: Workloads::default() }
     }
 }
 

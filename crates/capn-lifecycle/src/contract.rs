@@ -104,12 +104,10 @@ impl Contracts {
             .await
             .map_err(Error::request("get", format!("CustomResourceDefinition {name}")))?
             .ok_or_else(|| Error::NotDefined { crd: name.clone(), kind: kind.to_owned() })?;
-        let version = refs::contract_version(definition.metadata.labels.as_ref()).ok_or_else(
-            || Error::NoContract {
-                crd: name.clone(),
-                label: capi_api::labels::CONTRACT_V1BETA2,
-            },
-        )?;
+        let version =
+            refs::contract_version(definition.metadata.labels.as_ref()).ok_or_else(|| {
+                Error::NoContract { crd: name.clone(), label: capi_api::labels::CONTRACT_V1BETA2 }
+            })?;
         let resource = refs::api_resource(group, &version, kind);
         self.known
             .lock()

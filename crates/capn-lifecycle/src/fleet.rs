@@ -62,11 +62,8 @@ pub(crate) fn condition<'a>(machine: &'a Machine, kind: &str) -> Option<&'a Cond
 
 /// `MachinesReady`.
 pub(crate) fn ready(machines: &[Machine]) -> Verdict {
-    let reasons = Reasons {
-        issue: reason::NOT_READY,
-        unknown: reason::READY_UNKNOWN,
-        good: reason::READY,
-    };
+    let reasons =
+        Reasons { issue: reason::NOT_READY, unknown: reason::READY_UNKNOWN, good: reason::READY };
     over(machines, conditions::READY, reasons, |_| true)
 }
 

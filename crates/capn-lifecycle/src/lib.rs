@@ -18,17 +18,19 @@ mod drive;
 mod error;
 mod external;
 mod fleet;
-mod lookup;
-mod nodes;
-mod objects;
 mod kubeadm_config;
 mod kubeadm_control_plane;
+mod lookup;
 mod machine;
 mod machine_deployment;
 mod machine_set;
+mod nodes;
+mod objects;
 mod patch;
 mod summary;
 mod template;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
@@ -66,10 +68,8 @@ pub async fn run(
     running.spawn(named("MachineSet", machine_set::run(ctx.clone(), stop.clone())));
     running.spawn(named("MachineDeployment", machine_deployment::run(ctx.clone(), stop.clone())));
     running.spawn(named("KubeadmConfig", kubeadm_config::run(ctx.clone(), stop.clone())));
-    running.spawn(named(
-        "KubeadmControlPlane",
-        kubeadm_control_plane::run(ctx.clone(), stop.clone()),
-    ));
+    running
+        .spawn(named("KubeadmControlPlane", kubeadm_control_plane::run(ctx.clone(), stop.clone())));
 
     tokio::select! {
         () = shutdown => {}

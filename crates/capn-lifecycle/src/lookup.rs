@@ -1,11 +1,16 @@
 //! Objects that references point at, as far as they could be read.
 
+use std::time::Duration;
+
 use capi_api::core::ContractRef;
 use kube::api::DynamicObject;
 
 use crate::Context;
 use crate::contract::{self, Said};
 use crate::error::{Failure, chain};
+
+/// How soon to look again for a provider that is not installed.
+pub(crate) const PROVIDER_RECHECK: Duration = Duration::from_secs(30);
 
 /// What a reference points at.
 #[derive(Clone, Debug)]
@@ -27,6 +32,11 @@ impl Seen {
             Self::Found(object) => Some(object),
             Self::NoReference | Self::Missing | Self::Unreadable(_) => None,
         }
+    }
+
+    /// A user has to do something first. Nothing tells when it is done.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable(_))
     }
 
     /// What the object says, if it was found.

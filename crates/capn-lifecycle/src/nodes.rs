@@ -162,7 +162,12 @@ struct Follower {
 
 impl Follower {
     /// Connects again and again; returns never.
-    async fn follow(self, ctx: &Context, cluster: &Cluster, mut writer: reflector::store::Writer<Node>) {
+    async fn follow(
+        self,
+        ctx: &Context,
+        cluster: &Cluster,
+        mut writer: reflector::store::Writer<Node>,
+    ) {
         let backoff = Backoff::default();
         loop {
             match crate::workload::client(ctx, cluster).await {
@@ -183,7 +188,11 @@ impl Follower {
     }
 
     /// Follows one connection until it is down. Says whether it ever worked.
-    async fn watch(&self, client: kube::Client, writer: &mut reflector::store::Writer<Node>) -> bool {
+    async fn watch(
+        &self,
+        client: kube::Client,
+        writer: &mut reflector::store::Writer<Node>,
+    ) -> bool {
         let api: Api<Node> = Api::all(client.clone());
         let events = watcher(api, watcher::Config::default());
         let mut events = std::pin::pin!(events);

@@ -84,7 +84,10 @@ pub(crate) fn version(text: &str) -> Option<Version> {
 /// Five random characters.
 pub(crate) fn random() -> String {
     let mut rng = rand::rng();
-    (0..RANDOM_LENGTH).filter_map(|_| NAME_ALPHABET.choose(&mut rng)).map(|b| char::from(*b)).collect()
+    (0..RANDOM_LENGTH)
+        .filter_map(|_| NAME_ALPHABET.choose(&mut rng))
+        .map(|b| char::from(*b))
+        .collect()
 }
 
 /// A name as a label value: itself, or a hash of it where it is longer than a label may be.
@@ -148,6 +151,11 @@ pub(crate) fn cluster_essence(cluster: &Cluster) -> Option<u64> {
     cluster.labels().hash(&mut hasher);
     cluster.infrastructure_provisioned().hash(&mut hasher);
     cluster.control_plane_initialized().hash(&mut hasher);
+    // An upgrade of the control plane holds workers back.
+    let control_plane = cluster.status.as_ref().and_then(|status| status.control_plane.as_ref());
+    for version in control_plane.and_then(|counts| counts.versions.as_ref()).into_iter().flatten() {
+        version.version.hash(&mut hasher);
+    }
     let conditions = cluster.status.as_ref().and_then(|status| status.conditions.as_ref());
     for kind in [
         capi_api::conditions::INFRASTRUCTURE_READY,

@@ -33,8 +33,7 @@ impl Verdict {
 
     /// What a condition of another object says. A missing reason becomes `fallback`.
     pub(crate) fn mirror(condition: &Condition, fallback: &str) -> Self {
-        let reason =
-            if condition.reason.is_empty() { fallback } else { condition.reason.as_str() };
+        let reason = if condition.reason.is_empty() { fallback } else { condition.reason.as_str() };
         Self::new(Status::parse(&condition.status), reason, condition.message.clone())
     }
 
@@ -208,11 +207,7 @@ mod tests {
             ),
             (vec![Part::positive("A", None)], Status::Unknown, "* A: not reported yet"),
             (vec![Part::negative("Deleting", Some(&good))], Status::False, "* Deleting: R"),
-            (
-                vec![Part::positive("A", Some(&list))],
-                Status::False,
-                "* A:\n  * a: x\n  * b: y",
-            ),
+            (vec![Part::positive("A", Some(&list))], Status::False, "* A:\n  * a: x\n  * b: y"),
         ] {
             let verdict = summarize(&parts, REASONS);
             assert_eq!((verdict.status, verdict.message.as_str()), (status, message));
@@ -223,8 +218,14 @@ mod tests {
     fn an_aggregate_groups_objects_that_say_the_same() {
         let good = condition("True", "");
         let bad = condition("False", "no node");
-        let objects =
-            [("d", Some(&bad)), ("a", Some(&bad)), ("ok", Some(&good)), ("b", Some(&bad)), ("c", Some(&bad)), ("z", None)];
+        let objects = [
+            ("d", Some(&bad)),
+            ("a", Some(&bad)),
+            ("ok", Some(&good)),
+            ("b", Some(&bad)),
+            ("c", Some(&bad)),
+            ("z", None),
+        ];
         let verdict = aggregate("Machine", objects, REASONS);
         assert_eq!(verdict.status, Status::False);
         assert_eq!(

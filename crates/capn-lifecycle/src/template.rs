@@ -157,8 +157,7 @@ mod tests {
         let reference = ContractRef::new("i.io", "FooMachineTemplate", "t");
         let resource = capi_api::refs::api_resource("i.io", "v1", "FooMachine");
         let labels = BTreeMap::from([("a".to_owned(), "machine".to_owned())]);
-        let made =
-            make(&template, &reference, &resource, "m", &labels, &BTreeMap::new(), None);
+        let made = make(&template, &reference, &resource, "m", &labels, &BTreeMap::new(), None);
         assert_eq!(
             serde_json::to_value(&made).unwrap(),
             json!({

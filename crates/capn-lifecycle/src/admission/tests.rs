@@ -175,7 +175,10 @@ fn clusters_that_could_never_work_are_refused() {
         (cluster(&long, json!({})), vec!["metadata.name"]),
         (cluster("Demo", json!({})), vec!["metadata.name"]),
         (
-            cluster("demo", json!({ "topology": { "classRef": { "name": "x" }, "version": "v1.36.0" } })),
+            cluster(
+                "demo",
+                json!({ "topology": { "classRef": { "name": "x" }, "version": "v1.36.0" } }),
+            ),
             vec!["spec.topology"],
         ),
     ] {

@@ -39,7 +39,8 @@ pub(super) async fn apply(
             }
             Action::Own { object, owners, resource_version } => {
                 let labels = [(labels::CLUSTER_NAME.to_owned(), cluster.name_any())].into();
-                let change = patch::ownership(owners.as_ref(), &labels, resource_version.as_deref());
+                let change =
+                    patch::ownership(owners.as_ref(), &labels, resource_version.as_deref());
                 let namespace = cluster.namespace().unwrap_or_default();
                 patch::external(ctx, &namespace, object, &change)
                     .await

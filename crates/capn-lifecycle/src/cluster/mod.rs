@@ -30,6 +30,7 @@ use crate::Context;
 use crate::drive::drive;
 use crate::error::Failure;
 use crate::external::Touched;
+use crate::lookup::PROVIDER_RECHECK;
 use crate::nodes::{ClusterKey, NodeEvent};
 use crate::objects::{is_deleting, is_paused};
 
@@ -61,11 +62,15 @@ async fn reconcile(cluster: Arc<Cluster>, ctx: Arc<Context>) -> Result<Action, F
     let plan = plan::plan(&cluster, &seen);
     let applied = apply::apply(&ctx, cluster, &plan).await?;
     let Some(cluster) = applied else { return Ok(Action::await_change()) };
-    if !is_deleting(cluster.meta()) && cluster.control_plane_initialized() && !cluster.is_without_bootstrap() {
+    if !is_deleting(cluster.meta())
+        && cluster.control_plane_initialized()
+        && !cluster.is_without_bootstrap()
+    {
         ctx.nodes.ensure(&ctx, &cluster);
     }
     report::write(&ctx, &cluster, &seen, &plan).await?;
-    Ok(Action::requeue(ctx.resync))
+    let waits = seen.infrastructure.is_unreadable() || seen.control_plane.is_unreadable();
+    Ok(Action::requeue(if waits { PROVIDER_RECHECK } else { ctx.resync }))
 }
 
 /// The cluster an object belongs to, by its label.

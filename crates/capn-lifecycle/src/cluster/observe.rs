@@ -24,7 +24,10 @@ pub(super) struct Observed {
 }
 
 /// The cluster as it is now, or `None` if it is gone. The one that woke us may be older.
-pub(super) async fn current(ctx: &Context, cluster: &Arc<Cluster>) -> Result<Option<Cluster>, Failure> {
+pub(super) async fn current(
+    ctx: &Context,
+    cluster: &Arc<Cluster>,
+) -> Result<Option<Cluster>, Failure> {
     let api: Api<Cluster> =
         Api::namespaced(ctx.client.clone(), &cluster.namespace().unwrap_or_default());
     api.get_opt(&cluster.name_any()).await.map_err(Failure::api("get", cluster.as_ref()))

@@ -100,14 +100,13 @@ fn endpoint(cluster: &Cluster, seen: &Observed) -> Option<ApiEndpoint> {
     }
     let infrastructure = seen.infrastructure.said();
     let control_plane = seen.control_plane.said();
-    infrastructure
-        .filter(|said| said.is_provisioned())
-        .and_then(|said| said.endpoint())
-        .or_else(|| {
+    infrastructure.filter(|said| said.is_provisioned()).and_then(|said| said.endpoint()).or_else(
+        || {
             control_plane
                 .filter(|said| said.is_control_plane_initialized())
                 .and_then(|said| said.endpoint())
-        })
+        },
+    )
 }
 
 fn plan_deletion(cluster: &Cluster, seen: &Observed) -> Plan {
@@ -134,9 +133,11 @@ fn plan_deletion(cluster: &Cluster, seen: &Observed) -> Plan {
         };
     }
     let spec = &cluster.spec;
-    if let Some(waiting) =
-        delete_external(spec.control_plane_ref.as_ref(), &seen.control_plane, "WaitingForControlPlaneDeletion")
-    {
+    if let Some(waiting) = delete_external(
+        spec.control_plane_ref.as_ref(),
+        &seen.control_plane,
+        "WaitingForControlPlaneDeletion",
+    ) {
         return waiting;
     }
     if let Some(waiting) = delete_external(

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Resource, ResourceExt as _};
 
+use super::counts;
 use super::observe::Observed;
 use super::plan::Plan;
-use super::counts;
 use crate::Context;
 use crate::error::Failure;
 use crate::lookup::Seen;
@@ -110,7 +110,8 @@ fn phase(cluster: &Cluster, reached: ClusterInitialization) -> ClusterPhase {
         && (cluster.endpoint().is_some() || cluster.is_without_bootstrap())
     {
         ClusterPhase::Provisioned
-    } else if cluster.spec.infrastructure_ref.is_some() || cluster.spec.control_plane_ref.is_some() {
+    } else if cluster.spec.infrastructure_ref.is_some() || cluster.spec.control_plane_ref.is_some()
+    {
         ClusterPhase::Provisioning
     } else {
         ClusterPhase::Pending
@@ -191,7 +192,9 @@ fn infrastructure_ready(cluster: &Cluster, seen: &Observed) -> Option<Verdict> {
             match said.ready() {
                 Some(ready) => Verdict::mirror(&ready, reason::READY),
                 None if said.is_provisioned() => Verdict::yes(reason::READY),
-                None => Verdict::no(reason::NOT_READY, format!("{reference} is not provisioned yet")),
+                None => {
+                    Verdict::no(reason::NOT_READY, format!("{reference} is not provisioned yet"))
+                }
             }
         }
     })
@@ -284,11 +287,7 @@ fn of_machines(machines: &[&Machine], kind: &str) -> Verdict {
             good: reason::UP_TO_DATE,
         }
     } else {
-        Reasons {
-            issue: reason::NOT_READY,
-            unknown: reason::READY_UNKNOWN,
-            good: reason::READY,
-        }
+        Reasons { issue: reason::NOT_READY, unknown: reason::READY_UNKNOWN, good: reason::READY }
     };
     let names: Vec<_> = machines.iter().map(|machine| machine.name_any()).collect();
     let reported: Vec<(&str, Option<&Condition>)> = names

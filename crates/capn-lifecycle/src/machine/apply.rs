@@ -71,8 +71,12 @@ pub(super) async fn apply(
                 let nodes: Api<Node> = Api::all(workload(ctx, &machine, seen).await?);
                 let change = json!({ "spec": { "unschedulable": true } });
                 let params = PatchParams::default();
-                ask(&machine, "cordon the node", nodes.patch(node, &params, &Patch::Merge(&change)))
-                    .await?;
+                ask(
+                    &machine,
+                    "cordon the node",
+                    nodes.patch(node, &params, &Patch::Merge(&change)),
+                )
+                .await?;
             }
             Action::Evict { pods } => {
                 let client = workload(ctx, &machine, seen).await?;

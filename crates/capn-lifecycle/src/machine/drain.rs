@@ -122,8 +122,7 @@ mod tests {
             "name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"
         } });
         let skip = json!({ "metadata": { "name": "p", "labels": { labels::POD_DRAIN: "skip" } } });
-        let wait =
-            json!({ "metadata": { "name": "p", "labels": { labels::POD_DRAIN: "wait-completed" } } });
+        let wait = json!({ "metadata": { "name": "p", "labels": { labels::POD_DRAIN: "wait-completed" } } });
         for (value, reachable, unreachable) in [
             (plain, Fate::Leaves, Fate::Leaves),
             (daemon, Fate::Stays, Fate::Stays),

@@ -35,6 +35,7 @@ use crate::Context;
 use crate::drive::drive;
 use crate::error::Failure;
 use crate::external::Touched;
+use crate::lookup::PROVIDER_RECHECK;
 use crate::nodes::NodeEvent;
 use crate::objects::{cluster_essence, is_paused, label};
 
@@ -99,8 +100,11 @@ async fn reconcile(machine: Arc<Machine>, ctx: Arc<Context>) -> Result<Action, F
     let Some(machine) = apply::apply(&ctx, machine, &seen, &plan).await? else {
         return Ok(Action::await_change());
     };
-    let recheck = report::write(&ctx, &machine, &seen, &plan).await?;
-    Ok(Action::requeue(recheck.unwrap_or(ctx.resync)))
+    let mut recheck = report::write(&ctx, &machine, &seen, &plan).await?.unwrap_or(ctx.resync);
+    if seen.bootstrap.is_unreadable() || seen.infrastructure.is_unreadable() {
+        recheck = recheck.min(PROVIDER_RECHECK);
+    }
+    Ok(Action::requeue(recheck))
 }
 
 fn matching(store: &Store<Machine>, fits: impl Fn(&Machine) -> bool) -> Vec<ObjectRef<Machine>> {

@@ -38,11 +38,8 @@ pub(super) fn change(
         .collect();
 
     let mut metadata = Map::new();
-    let labels = difference(
-        node.labels(),
-        &wanted_labels,
-        &brought(node, labels::NODE_LABELS_FROM_MACHINE),
-    );
+    let labels =
+        difference(node.labels(), &wanted_labels, &brought(node, labels::NODE_LABELS_FROM_MACHINE));
     if !labels.is_empty() {
         metadata.insert("labels".to_owned(), Value::Object(labels));
     }
@@ -128,9 +125,8 @@ fn difference(
 
 fn taints(before: &[Taint], is_outdated: bool) -> Vec<Taint> {
     let is = |taint: &Taint, key: &str, effect: &str| taint.key == key && taint.effect == effect;
-    let outdated = |taint: &Taint| {
-        is(taint, labels::NODE_OUTDATED_REVISION_TAINT, "PreferNoSchedule")
-    };
+    let outdated =
+        |taint: &Taint| is(taint, labels::NODE_OUTDATED_REVISION_TAINT, "PreferNoSchedule");
     let mut after: Vec<Taint> = before
         .iter()
         .filter(|taint| !is(taint, labels::NODE_UNINITIALIZED_TAINT, "NoSchedule"))
@@ -149,7 +145,8 @@ fn taints(before: &[Taint], is_outdated: bool) -> Vec<Taint> {
 
 /// The machine's set is of an older revision than its deployment.
 fn is_outdated(set: Option<&MachineSet>, deployment: Option<&MachineDeployment>) -> bool {
-    let revision = |meta| annotation(meta, labels::REVISION).and_then(|text| text.parse::<i64>().ok());
+    let revision =
+        |meta| annotation(meta, labels::REVISION).and_then(|text| text.parse::<i64>().ok());
     let (Some(set), Some(deployment)) = (set, deployment) else { return false };
     matches!(
         (revision(set.meta()), revision(deployment.meta())),
@@ -238,10 +235,7 @@ mod tests {
 
         all.labels_mut().remove("node-role.kubernetes.io/worker");
         let again = change(&all, &carried, None, None, false).unwrap();
-        assert_eq!(
-            again["metadata"]["labels"],
-            json!({ "node-role.kubernetes.io/worker": null })
-        );
+        assert_eq!(again["metadata"]["labels"], json!({ "node-role.kubernetes.io/worker": null }));
     }
 
     #[test]

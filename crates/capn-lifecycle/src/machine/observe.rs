@@ -139,7 +139,10 @@ fn node(
     let connection = nodes.connection();
     // The machine learns its provider id from the same infrastructure object in this very pass.
     let provider_id = machine.spec.provider_id.as_deref().or_else(|| {
-        infrastructure.said().filter(|said| said.is_provisioned()).and_then(|said| said.provider_id())
+        infrastructure
+            .said()
+            .filter(|said| said.is_provisioned())
+            .and_then(|said| said.provider_id())
     });
     let Some(provider_id) = provider_id else { return (NodeSeen::NotExpected, connection) };
     let node = match nodes.by_provider_id(provider_id) {
@@ -223,8 +226,9 @@ async fn pods(
     let client = crate::workload::client(ctx, cluster).await.map_err(|error| chain(&error))?;
     let pods: Api<Pod> = Api::all(client);
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    let list = crate::workload::answer("list the pods of the node", PODS_WITHIN, pods.list(&on_node))
-        .await
-        .map_err(|error| chain(&error))?;
+    let list =
+        crate::workload::answer("list the pods of the node", PODS_WITHIN, pods.list(&on_node))
+            .await
+            .map_err(|error| chain(&error))?;
     Ok(list.items)
 }

@@ -77,8 +77,7 @@ pub(super) fn plan(machine: &Machine, seen: &Observed, now: Timestamp) -> Plan {
     let mut actions = own_all(machine, seen);
     actions.extend(patch(machine, seen).map(Action::Patch));
     if let Some(found) = seen.node.found() {
-        let interruptible =
-            seen.infrastructure.said().is_some_and(|said| said.is_interruptible());
+        let interruptible = seen.infrastructure.said().is_some_and(|said| said.is_interruptible());
         let change = node::change(
             machine,
             found,

@@ -34,7 +34,7 @@ pub(super) async fn write(
     let now = ctx.now();
     let status = status(machine, seen, plan, now);
     put(ctx, machine, &status).await?;
-    Ok(recheck(machine, &status, plan, now))
+    Ok(recheck(machine, seen, &status, plan, now))
 }
 
 /// Says that nothing is done about the machine because it or its cluster is paused.
@@ -42,7 +42,12 @@ pub(super) async fn paused(ctx: &Context, machine: &Machine) -> Result<(), Failu
     let before = machine.status.clone().unwrap_or_default();
     let mut list =
         Conditions::new(before.conditions.as_ref(), machine.metadata.generation, ctx.now());
-    list.set(conditions::PAUSED, Status::True, reason::PAUSED, "the machine or its cluster is paused");
+    list.set(
+        conditions::PAUSED,
+        Status::True,
+        reason::PAUSED,
+        "the machine or its cluster is paused",
+    );
     put(ctx, machine, &MachineStatus { conditions: Some(list.finish()), ..before }).await
 }
 
@@ -278,7 +283,10 @@ fn ready(machine: &Machine, seen: &Observed, plan: &Plan, list: &Conditions) -> 
             conditions::BOOTSTRAP_CONFIG_READY,
             list.get(conditions::BOOTSTRAP_CONFIG_READY),
         ),
-        Part::positive(conditions::INFRASTRUCTURE_READY, list.get(conditions::INFRASTRUCTURE_READY)),
+        Part::positive(
+            conditions::INFRASTRUCTURE_READY,
+            list.get(conditions::INFRASTRUCTURE_READY),
+        ),
     ];
     if has_node(seen) {
         parts.push(Part::positive(conditions::NODE_HEALTHY, list.get(conditions::NODE_HEALTHY)));
@@ -302,11 +310,7 @@ fn ready(machine: &Machine, seen: &Observed, plan: &Plan, list: &Conditions) -> 
     }
     summarize(
         &parts,
-        Reasons {
-            issue: reason::NOT_READY,
-            unknown: reason::READY_UNKNOWN,
-            good: reason::READY,
-        },
+        Reasons { issue: reason::NOT_READY, unknown: reason::READY_UNKNOWN, good: reason::READY },
     )
 }
 
@@ -331,6 +335,7 @@ fn available_in(machine: &Machine, ready: Option<&Condition>, now: Timestamp) ->
 
 fn recheck(
     machine: &Machine,
+    seen: &Observed,
     status: &MachineStatus,
     plan: &Plan,
     now: Timestamp,
@@ -339,7 +344,8 @@ fn recheck(
         return Some(super::DRAIN_RECHECK);
     }
     let ready = conditions::get(status.conditions.as_ref(), conditions::READY);
-    available_in(machine, ready, now)
+    let waits = [available_in(machine, ready, now), report_node::forgotten_in(seen, now)];
+    waits.into_iter().flatten().min()
 }
 
 #[cfg(test)]

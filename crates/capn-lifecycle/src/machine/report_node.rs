@@ -1,5 +1,7 @@
 //! The conditions `NodeReady` and `NodeHealthy` of a machine. Pure.
 
+use std::time::Duration;
+
 use capi_api::Machine;
 use capi_api::conditions::{self, Conditions, Status, reason};
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +21,10 @@ pub(super) fn set(machine: &Machine, seen: &Observed, list: &mut Conditions, now
     if let Connection::Down { last_success } = seen.connection {
         let silent_for = last_success.map(|at| now.duration_since(at));
         if silent_for.is_none_or(|silence| silence >= GRACE) {
-            both(list, &Verdict::unknown(reason::CONNECTION_DOWN, "the API server does not answer"));
+            both(
+                list,
+                &Verdict::unknown(reason::CONNECTION_DOWN, "the API server does not answer"),
+            );
             return;
         }
         if list.get(conditions::NODE_READY).is_some() {
@@ -37,6 +42,12 @@ pub(super) fn set(machine: &Machine, seen: &Observed, list: &mut Conditions, now
         }
         NodeSeen::NotExpected => both(list, &not_expected(machine, seen)),
     }
+}
+
+/// How long what was last known of the node is still believed, while there is no connection.
+pub(super) fn forgotten_in(seen: &Observed, now: Timestamp) -> Option<Duration> {
+    let Connection::Down { last_success: Some(at) } = seen.connection else { return None };
+    Duration::try_from(GRACE - now.duration_since(at)).ok().filter(|left| !left.is_zero())
 }
 
 fn both(list: &mut Conditions, verdict: &Verdict) {
@@ -88,9 +99,7 @@ fn node_ready(node: &Node) -> Verdict {
     match Status::parse(&ready.status) {
         Status::True => Verdict::yes("NodeReady"),
         Status::False => Verdict::no("NodeNotReady", format!("* Node.Ready: {message}")),
-        Status::Unknown => {
-            Verdict::unknown("NodeReadyUnknown", format!("* Node.Ready: {message}"))
-        }
+        Status::Unknown => Verdict::unknown("NodeReadyUnknown", format!("* Node.Ready: {message}")),
     }
 }
 

@@ -71,7 +71,9 @@ pub(super) async fn apply(
                 Ok(_) => {}
                 Err(error) if is_not_found(&error) => {}
                 Err(error) => {
-                    return Err(Failure::api_named("delete", "MachineSet", &namespace, name)(error));
+                    return Err(Failure::api_named("delete", "MachineSet", &namespace, name)(
+                        error,
+                    ));
                 }
             },
         }

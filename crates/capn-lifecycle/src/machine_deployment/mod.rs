@@ -26,6 +26,7 @@ use crate::Context;
 use crate::drive::drive;
 use crate::error::Failure;
 use crate::external::Touched;
+use crate::lookup::PROVIDER_RECHECK;
 use crate::objects::{cluster_essence, is_paused, label};
 
 pub(crate) use rollout::scaled;
@@ -75,7 +76,11 @@ async fn reconcile(
         return Ok(Action::await_change());
     };
     report::write(&ctx, &deployment, &seen).await?;
-    Ok(Action::requeue(plan.recheck.map_or(ctx.resync, |soon| soon.min(ctx.resync))))
+    let mut recheck = plan.recheck.unwrap_or(ctx.resync).min(ctx.resync);
+    if seen.bootstrap_template.is_unreadable() || seen.infrastructure_template.is_unreadable() {
+        recheck = recheck.min(PROVIDER_RECHECK);
+    }
+    Ok(Action::requeue(recheck))
 }
 
 fn matching(

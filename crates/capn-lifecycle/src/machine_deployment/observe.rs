@@ -60,7 +60,8 @@ pub(super) async fn observe(
     )?;
     let params = ListParams::default().labels(&of_cluster(&deployment.spec.cluster_name));
     let all_sets: Api<MachineSet> = Api::namespaced(ctx.client.clone(), &namespace);
-    let found = all_sets.list(&params).await.map_err(Failure::api("list the sets of", deployment))?;
+    let found =
+        all_sets.list(&params).await.map_err(Failure::api("list the sets of", deployment))?;
     let (mut sets, mut orphans) = (Vec::new(), Vec::new());
     for set in found.items {
         match refs::controller(set.meta()) {

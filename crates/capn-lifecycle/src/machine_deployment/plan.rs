@@ -191,9 +191,9 @@ fn is_complete(
     let Some(current) = current else { return false };
     let Some(status) = &current.status else { return false };
     let replicas = deployment.spec.replicas;
-    let is_old_empty = others.iter().all(|set| {
-        set.status.as_ref().and_then(|status| status.replicas).unwrap_or(0) == 0
-    });
+    let is_old_empty = others
+        .iter()
+        .all(|set| set.status.as_ref().and_then(|status| status.replicas).unwrap_or(0) == 0);
     current.spec.replicas == replicas
         && status.replicas == replicas
         && status.available_replicas == replicas
@@ -216,11 +216,7 @@ fn templates_exist(deployment: &MachineDeployment, seen: &Observed) -> bool {
         && (spec.bootstrap.config_ref.is_none() || seen.bootstrap_template.found().is_some())
 }
 
-fn patch(
-    deployment: &MachineDeployment,
-    seen: &Observed,
-    revision: Option<i64>,
-) -> Option<Value> {
+fn patch(deployment: &MachineDeployment, seen: &Observed, revision: Option<i64>) -> Option<Value> {
     let mut change = json!({});
     let cluster = deployment.spec.cluster_name.as_str();
     if label(deployment.meta(), labels::CLUSTER_NAME) != Some(cluster) {

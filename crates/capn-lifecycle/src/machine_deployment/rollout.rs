@@ -49,7 +49,8 @@ pub(crate) fn scaled(value: &IntOrString, total: i32, round_up: bool) -> Option<
         IntOrString::String(text) => {
             let percent: i64 = text.strip_suffix('%')?.parse().ok()?;
             let product = percent.checked_mul(i64::from(total))?;
-            let whole = if round_up { (product + 99).div_euclid(100) } else { product.div_euclid(100) };
+            let whole =
+                if round_up { (product + 99).div_euclid(100) } else { product.div_euclid(100) };
             i32::try_from(whole).ok()
         }
     }
@@ -197,8 +198,7 @@ fn shrink_pass(
         if size <= 0 {
             continue;
         }
-        let candidates =
-            if only_unavailable { (size - set.available).max(0) } else { size };
+        let candidates = if only_unavailable { (size - set.available).max(0) } else { size };
         let mut less = candidates.min(may_go);
         if set.available > 0 {
             let deleted = (set.have - (size - less).max(0)).max(0);

@@ -45,20 +45,98 @@ fn bounds_that_would_block_everything_allow_one_missing_machine() {
 #[test]
 fn a_step_of_a_rolling_update() {
     for (what, goal, new, old, expected) in [
-        ("a new deployment gets all at once", goal(3, 1, 0), set("n", 9, 0, 0, 0), vec![], sizes(&[("n", 3)])),
-        ("one more than the replicas at first", goal(3, 1, 0), set("n", 9, 0, 0, 0), vec![set("o", 1, 3, 3, 3)], sizes(&[("n", 1)])),
-        ("wait for the new machine", goal(3, 1, 0), set("n", 9, 1, 1, 0), vec![set("o", 1, 3, 3, 3)], sizes(&[])),
-        ("then give up an old one", goal(3, 1, 0), set("n", 9, 1, 1, 1), vec![set("o", 1, 3, 3, 3)], sizes(&[("o", 2)])),
-        ("no surge while it is on its way", goal(3, 1, 0), set("n", 9, 1, 1, 1), vec![set("o", 1, 2, 3, 3)], sizes(&[])),
-        ("the next one", goal(3, 1, 0), set("n", 9, 1, 1, 1), vec![set("o", 1, 2, 2, 2)], sizes(&[("n", 2)])),
-        ("the last one", goal(3, 1, 0), set("n", 9, 3, 3, 3), vec![set("o", 1, 1, 1, 1)], sizes(&[("o", 0)])),
-        ("one may be missing instead", goal(3, 0, 1), set("n", 9, 0, 0, 0), vec![set("o", 1, 3, 3, 3)], sizes(&[("o", 2)])),
-        ("the oldest set first", goal(2, 0, 1), set("n", 9, 0, 0, 0), vec![set("b", 2, 1, 1, 1), set("a", 1, 1, 1, 1)], sizes(&[("a", 0)])),
-        ("broken machines of any old set before working ones", goal(4, 0, 1), set("n", 9, 1, 1, 1), vec![set("a", 1, 2, 2, 2), set("b", 2, 1, 1, 0)], sizes(&[("b", 0)])),
+        (
+            "a new deployment gets all at once",
+            goal(3, 1, 0),
+            set("n", 9, 0, 0, 0),
+            vec![],
+            sizes(&[("n", 3)]),
+        ),
+        (
+            "one more than the replicas at first",
+            goal(3, 1, 0),
+            set("n", 9, 0, 0, 0),
+            vec![set("o", 1, 3, 3, 3)],
+            sizes(&[("n", 1)]),
+        ),
+        (
+            "wait for the new machine",
+            goal(3, 1, 0),
+            set("n", 9, 1, 1, 0),
+            vec![set("o", 1, 3, 3, 3)],
+            sizes(&[]),
+        ),
+        (
+            "then give up an old one",
+            goal(3, 1, 0),
+            set("n", 9, 1, 1, 1),
+            vec![set("o", 1, 3, 3, 3)],
+            sizes(&[("o", 2)]),
+        ),
+        (
+            "no surge while it is on its way",
+            goal(3, 1, 0),
+            set("n", 9, 1, 1, 1),
+            vec![set("o", 1, 2, 3, 3)],
+            sizes(&[]),
+        ),
+        (
+            "the next one",
+            goal(3, 1, 0),
+            set("n", 9, 1, 1, 1),
+            vec![set("o", 1, 2, 2, 2)],
+            sizes(&[("n", 2)]),
+        ),
+        (
+            "the last one",
+            goal(3, 1, 0),
+            set("n", 9, 3, 3, 3),
+            vec![set("o", 1, 1, 1, 1)],
+            sizes(&[("o", 0)]),
+        ),
+        (
+            "one may be missing instead",
+            goal(3, 0, 1),
+            set("n", 9, 0, 0, 0),
+            vec![set("o", 1, 3, 3, 3)],
+            sizes(&[("o", 2)]),
+        ),
+        (
+            "the oldest set first",
+            goal(2, 0, 1),
+            set("n", 9, 0, 0, 0),
+            vec![set("b", 2, 1, 1, 1), set("a", 1, 1, 1, 1)],
+            sizes(&[("a", 0)]),
+        ),
+        (
+            "broken machines of any old set before working ones",
+            goal(4, 0, 1),
+            set("n", 9, 1, 1, 1),
+            vec![set("a", 1, 2, 2, 2), set("b", 2, 1, 1, 0)],
+            sizes(&[("b", 0)]),
+        ),
         ("too many new machines", goal(1, 1, 0), set("n", 9, 3, 3, 3), vec![], sizes(&[("n", 1)])),
-        ("nothing to do", goal(2, 1, 0), set("n", 9, 2, 2, 2), vec![set("o", 1, 0, 0, 0)], sizes(&[])),
-        ("a broken old machine does not block for ever", goal(3, 1, 0), set("n", 9, 1, 1, 1), vec![set("o", 1, 3, 3, 2)], sizes(&[("o", 2)])),
-        ("new machines that do not work stop the rollout", goal(3, 1, 1), set("n", 9, 2, 2, 0), vec![set("o", 1, 2, 2, 2)], sizes(&[])),
+        (
+            "nothing to do",
+            goal(2, 1, 0),
+            set("n", 9, 2, 2, 2),
+            vec![set("o", 1, 0, 0, 0)],
+            sizes(&[]),
+        ),
+        (
+            "a broken old machine does not block for ever",
+            goal(3, 1, 0),
+            set("n", 9, 1, 1, 1),
+            vec![set("o", 1, 3, 3, 2)],
+            sizes(&[("o", 2)]),
+        ),
+        (
+            "new machines that do not work stop the rollout",
+            goal(3, 1, 1),
+            set("n", 9, 2, 2, 0),
+            vec![set("o", 1, 2, 2, 2)],
+            sizes(&[]),
+        ),
     ] {
         assert_eq!(rolling(goal, &new, &old), expected, "{what}");
     }
@@ -106,7 +184,8 @@ fn a_rollout_ends_and_keeps_within_its_bounds() {
                 let old = vec![set("o", 1, replicas, replicas, replicas)];
                 let goal = Goal { replicas, bounds };
                 let (steps, most, least) = play(goal, set("n", 9, 0, 0, 0), old);
-                let which = format!("{replicas} replicas, surge {surge}, unavailable {unavailable}");
+                let which =
+                    format!("{replicas} replicas, surge {surge}, unavailable {unavailable}");
                 assert!(steps > 0, "{which}");
                 assert!(most <= replicas + surge, "{which}: {most} machines");
                 assert!(least >= replicas - bounds.unavailable, "{which}: {least} available");
@@ -120,10 +199,28 @@ fn on_delete_replaces_only_what_a_user_deleted() {
     let mut touched = set("o", 1, 3, 3, 3);
     touched.staying = 2;
     for (what, goal, new, old, expected) in [
-        ("nothing was deleted", goal(3, 0, 0), set("n", 9, 0, 0, 0), set("o", 1, 3, 3, 3), sizes(&[])),
+        (
+            "nothing was deleted",
+            goal(3, 0, 0),
+            set("n", 9, 0, 0, 0),
+            set("o", 1, 3, 3, 3),
+            sizes(&[]),
+        ),
         ("one is on its way", goal(3, 0, 0), set("n", 9, 0, 0, 0), touched, sizes(&[("o", 2)])),
-        ("one is gone", goal(3, 0, 0), set("n", 9, 0, 0, 0), set("o", 1, 2, 2, 2), sizes(&[("n", 1)])),
-        ("fewer are wanted", goal(1, 0, 0), set("n", 9, 1, 1, 1), set("o", 1, 2, 2, 2), sizes(&[("o", 0)])),
+        (
+            "one is gone",
+            goal(3, 0, 0),
+            set("n", 9, 0, 0, 0),
+            set("o", 1, 2, 2, 2),
+            sizes(&[("n", 1)]),
+        ),
+        (
+            "fewer are wanted",
+            goal(1, 0, 0),
+            set("n", 9, 1, 1, 1),
+            set("o", 1, 2, 2, 2),
+            sizes(&[("o", 0)]),
+        ),
     ] {
         assert_eq!(on_delete(goal, &new, &[old]), expected, "{what}");
     }
@@ -132,11 +229,36 @@ fn on_delete_replaces_only_what_a_user_deleted() {
 #[test]
 fn without_a_rollout_sets_are_scaled_together() {
     for (what, goal, sets, expected) in [
-        ("one set takes it all", goal(5, 1, 0), vec![set("a", 1, 3, 3, 3), set("b", 2, 0, 0, 0)], sizes(&[("a", 5)])),
-        ("the newest takes it where none has machines", goal(2, 1, 0), vec![set("a", 1, 0, 0, 0), set("b", 2, 0, 0, 0)], sizes(&[("b", 2)])),
-        ("down in proportion", goal(2, 0, 1), vec![set("a", 1, 4, 4, 4), set("b", 2, 2, 2, 2)], sizes(&[("a", 2), ("b", 0)])),
-        ("up in proportion", goal(8, 1, 0), vec![set("a", 1, 2, 2, 2), set("b", 2, 2, 2, 2)], sizes(&[("a", 4), ("b", 4)])),
-        ("nothing to do", goal(4, 1, 0), vec![set("a", 1, 2, 2, 2), set("b", 2, 2, 2, 2)], sizes(&[])),
+        (
+            "one set takes it all",
+            goal(5, 1, 0),
+            vec![set("a", 1, 3, 3, 3), set("b", 2, 0, 0, 0)],
+            sizes(&[("a", 5)]),
+        ),
+        (
+            "the newest takes it where none has machines",
+            goal(2, 1, 0),
+            vec![set("a", 1, 0, 0, 0), set("b", 2, 0, 0, 0)],
+            sizes(&[("b", 2)]),
+        ),
+        (
+            "down in proportion",
+            goal(2, 0, 1),
+            vec![set("a", 1, 4, 4, 4), set("b", 2, 2, 2, 2)],
+            sizes(&[("a", 2), ("b", 0)]),
+        ),
+        (
+            "up in proportion",
+            goal(8, 1, 0),
+            vec![set("a", 1, 2, 2, 2), set("b", 2, 2, 2, 2)],
+            sizes(&[("a", 4), ("b", 4)]),
+        ),
+        (
+            "nothing to do",
+            goal(4, 1, 0),
+            vec![set("a", 1, 2, 2, 2), set("b", 2, 2, 2, 2)],
+            sizes(&[]),
+        ),
     ] {
         assert_eq!(proportional(goal, &sets), expected, "{what}");
     }

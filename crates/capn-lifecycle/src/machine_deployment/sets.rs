@@ -145,8 +145,7 @@ pub(super) fn change(
 
 /// Machines are only replaced when a user deletes one.
 pub(super) fn is_on_delete(deployment: &MachineDeployment) -> bool {
-    let strategy =
-        deployment.spec.rollout.as_ref().and_then(|rollout| rollout.strategy.as_ref());
+    let strategy = deployment.spec.rollout.as_ref().and_then(|rollout| rollout.strategy.as_ref());
     strategy.is_some_and(|strategy| strategy.kind == RolloutStrategyKind::OnDelete)
 }
 
@@ -196,12 +195,8 @@ fn in_place(deployment: &MachineDeployment, id: &str, spec: &mut MachineSetSpec)
 /// A number for what makes other machines.
 fn template_hash(template: &MachineTemplate) -> u32 {
     let spec = &template.spec;
-    let essence = json!([
-        spec.version,
-        spec.bootstrap,
-        spec.infrastructure_ref,
-        spec.failure_domain
-    ]);
+    let essence =
+        json!([spec.version, spec.bootstrap, spec.infrastructure_ref, spec.failure_domain]);
     let digest = Sha256::digest(essence.to_string().as_bytes());
     digest.iter().take(4).fold(0, |sum, byte| (sum << 8) | u32::from(*byte))
 }

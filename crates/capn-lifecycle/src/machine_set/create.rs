@@ -32,13 +32,9 @@ pub(super) async fn create(
     seen: &Observed,
 ) -> Result<Machine, Failure> {
     let naming = set.spec.machine_naming.as_ref().and_then(|naming| naming.template.as_deref());
-    let name = machine_name(
-        naming.unwrap_or(NAMING),
-        &set.spec.cluster_name,
-        &set.name_any(),
-        &random(),
-    )
-    .map_err(|problem| Failure::Invalid { object: describe(set), problem })?;
+    let name =
+        machine_name(naming.unwrap_or(NAMING), &set.spec.cluster_name, &set.name_any(), &random())
+            .map_err(|problem| Failure::Invalid { object: describe(set), problem })?;
     let template = &set.spec.template.spec;
     let mut made = Vec::new();
     let result = async {

@@ -147,10 +147,7 @@ async fn leftovers(
         .collect())
 }
 
-async fn deployment(
-    ctx: &Context,
-    set: &MachineSet,
-) -> Result<Option<MachineDeployment>, Failure> {
+async fn deployment(ctx: &Context, set: &MachineSet) -> Result<Option<MachineDeployment>, Failure> {
     let Some(owner) = refs::controller(set.meta())
         .filter(|owner| refs::is_kind(owner, capi_api::core::GROUP, "MachineDeployment"))
     else {

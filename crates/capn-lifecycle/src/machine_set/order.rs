@@ -59,8 +59,7 @@ fn rank(machine: &Machine, has_nodes: bool) -> Rank {
 
 fn is_unhealthy(machine: &Machine, has_nodes: bool) -> bool {
     let list = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let is_false =
-        |kind| conditions::status(list, kind) == Some(conditions::Status::False);
+    let is_false = |kind| conditions::status(list, kind) == Some(conditions::Status::False);
     (has_nodes && machine.node_name().is_none())
         || is_false(conditions::NODE_HEALTHY)
         || is_false(conditions::HEALTH_CHECK_SUCCEEDED)

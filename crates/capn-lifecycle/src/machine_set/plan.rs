@@ -149,8 +149,10 @@ pub(crate) fn own_template(
 ) -> Option<Value> {
     let owner = plain_owner(cluster)?;
     // The controller field stays unset on templates, as upstream has it.
-    let owner =
-        k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference { controller: None, ..owner };
+    let owner = k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+        controller: None,
+        ..owner
+    };
     let owners = refs::with_owner(template.metadata.owner_references.as_ref(), owner)?;
     if !reference.kind.ends_with("Template") {
         return None;
@@ -226,8 +228,7 @@ fn remediate(set: &MachineSet, seen: &Observed) -> Option<Action> {
     });
     let under_way = seen.machines.iter().filter(|machine| is_deleting(machine.meta())).count();
     let room = max_in_flight(set, seen).saturating_sub(under_way);
-    let chosen: Vec<_> =
-        broken.into_iter().take(room).map(kube::ResourceExt::name_any).collect();
+    let chosen: Vec<_> = broken.into_iter().take(room).map(kube::ResourceExt::name_any).collect();
     (!chosen.is_empty()).then_some(Action::Remediate { machines: chosen })
 }
 

@@ -86,7 +86,7 @@ fn watch_bounds(world: &World) -> tokio::task::JoinHandle<(usize, usize)> {
             most = most.max(workers.len());
             least = least.min(good);
             let is_new = |m: &&Machine| m.spec.version.as_deref() == Some("v1.36.1");
-            if workers.len() == 3 && workers.iter().all(|m| is_new(m)) {
+            if workers.len() == 3 && workers.iter().all(is_new) {
                 return (most, least);
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -269,13 +269,13 @@ impl Provider {
     async fn control_plane(&self, object: &DynamicObject) -> Result<(), kube::Error> {
         let machines: Api<Machine> = Api::namespaced(self.client.clone(), NAMESPACE);
         let first = machines.get_opt("cp-0").await?;
-        if object.metadata.deletion_timestamp.is_some() {
-            if let Some(first) = first {
-                if first.metadata.deletion_timestamp.is_none() {
-                    machines.delete("cp-0", &Default::default()).await?;
-                }
-                return Ok(());
+        if object.metadata.deletion_timestamp.is_some()
+            && let Some(first) = first
+        {
+            if first.metadata.deletion_timestamp.is_none() {
+                machines.delete("cp-0", &Default::default()).await?;
             }
+            return Ok(());
         }
         if !self.is_ours("TestControlPlane", object, "Cluster").await? {
             return Ok(());

@@ -216,3 +216,31 @@ async fn a_missing_provider_is_said_in_the_condition() {
         })
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settled_cluster_is_left_alone() {
+    let world = World::new().await;
+    world.create(manifests(2)).await;
+    world.wait_settled(2).await;
+    world
+        .wait_machines("all machines are ready", |machines| {
+            machines.len() == 3 && machines.iter().all(|m| machine_is(m, conditions::READY))
+        })
+        .await;
+    // Every write moves the revision of the plane, whatever it writes.
+    let revision = || async {
+        let list = world.api::<Machine>().list(&Default::default()).await.unwrap();
+        list.metadata.resource_version.unwrap()
+    };
+    let quiet_for = std::time::Duration::from_millis(700);
+    until("nothing is written for a while", || async {
+        let before = revision().await;
+        tokio::time::sleep(quiet_for).await;
+        let after = revision().await;
+        if before == after { Ok(()) } else { Err(format!("{before} -> {after}")) }
+    })
+    .await;
+    let requests = world.requests();
+    tokio::time::sleep(quiet_for).await;
+    assert_eq!(world.requests(), requests, "nobody asks for anything");
+}

@@ -1,6 +1,8 @@
 //! A plane, the controllers and the providers, and words to ask them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, conditions};
@@ -16,7 +18,7 @@ use crate::provider::{self, Log};
 use crate::workload::Workload;
 
 /// How long anything may take here. Generous: two cores may be busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const NAMESPACE: &str = "default";
 
 pub(crate) struct World {
@@ -24,6 +26,7 @@ pub(crate) struct World {
     pub(crate) workload: Workload,
     /// What the providers saw, in order.
     pub(crate) log: Log,
+    requests: Arc<AtomicUsize>,
     controllers: Option<JoinHandle<()>>,
     provider: JoinHandle<()>,
     _plane: Plane,
@@ -64,11 +67,17 @@ impl World {
         let options =
             PlaneOptions { crds, admission: admission.collect(), ..PlaneOptions::default() };
         let plane = Plane::open(options).await.expect("a plane in memory opens");
-        let client = plane.client();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let client = counting(plane.service(), requests.clone());
         let workload = Workload::new();
         let log = Log::default();
         let provider = tokio::spawn(provider::run(client.clone(), workload.clone(), log.clone()));
-        Self { client, workload, log, controllers: None, provider, _plane: plane }
+        Self { client, workload, log, requests, controllers: None, provider, _plane: plane }
+    }
+
+    /// How many requests the plane has had.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 
     /// Starts the controllers.
@@ -250,6 +259,15 @@ impl World {
         let sets = self.list::<MachineSet>().await;
         sets.iter().map(|set| (set.name_any(), set.spec.replicas.unwrap_or(-1))).collect()
     }
+}
+
+/// A client of a plane that counts its requests.
+fn counting(service: kube_plane::PlaneService, requests: Arc<AtomicUsize>) -> Client {
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        requests.fetch_add(1, Ordering::SeqCst);
+        tower::ServiceExt::oneshot(service.clone(), request)
+    });
+    Client::new(service, NAMESPACE)
 }
 
 /// Asks again until the answer is `Ok`. When patience ends it says what was awaited and what was
