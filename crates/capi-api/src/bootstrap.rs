@@ -60,7 +60,7 @@ pub const DATA_SECRET_AVAILABLE: &str = "DataSecretAvailable";
     namespaced,
     status = "KubeadmConfigStatus",
     derive = "Default",
-    derive = "PartialEq",
+    derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmConfigSpec {
@@ -157,7 +157,7 @@ pub struct KubeadmConfigInitialization {
     plural = "kubeadmconfigtemplates",
     namespaced,
     derive = "Default",
-    derive = "PartialEq",
+    derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmConfigTemplateSpec {

@@ -11,9 +11,9 @@ use crate::crd::finish;
 
 pub use self::spec::{
     KubeadmControlPlane, KubeadmControlPlaneMachineSpec, KubeadmControlPlaneMachineTemplate,
-    KubeadmControlPlaneRemediation, KubeadmControlPlaneRollout,
-    KubeadmControlPlaneRolloutBefore, KubeadmControlPlaneRolloutStrategy, KubeadmControlPlaneSpec,
-    MachineNaming, RollingUpdate, RolloutStrategyType,
+    KubeadmControlPlaneRemediation, KubeadmControlPlaneRollout, KubeadmControlPlaneRolloutBefore,
+    KubeadmControlPlaneRolloutStrategy, KubeadmControlPlaneSpec, MachineNaming, RollingUpdate,
+    RolloutStrategyType,
 };
 pub use self::status::{
     KubeadmControlPlaneInitialization, KubeadmControlPlaneStatus, LastRemediation,

@@ -23,7 +23,7 @@ pub(super) const COLUMNS: &[Column] = &[
     plural = "kubeadmcontrolplanetemplates",
     namespaced,
     derive = "Default",
-    derive = "PartialEq",
+    derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneTemplateSpec {
