@@ -9,7 +9,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use incus_api::{Reply, Request};
+use incus_api::{Method, Reply, Request};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -66,7 +66,18 @@ impl Wire {
     }
 
     /// Sends a request with a JSON body or none.
+    ///
+    /// A request that only reads is sent once more when the connection breaks: most often the
+    /// server was restarted, and the connection was an old one.
     pub(crate) async fn send(&self, request: &Request, timeout: Duration) -> Result<Answer> {
+        let reads = matches!(request.method(), Method::Get | Method::Head);
+        match self.send_once(request, timeout).await {
+            Err(Error::Send { .. }) if reads => self.send_once(request, timeout).await,
+            other => other,
+        }
+    }
+
+    async fn send_once(&self, request: &Request, timeout: Duration) -> Result<Answer> {
         let call = Call::new(request.method().as_str(), request.path_and_query());
         let body = match request.body() {
             Some(json) => Bytes::from(json.to_string()),
@@ -225,6 +236,7 @@ impl Client {
 
     /// A request that starts an operation.
     pub(crate) async fn start(&self, request: Request) -> Result<Operation> {
+        self.hub().ready().await;
         let answer = self.send(request).await?;
         self.started(&answer)
     }

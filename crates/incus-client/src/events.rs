@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::call::Wire;
 use crate::client::Client;
 use crate::error::{Call, Error};
-use crate::websocket::Socket;
+use crate::websocket::{Direction, Socket};
 
 /// What an [`EventStream`] gives.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl State {
 
     async fn connect(&mut self) -> EventItem {
         tokio::time::sleep(backoff(self.attempt)).await;
-        match self.wire.websocket(&self.call, &self.path, OPEN_TIMEOUT).await {
+        match self.wire.websocket(&self.call, &self.path, Direction::Both, OPEN_TIMEOUT).await {
             Ok(socket) => {
                 self.socket = Some(socket);
                 self.attempt = 0;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use incus_api::{Operation, Request};
@@ -20,6 +21,17 @@ pub(crate) enum Signal {
     Connected,
 }
 
+/// Where the stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Not tried yet.
+    Starting,
+    /// Events come.
+    Up,
+    /// No events come; tried again.
+    Down,
+}
+
 /// Starts its stream with the first wait and stops it when the last client is gone.
 pub(crate) struct Hub {
     wire: Wire,
@@ -30,7 +42,7 @@ pub(crate) struct Hub {
 
 struct Shared {
     signals: broadcast::Sender<Signal>,
-    connected: watch::Sender<bool>,
+    link: watch::Sender<Link>,
     /// Operations that ended a short while ago. The server forgets them after five seconds, which
     /// a waiter that starts late must not turn into "lost".
     ended: Mutex<VecDeque<Arc<Operation>>>,
@@ -43,15 +55,31 @@ impl Hub {
     pub(crate) fn new(wire: Wire, project: Option<Arc<str>>) -> Self {
         let shared = Shared {
             signals: broadcast::Sender::new(SIGNALS),
-            connected: watch::Sender::new(false),
+            link: watch::Sender::new(Link::Starting),
             ended: Mutex::new(VecDeque::new()),
         };
         Self { wire, project, shared: Arc::new(shared), task: OnceLock::new() }
     }
 
-    /// Signals from now on, and whether the stream stands.
-    pub(crate) fn subscribe(&self) -> (broadcast::Receiver<Signal>, watch::Receiver<bool>) {
+    /// Signals from now on, and where the stream is.
+    pub(crate) fn subscribe(&self) -> (broadcast::Receiver<Signal>, watch::Receiver<Link>) {
         let receiver = self.shared.signals.subscribe();
+        self.start();
+        (receiver, self.shared.link.subscribe())
+    }
+
+    /// Lets the stream stand before something is asked for, so that its end is not missed even
+    /// if the server forgets it quickly. Waits for the very first try only, and not for long.
+    pub(crate) async fn ready(&self) {
+        const FIRST_TRY: Duration = Duration::from_secs(2);
+        self.start();
+        let mut link = self.shared.link.subscribe();
+        let tried = link.wait_for(|link| *link != Link::Starting);
+        // Without a stream the wait for an operation asks the server.
+        drop(tokio::time::timeout(FIRST_TRY, tried).await);
+    }
+
+    fn start(&self) {
         self.task.get_or_init(|| {
             let request = Request::get(&["events"])
                 .query_opt("project", self.project.as_deref())
@@ -59,7 +87,6 @@ impl Hub {
             let stream = EventStream::new(self.wire.clone(), request);
             AbortOnDropHandle::new(tokio::spawn(forward(stream, Arc::clone(&self.shared))))
         });
-        (receiver, self.shared.connected.subscribe())
     }
 
     /// How the operation ended, if the stream saw it.
@@ -73,11 +100,11 @@ async fn forward(mut stream: EventStream, shared: Arc<Shared>) {
     while let Some(item) = stream.next().await {
         match item {
             EventItem::Connected | EventItem::Reconnected => {
-                shared.connected.send_replace(true);
+                shared.link.send_replace(Link::Up);
                 shared.tell(Signal::Connected);
             }
             EventItem::Disconnected { attempt, error } => {
-                shared.connected.send_replace(false);
+                shared.link.send_replace(Link::Down);
                 tracing::debug!(attempt, error = %crate::error::chain(&error), "event stream lost");
             }
             EventItem::Event(event) => {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::hub::Signal;
+use crate::hub::{Link, Signal};
 
 /// Work that goes on on the server, whether this handle lives or not.
 #[derive(Clone)]
@@ -173,14 +173,14 @@ impl Operation {
             return Ok(self.snapshot.clone());
         }
         let hub = self.client.hub();
-        let (mut signals, mut connected) = hub.subscribe();
+        let (mut signals, mut link) = hub.subscribe();
         if let Some(ended) = hub.ended(self.id()) {
             seen(&ended);
             return Ok(ended.as_ref().clone());
         }
         loop {
             // Subscribed first, asked second: whatever happens after the answer is signalled.
-            let streaming = *connected.borrow_and_update();
+            let streaming = *link.borrow_and_update() == Link::Up;
             let look = async {
                 let found = if streaming { self.look().await } else { self.long_poll().await };
                 match found {
@@ -197,7 +197,7 @@ impl Operation {
             let found = tokio::select! {
                 found = look => found,
                 // The stream stands now: no need to hold on to the long poll.
-                _ = connected.changed(), if !streaming => continue,
+                _ = link.changed(), if !streaming => continue,
             };
             match found {
                 Ok(snapshot) => {
@@ -222,7 +222,7 @@ impl Operation {
             loop {
                 let signal = tokio::select! {
                     signal = timeout_at(recheck, signals.recv()) => signal,
-                    _ = connected.changed() => break,
+                    _ = link.changed() => break,
                 };
                 match signal {
                     Ok(Ok(Signal::Operation(operation))) if operation.id == self.id() => {

@@ -1,5 +1,8 @@
 //! Opening a WebSocket: an ordinary request through the same connector, then an upgrade.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +10,7 @@ use http::header;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -15,7 +19,58 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use crate::call::{Wire, refusal};
 use crate::error::{Call, Error, Result};
 
-pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(crate) type Socket = WebSocketStream<Half>;
+
+/// Which way a WebSocket is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Both ways.
+    Both,
+    /// Only to read. Nothing is written, not even the answers to pings: the servers never read
+    /// from these sockets, and a TCP connection that is closed with unread bytes is reset, which
+    /// can take output with it that is still on its way.
+    ReadOnly,
+}
+
+/// The connection below a WebSocket.
+pub(crate) struct Half {
+    io: TokioIo<Upgraded>,
+    direction: Direction,
+}
+
+impl AsyncRead for Half {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Half {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.direction {
+            Direction::Both => Pin::new(&mut self.io).poll_write(cx, buf),
+            Direction::ReadOnly => Poll::Ready(Ok(buf.len())),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.direction {
+            Direction::Both => Pin::new(&mut self.io).poll_flush(cx),
+            Direction::ReadOnly => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
 
 impl Wire {
     /// Opens a WebSocket at `path_and_query`; `call` is how errors name it.
@@ -23,16 +78,22 @@ impl Wire {
         &self,
         call: &Call,
         path_and_query: &str,
+        direction: Direction,
         timeout: Duration,
     ) -> Result<Socket> {
-        let opening = self.open(call, path_and_query);
+        let opening = self.open(call, path_and_query, direction);
         match tokio::time::timeout(timeout, opening).await {
             Ok(result) => result,
             Err(_) => Err(Error::Timeout { call: call.clone(), after: timeout }),
         }
     }
 
-    async fn open(&self, call: &Call, path_and_query: &str) -> Result<Socket> {
+    async fn open(
+        &self,
+        call: &Call,
+        path_and_query: &str,
+        direction: Direction,
+    ) -> Result<Socket> {
         let key = generate_key();
         let request = http::Request::get(self.uri(call, path_and_query)?)
             .header(header::CONNECTION, "Upgrade")
@@ -54,7 +115,8 @@ impl Wire {
         let upgraded = hyper::upgrade::on(response)
             .await
             .map_err(|source| Error::Upgrade { call: call.clone(), reason: source.to_string() })?;
-        Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
+        let half = Half { io: TokioIo::new(upgraded), direction };
+        Ok(WebSocketStream::from_raw_socket(half, Role::Client, None).await)
     }
 
     async fn not_upgraded(

@@ -23,7 +23,7 @@ use incus_api::Request;
 use crate::call::with_json;
 use crate::client::Client;
 use crate::error::{Call, Error, Result};
-use crate::websocket::Socket;
+use crate::websocket::{Direction, Socket};
 
 /// A running command and its streams.
 ///
@@ -65,11 +65,11 @@ impl Client {
         };
         // Control first: whatever happens from here on, the server notices when we are gone.
         let id = operation.id();
-        let control = self.exec_socket(id, secret("control")?).await?;
+        let control = self.exec_socket(id, secret("control")?, Direction::Both).await?;
         let (stdin, stdout, stderr) = tokio::try_join!(
-            self.exec_socket(id, secret("0")?),
-            self.exec_socket(id, secret("1")?),
-            self.exec_socket(id, secret("2")?),
+            self.exec_socket(id, secret("0")?, Direction::Both),
+            self.exec_socket(id, secret("1")?, Direction::ReadOnly),
+            self.exec_socket(id, secret("2")?, Direction::ReadOnly),
         )?;
         let program = request.command.first().cloned().unwrap_or_default();
         Ok(ExecStream {
@@ -80,11 +80,16 @@ impl Client {
         })
     }
 
-    async fn exec_socket(&self, operation: &str, secret: &str) -> Result<Socket> {
+    async fn exec_socket(
+        &self,
+        operation: &str,
+        secret: &str,
+        direction: Direction,
+    ) -> Result<Socket> {
         let path = Request::get(&["operations", operation, "websocket"]);
         // The secret stays out of errors and logs.
         let call = Call::new("GET", path.path());
         let path = path.query("secret", secret).path_and_query();
-        self.shared.wire.websocket(&call, &path, OPEN_TIMEOUT).await
+        self.shared.wire.websocket(&call, &path, direction, OPEN_TIMEOUT).await
     }
 }

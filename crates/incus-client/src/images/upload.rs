@@ -137,6 +137,7 @@ impl Client {
         progress: Arc<dyn Fn(UploadProgress) + Send + Sync>,
     ) -> Result<()> {
         let upload = image.files.upload().await?;
+        self.hub().ready().await;
         let request = self.upload_request(image, fingerprint);
         let call = Call::new(request.method().as_str(), request.path_and_query());
         let builder = http::Request::builder()

@@ -105,7 +105,7 @@ async fn a_tunnel_carries_bytes_both_ways_and_ends_with_its_owner() {
             tunnel.read_exact(&mut back).await.unwrap();
             assert_eq!(back, text.as_bytes());
         }
-        assert_eq!(tunnel.stderr_tail(), "ready\n");
+        wait_for("stderr", || async { (tunnel.stderr_tail() == "ready\n").then_some(()) }).await;
         tunnel.shutdown().await.unwrap();
         let mut rest = Vec::new();
         tunnel.read_to_end(&mut rest).await.unwrap();

@@ -6,7 +6,7 @@ use incus_client::api::{
     StoragePoolsPost,
 };
 
-use crate::support::{daemons, in_project, unique};
+use crate::support::{daemons, in_project, unique, wait_for};
 
 #[tokio::test]
 async fn a_server_says_what_it_is_and_can() {
@@ -80,7 +80,14 @@ async fn networks_are_made_looked_at_and_deleted() {
         ]);
         let put = NetworkPut { config, description: "test".into() };
         let post = NetworksPost { name: name.clone(), kind: "bridge".into(), put: put.clone() };
-        client.create_network(&post).await.unwrap();
+        // The daemons list the host's interfaces meanwhile and stumble over any that goes away.
+        wait_for("a network", || async {
+            let Err(error) = client.create_network(&post).await else { return Some(()) };
+            assert!(error.to_string().contains("does not exist"), "{error}");
+            client.delete_network(&name).await.ok();
+            None
+        })
+        .await;
         let again = client.create_network(&post).await.unwrap_err();
         let state = client.network_state(&name).await.unwrap().unwrap();
         let leases = client.network_leases(&name).await.unwrap();

@@ -86,6 +86,7 @@ const APPLETS: [&str; 17] = [
 ];
 const INIT: &str = "#!/bin/sh\n\
     trap 'exit 0' PWR TERM\n\
+    : > /run/up\n\
     ip link set lo up\n\
     ip link set eth0 up && udhcpc -b -q -i eth0 -s /etc/udhcpc >/dev/null 2>&1 &\n\
     while :; do sleep 1 & wait $!; done\n";
@@ -203,6 +204,8 @@ pub(crate) async fn running(test: &str, client: &Client) -> Option<String> {
     let name = instance(test, client).await?;
     let start = client.set_state(&name, InstanceAction::Start, false, None).await.unwrap();
     start.wait(MINUTE).await.unwrap();
+    // Before its trap is set, init is deaf to a clean stop.
+    wait_for("init", || async { client.pull_file(&name, "/run/up").await.unwrap() }).await;
     Some(name)
 }
 
