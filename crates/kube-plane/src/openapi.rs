@@ -2,11 +2,16 @@
 //! trusts the server with validation and dry runs.
 
 use bytes::Bytes;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::registry::{Access, Resource, SchemaSource, Tables, type_schema};
+use crate::registry::{
+    Access, CRDS, Resource, SchemaSource, Tables, schema_with_parts, type_schema,
+};
 
 const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
@@ -63,8 +68,16 @@ pub(crate) fn document(tables: &Tables, group: &str, version: &str) -> Option<Va
     let mut paths = Map::new();
     for resource in tables.of(group, version) {
         let name = schema_name(resource);
-        if !schemas.contains_key(&name) {
-            schemas.insert(name.clone(), schema(resource));
+        if *resource.storage == *CRDS {
+            // Its schemas hold schemas, so they are told apart by name.
+            let (root, parts) = schema_with_parts::<CustomResourceDefinition>();
+            schemas.extend(parts);
+            schemas.insert(name.clone(), complete(resource, root));
+        } else if !schemas.contains_key(&name) {
+            let schema = resource.source.load().unwrap_or_else(
+                || json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+            );
+            schemas.insert(name.clone(), complete(resource, schema));
         }
         add_paths(resource, &name, &mut paths);
     }
@@ -96,11 +109,8 @@ fn gvk(resource: &Resource) -> Value {
     })
 }
 
-fn schema(resource: &Resource) -> Value {
-    let mut schema = resource
-        .source
-        .load()
-        .unwrap_or_else(|| json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+/// A schema with the fields of every object.
+fn complete(resource: &Resource, mut schema: Value) -> Value {
     if let Some(fields) = schema.as_object_mut() {
         for field in ["$schema", "title"] {
             fields.remove(field);

@@ -27,6 +27,9 @@ use crate::{
 
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Time until the next request of an HTTP/1.1 connection. Longer than clients keep idle connections,
+/// so that it is they who close them and no request meets a closing connection.
+const IDLE: Duration = Duration::from_secs(300);
 /// Time for connections to end after the shutdown.
 const GRACE: Duration = Duration::from_secs(3);
 /// Pause after the listener failed, as it does when there are too many open files.
@@ -106,7 +109,7 @@ async fn connection(
         answer(service.clone(), identity.clone(), token.clone(), request)
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -8,13 +8,22 @@ use k8s_openapi::api::{
     events::v1::Event as EventsV1,
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Access, Column, Form, NameRule, Resource, SchemaSource, Source, definition::CRDS,
     resource::api_version,
 };
 use crate::jsonpath::JsonPath;
+
+/// Groups that no definition may be in.
+pub(super) const GROUPS: [&str; 5] = [
+    "apiextensions.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "coordination.k8s.io",
+    "events.k8s.io",
+];
 
 /// Number of the built-in schemas.
 const SCHEMA: u64 = 1;
@@ -228,4 +237,15 @@ pub(crate) fn schema<T: JsonSchema>() -> Value {
         settings.meta_schema = None;
     });
     settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// The schema of a type, and those it refers to by name: for types that hold themselves.
+pub(crate) fn schema_with_parts<T: JsonSchema>() -> (Value, Map<String, Value>) {
+    let settings = SchemaSettings::openapi3().with(|settings| {
+        settings.meta_schema = None;
+        "/components/schemas".clone_into(settings.definitions_path.to_mut());
+    });
+    let mut generator = settings.into_generator();
+    let schema = T::json_schema(&mut generator).to_value();
+    (schema, generator.take_definitions(true))
 }

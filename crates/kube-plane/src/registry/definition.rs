@@ -308,6 +308,9 @@ pub(crate) fn validate(value: &Value, old: Option<&Value>) -> Vec<FieldError> {
             "should be a domain with at least one dot",
         ));
     }
+    if builtin::GROUPS.contains(&group) {
+        errors.push(FieldError::forbidden("spec.group", "the group is served by the plane itself"));
+    }
     if json::text(value, &["metadata", "name"]) != expected {
         errors.push(FieldError::invalid(
             "metadata.name",

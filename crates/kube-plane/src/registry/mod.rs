@@ -12,7 +12,7 @@ use std::{
 };
 
 pub(crate) use self::{
-    builtin::schema as type_schema,
+    builtin::{schema as type_schema, schema_with_parts},
     definition::CRDS,
     resource::{
         Access, Column, Form, NameRule, Resource, Scale, SchemaSource, Source, api_version,

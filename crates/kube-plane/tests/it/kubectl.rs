@@ -120,6 +120,7 @@ async fn definitions(served: &Served) {
     assert!(served.ok(&["apply", "-f", &crd]).await.contains("unchanged"));
     assert!(served.ok(&["api-resources"]).await.contains("widgets"));
     assert!(served.ok(&["explain", "widget.spec.size"]).await.contains("How large it is."));
+    assert!(served.ok(&["explain", "crd.spec.scope"]).await.contains("FIELD: scope"));
     assert!(served.ok(&["explain", "secret.data"]).await.contains("map[string]string"));
 }
 
