@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capi_api::{Cluster, Machine, MachineDeployment};
+use capi_api::{Cluster, Machine, MachineDeployment, MachineSet};
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -77,4 +77,54 @@ async fn a_cluster_goes_however_often_the_controllers_are_killed() {
     assert_eq!(world.list::<Machine>().await.len(), 0);
     let log = world.log.lines();
     assert_eq!(log.last().map(String::as_str), Some("TestCluster c deleted"), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_creation_left_is_removed_and_foreign_objects_stay() {
+    let mut world = World::new().await;
+    world.create(manifests(1)).await;
+    world.wait_settled(1).await;
+    world.stop();
+    let set = world.list::<MachineSet>().await.remove(0);
+    let part = |kind: &str, name: &str, uid: &str| {
+        json!({
+            "apiVersion": crate::provider::API_VERSION, "kind": kind,
+            "metadata": {
+                "name": name,
+                "labels": {
+                    "cluster.x-k8s.io/cluster-name": "c",
+                    "cluster.x-k8s.io/set-name": set.name_any(),
+                },
+                "ownerReferences": [{
+                    "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineSet",
+                    "name": set.name_any(), "uid": uid,
+                }],
+            },
+            "spec": {},
+        })
+    };
+    let uid = set.uid().unwrap();
+    world
+        .create(vec![
+            part("TestConfig", "half", &uid),
+            part("TestMachine", "half", &uid),
+            // Somebody else's, although the label says otherwise.
+            json!({
+                "apiVersion": crate::provider::API_VERSION, "kind": "TestMachine",
+                "metadata": {
+                    "name": "foreign", "labels": { "cluster.x-k8s.io/set-name": set.name_any() },
+                },
+                "spec": {},
+            }),
+        ])
+        .await;
+    world.start();
+    until("what was left is gone", || async {
+        let mut all = world.provider_names("TestMachine").await;
+        all.extend(world.provider_names("TestConfig").await);
+        if all.contains(&"half".to_owned()) { Err(format!("{all:?}")) } else { Ok(()) }
+    })
+    .await;
+    world.wait_settled(1).await;
+    assert!(world.provider_names("TestMachine").await.contains(&"foreign".to_owned()));
 }
