@@ -52,6 +52,11 @@ const BANNED: &[(&str, &str)] = &[
     ("serde_yaml", "YAML is serde-saphyr"),
 ];
 
+/// Packages that may bring a banned one along, where it stays inside them.
+const MAY_BRING: &[(&str, &[&str])] =
+    // The CEL library has its timestamps in chrono; the plane's own times are jiff.
+    &[("chrono", &["cel", "kube-cel"])];
+
 /// Reads `cargo metadata` and lists every broken rule.
 pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -98,11 +103,35 @@ fn violations(metadata: &Value) -> Vec<String> {
     }
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let name = package["name"].as_str().unwrap_or_default();
-        if let Some((_, why)) = BANNED.iter().find(|(banned, _)| *banned == name) {
+        if let Some((_, why)) = BANNED.iter().find(|(banned, _)| *banned == name)
+            && !only_brought(metadata, package, name)
+        {
             found.push(format!("{name} is in the dependency tree: {why}"));
         }
     }
     found
+}
+
+/// Whether a banned package is used by nothing but those that may bring it.
+fn only_brought(metadata: &Value, package: &Value, name: &str) -> bool {
+    let Some((_, may)) = MAY_BRING.iter().find(|(of, _)| *of == name) else { return false };
+    let names: BTreeMap<&str, &str> = metadata["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|package| Some((package["id"].as_str()?, package["name"].as_str()?)))
+        .collect();
+    let mut users = metadata["resolve"]["nodes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|node| {
+            let uses = node["deps"].as_array().into_iter().flatten();
+            uses.into_iter().any(|used| used["pkg"] == package["id"])
+        })
+        .filter_map(|node| names.get(node["id"].as_str()?).copied())
+        .peekable();
+    users.peek().is_some() && users.all(|user| may.contains(&user))
 }
 
 fn members(metadata: &Value) -> BTreeMap<String, Package> {
@@ -200,5 +229,19 @@ mod tests {
     fn an_async_runtime_in_the_plan_is_refused() {
         let found = violations(&workspace(&[("capn-plan", &[("tokio", None)])]));
         assert_eq!(found, ["capn-plan must not use tokio: a plan is a pure function"]);
+    }
+
+    #[test]
+    fn a_banned_package_may_stay_inside_those_that_bring_it() {
+        let metadata = |user: &str| {
+            let mut metadata = workspace(&[]);
+            metadata["packages"] =
+                json!([{"name": "chrono", "id": "c"}, {"name": user, "id": "u"}]);
+            metadata["resolve"] = json!({"nodes": [{"id": "u", "deps": [{"pkg": "c"}]}]});
+            metadata
+        };
+        assert!(violations(&metadata("cel")).is_empty());
+        let found = violations(&metadata("other"));
+        assert_eq!(found, ["chrono is in the dependency tree: time is jiff"]);
     }
 }
