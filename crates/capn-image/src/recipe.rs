@@ -117,6 +117,12 @@ fn base_files() -> Vec<File> {
             0o644,
             include_str!("../recipe/base/udev-trigger.conf"),
         ),
+        file(
+            "/etc/systemd/system/systemd-networkd.service.d/capn.conf",
+            0o644,
+            include_str!("../recipe/base/networkd-service.conf"),
+        ),
+        file("/usr/local/lib/capn/link-local", 0o755, include_str!("../recipe/base/link-local")),
     ]
 }
 
@@ -202,16 +208,19 @@ pub(crate) fn node() -> Role {
     }
 }
 
-/// Both containerd configurations, with this sandbox image.
+/// The containerd configurations of `containerd-mode`, with this sandbox image.
 pub(crate) fn containerd_files(pause_image: &str) -> Vec<File> {
-    let text = |unprivileged: &str| {
-        include_str!("../recipe/node/config.toml")
+    let config = |path, unprivileged: bool, restrict_oom: bool| {
+        let text = include_str!("../recipe/node/config.toml")
             .replace("{{ pause }}", pause_image)
-            .replace("{{ unprivileged }}", unprivileged)
+            .replace("{{ unprivileged }}", &unprivileged.to_string())
+            .replace("{{ restrict_oom }}", &restrict_oom.to_string());
+        File { path, mode: 0o644, text }
     };
     vec![
-        File { path: "/etc/containerd/config.default.toml", mode: 0o644, text: text("false") },
-        File { path: "/etc/containerd/config.unprivileged.toml", mode: 0o644, text: text("true") },
+        config("/etc/containerd/config.default.toml", false, false),
+        config("/etc/containerd/config.restricted.toml", false, true),
+        config("/etc/containerd/config.unprivileged.toml", true, true),
     ]
 }
 
@@ -288,12 +297,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_unprivileged_configuration_gives_things_up() {
-        let files = containerd_files("registry.k8s.io/pause:9");
+    fn each_configuration_gives_up_what_its_node_may_not_do() {
         let settings = ["disable_apparmor", "restrict_oom_score_adj", "disable_hugetlb_controller"];
-        for (file, value) in files.iter().zip(["false", "true"]) {
-            for setting in settings {
-                assert!(file.text.contains(&format!("{setting} = {value}\n")), "{}", file.path);
+        let table = [
+            ("default", [false, false, false]),
+            ("restricted", [false, true, false]),
+            ("unprivileged", [true, true, true]),
+        ];
+        for (file, (mode, values)) in containerd_files("registry.k8s.io/pause:9").iter().zip(table)
+        {
+            assert_eq!(file.path, format!("/etc/containerd/config.{mode}.toml"));
+            for (setting, value) in settings.iter().zip(values) {
+                assert!(file.text.contains(&format!("{setting} = {value}\n")), "{mode} {setting}");
             }
             assert!(file.text.contains("SystemdCgroup = true"));
             assert!(file.text.contains("sandbox_image = \"registry.k8s.io/pause:9\""));

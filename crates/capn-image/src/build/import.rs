@@ -13,6 +13,7 @@ use crate::catalog::{PROPERTY_KIND, PROPERTY_RECIPE};
 
 /// Reading, sending and unpacking an image of a gigabyte over a slow network.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(1800);
+const IMPORT_ATTEMPTS: u32 = 3;
 const DELETE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the server has under the alias, and for the recipe.
@@ -58,12 +59,33 @@ fn is_of(image: &Image, kind: &str, recipe: &str) -> bool {
 }
 
 /// Uploads the image; its fingerprint. An image that is there already is not sent.
+///
+/// A server whose disk is busy with the image may leave other requests without an answer for
+/// longer than they wait; the import is then taken up again.
 pub(super) async fn upload(
     client: &Client,
     packed: &PackedImage,
     properties: &BTreeMap<String, String>,
     progress: &mut Progress<'_>,
 ) -> Result<String, BuildError> {
+    let mut attempts_left = IMPORT_ATTEMPTS;
+    loop {
+        attempts_left -= 1;
+        match upload_once(client, packed, properties, progress).await {
+            Err(error) if error.is_transient() && attempts_left > 0 => {
+                tracing::warn!(%error, "the import is taken up again");
+            }
+            done => return done.map_err(failed("import the image")),
+        }
+    }
+}
+
+async fn upload_once(
+    client: &Client,
+    packed: &PackedImage,
+    properties: &BTreeMap<String, String>,
+    progress: &mut Progress<'_>,
+) -> Result<String, Error> {
     let image = ImageUpload {
         files: ImageFiles::Split {
             metadata: packed.metadata.clone().into(),
@@ -91,7 +113,7 @@ pub(super) async fn upload(
                 }
             }
             done = &mut import => {
-                return Ok(done.map_err(failed("import the image"))?.fingerprint);
+                return Ok(done?.fingerprint);
             }
         }
     }

@@ -1,11 +1,29 @@
 //! A small client of the Container Runtime Interface (CRI v1), spoken to the containerd of an
 //! instance through the server's exec: no port is opened and nothing is installed for it.
 
+mod channel;
 mod error;
+mod messages;
 
-use incus_client::Client;
+use std::collections::HashMap;
+
+use incus_client::{Client, ExecRequest};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use self::{
+    channel::Runtime,
+    messages::{
+        Empty, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, ListPodSandboxRequest,
+        ListPodSandboxResponse, NAMESPACE_NODE, NamespaceOption, PodSandboxConfig,
+        PodSandboxFilter, PodSandboxMetadata, PodSandboxStatusRequest, PodSandboxStatusResponse,
+        RunPodSandboxRequest, SANDBOX_READY, SandboxId, VersionRequest, VersionResponse,
+    },
+};
 
 pub use error::CriError;
+
+/// Name, namespace and label of the sandbox, so that one that was left is found again.
+const NAME: &str = "capn-sandbox-proof";
 
 /// What was seen while a pod sandbox ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +40,125 @@ pub struct SandboxProof {
 ///
 /// The sandbox uses the node's own network, so that no CNI configuration is needed.
 ///
+/// # Guarantees
+///
+/// Nothing is left in the instance, also of a former call that was interrupted.
+///
+/// # Assumptions
+///
+/// The instance has `socat`, as our node images do.
+///
+/// # Cancellation
+///
+/// Dropping the future may leave the sandbox, which the next call removes.
+///
 /// # Errors
 ///
 /// [`CriError`]: the instance has no containerd that answers, or it cannot run the sandbox.
-pub async fn prove_sandbox(_client: &Client, instance: &str) -> Result<SandboxProof, CriError> {
-    Err(CriError::NotReady { instance: instance.to_owned() })
+pub async fn prove_sandbox(client: &Client, instance: &str) -> Result<SandboxProof, CriError> {
+    let command = ["socat", "-", "UNIX-CONNECT:/run/containerd/containerd.sock"];
+    let tunnel = client
+        .tunnel(instance, &ExecRequest::new(command))
+        .await
+        .map_err(|source| CriError::Exec { instance: instance.to_owned(), source })?;
+    prove_over(tunnel, instance).await
+}
+
+/// The same over a stream to the runtime's socket. `instance` is for errors.
+async fn prove_over<S>(stream: S, instance: &str) -> Result<SandboxProof, CriError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let failed = |act: &'static str| {
+        move |status: tonic::Status| CriError::Call {
+            act,
+            instance: instance.to_owned(),
+            source: Box::new(status),
+        }
+    };
+    let mut runtime = Runtime::connect(stream)
+        .await
+        .map_err(|source| CriError::Connect { instance: instance.to_owned(), source })?;
+    let version: VersionResponse = runtime
+        .call("/runtime.v1.RuntimeService/Version", VersionRequest { version: "v1".to_owned() })
+        .await
+        .map_err(failed("ask for the runtime's version"))?;
+
+    let label_selector = labels();
+    let list: ListPodSandboxResponse = runtime
+        .call(
+            "/runtime.v1.RuntimeService/ListPodSandbox",
+            ListPodSandboxRequest { filter: Some(PodSandboxFilter { label_selector }) },
+        )
+        .await
+        .map_err(failed("list the pod sandboxes"))?;
+    for left in list.items {
+        remove(&mut runtime, left.id).await.map_err(failed("remove a former pod sandbox"))?;
+    }
+
+    let SandboxId { pod_sandbox_id } = runtime
+        .call(
+            "/runtime.v1.RuntimeService/RunPodSandbox",
+            RunPodSandboxRequest { config: Some(sandbox()) },
+        )
+        .await
+        .map_err(failed("run a pod sandbox"))?;
+    let status: Result<PodSandboxStatusResponse, _> = runtime
+        .call(
+            "/runtime.v1.RuntimeService/PodSandboxStatus",
+            PodSandboxStatusRequest { pod_sandbox_id: pod_sandbox_id.clone(), verbose: true },
+        )
+        .await;
+    // Removed whatever was seen.
+    let removed = remove(&mut runtime, pod_sandbox_id.clone()).await;
+    let status = status.map_err(failed("read the pod sandbox's status"))?;
+    removed.map_err(failed("remove the pod sandbox"))?;
+    let state = status.status.as_ref().map_or(-1, |status| status.state);
+    if state != SANDBOX_READY {
+        return Err(CriError::NotReady { instance: instance.to_owned(), state });
+    }
+    Ok(SandboxProof {
+        runtime: format!("{} {}", version.runtime_name, version.runtime_version),
+        sandbox_id: pod_sandbox_id,
+        image: image_of(&status),
+    })
+}
+
+async fn remove(runtime: &mut Runtime, id: String) -> Result<(), tonic::Status> {
+    for path in
+        ["/runtime.v1.RuntimeService/StopPodSandbox", "/runtime.v1.RuntimeService/RemovePodSandbox"]
+    {
+        let _done: Empty = runtime.call(path, SandboxId { pod_sandbox_id: id.clone() }).await?;
+    }
+    Ok(())
+}
+
+fn labels() -> HashMap<String, String> {
+    HashMap::from([("app".to_owned(), NAME.to_owned())])
+}
+
+fn sandbox() -> PodSandboxConfig {
+    PodSandboxConfig {
+        metadata: Some(PodSandboxMetadata {
+            name: NAME.to_owned(),
+            uid: NAME.to_owned(),
+            namespace: NAME.to_owned(),
+        }),
+        hostname: String::new(),
+        labels: labels(),
+        linux: Some(LinuxPodSandboxConfig {
+            // With the systemd cgroup driver the parent is a slice.
+            cgroup_parent: "system.slice".to_owned(),
+            security_context: Some(LinuxSandboxSecurityContext {
+                namespace_options: Some(NamespaceOption { network: NAMESPACE_NODE }),
+            }),
+        }),
+    }
+}
+
+/// containerd's verbose information is a JSON document.
+fn image_of(status: &PodSandboxStatusResponse) -> String {
+    let info = status.info.get("info").map_or("", String::as_str);
+    let info: serde_json::Value = serde_json::from_str(info).unwrap_or_default();
+    info["image"].as_str().unwrap_or_default().to_owned()
 }

@@ -1,0 +1,58 @@
+//! gRPC over any two-way stream.
+
+use std::{io, sync::Mutex, time::Duration};
+
+use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::{
+    client::Grpc,
+    transport::{Channel, Endpoint},
+};
+use tonic_prost::ProstCodec;
+
+/// How long one call may take: the first sandbox of a slow machine takes seconds.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection to the runtime service.
+pub(super) struct Runtime(Grpc<Channel>);
+
+impl Runtime {
+    /// Speaks over `stream`, once: a connection that breaks is not made again.
+    pub(super) async fn connect<S>(stream: S) -> Result<Self, tonic::transport::Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream = Mutex::new(Some(stream));
+        let connector = tower::service_fn(move |_| {
+            let stream = stream.lock().ok().and_then(|mut stream| stream.take());
+            std::future::ready(stream.map(TokioIo::new).ok_or(io::ErrorKind::NotConnected.into()))
+                as std::future::Ready<io::Result<TokioIo<S>>>
+        });
+        // The name is not looked up; HTTP/2 wants one.
+        let endpoint = Endpoint::from_static("http://containerd").timeout(CALL_TIMEOUT);
+        Ok(Self(Grpc::new(endpoint.connect_with_connector(connector).await?)))
+    }
+
+    /// One call of `runtime.v1.RuntimeService`. `path` is the whole path of the method.
+    pub(super) async fn call<Q, A>(
+        &mut self,
+        path: &'static str,
+        request: Q,
+    ) -> Result<A, tonic::Status>
+    where
+        Q: prost::Message + Send + 'static,
+        A: prost::Message + Default + Send + 'static,
+    {
+        self.0.ready().await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+        let answer = self
+            .0
+            .unary(
+                tonic::Request::new(request),
+                PathAndQuery::from_static(path),
+                ProstCodec::<Q, A>::default(),
+            )
+            .await?;
+        Ok(answer.into_inner())
+    }
+}
