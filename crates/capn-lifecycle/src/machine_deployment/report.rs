@@ -180,6 +180,14 @@ fn scaling_up(
     if !held.is_empty() {
         message = format!("{message}, held up: {}", held.join("; "));
     }
+    for set in &seen.sets {
+        let list = set.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let scaling = conditions::get(list, conditions::SCALING_UP);
+        if let Some(scaling) = scaling.filter(|c| Status::parse(&c.status) == Status::True) {
+            let of_set = scaling.message.replace('\n', "\n  ");
+            message = format!("{message}\n* MachineSet {}: {of_set}", set.name_any());
+        }
+    }
     Verdict::new(Status::True, reason::SCALING_UP, message)
 }
 

@@ -84,9 +84,15 @@ async fn reconcile(set: Arc<MachineSet>, ctx: Arc<Context>) -> Result<Action, Fa
     }
     let seen = observe::observe(&ctx, &set, cluster).await?;
     let plan = plan::plan(&set, &seen);
-    let Some((set, machines)) = apply::apply(&ctx, set, &seen, &plan).await? else {
-        return Ok(Action::await_change());
+    let applied = match apply::apply(&ctx, set.clone(), &seen, &plan).await {
+        Ok(applied) => applied,
+        // Tried again in any case; but a user may have to do something first, so say it.
+        Err(error) => {
+            report::failed(&ctx, &set, &seen, plan, &error).await?;
+            return Err(error);
+        }
     };
+    let Some((set, machines)) = applied else { return Ok(Action::await_change()) };
     report::write(&ctx, &set, &machines, &seen, &plan).await?;
     let recheck = if plan.blocked.is_empty() { ctx.resync } else { PREFLIGHT_RECHECK };
     Ok(Action::requeue(recheck))

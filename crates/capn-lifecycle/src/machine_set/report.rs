@@ -9,7 +9,8 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use super::observe::Observed;
 use super::plan::Plan;
 use crate::Context;
-use crate::error::Failure;
+use crate::drive::Retry as _;
+use crate::error::{Failure, chain};
 use crate::fleet;
 use crate::objects::{is_deleting, selector_text};
 use crate::patch;
@@ -24,6 +25,25 @@ pub(super) async fn write(
     plan: &Plan,
 ) -> Result<(), Failure> {
     put(ctx, set, &status(set, machines, seen, plan, ctx.now())).await
+}
+
+/// Says what went wrong. What is due only to somebody else writing at the same time is not told.
+pub(super) async fn failed(
+    ctx: &Context,
+    set: &MachineSet,
+    seen: &Observed,
+    plan: Plan,
+    error: &Failure,
+) -> Result<(), Failure> {
+    if error.is_conflict() {
+        return Ok(());
+    }
+    let mut plan = plan;
+    plan.blocked.push(chain(error));
+    let before = set.status.as_ref().and_then(|status| status.observed_generation);
+    let mut status = status(set, &seen.machines, seen, &plan, ctx.now());
+    status.observed_generation = before;
+    put(ctx, set, &status).await
 }
 
 /// Says that nothing is done about the set because it or its cluster is paused.

@@ -198,3 +198,24 @@ async fn a_broken_machine_is_replaced_when_its_health_check_says_so() {
     let sets = world.list::<MachineSet>().await;
     assert_eq!(sets.len(), 1, "the set stays");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_template_the_provider_refuses_is_said_in_the_condition_and_leaves_nothing() {
+    let world = World::new().await;
+    let mut objects = manifests(1);
+    objects[3]["spec"]["template"]["spec"]["flavor"] = json!("much-too-long-for-a-flavor");
+    world.create(objects).await;
+    world
+        .wait::<MachineDeployment>("md", "repeats what the provider says", |md| {
+            let list = md.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions::get(list, conditions::SCALING_UP)
+                .is_some_and(|c| c.message.contains("spec.flavor"))
+        })
+        .await;
+    until("what was made before it was refused is gone", || async {
+        let configs = world.provider_names("TestConfig").await;
+        let workers: Vec<_> = configs.iter().filter(|name| name.starts_with("md")).collect();
+        if workers.is_empty() { Ok(()) } else { Err(format!("{workers:?}")) }
+    })
+    .await;
+}

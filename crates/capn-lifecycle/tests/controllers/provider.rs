@@ -52,6 +52,8 @@ pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
         .map(|kind| {
             let plural = refs::plural(kind);
             let any = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+            let mut spec = any.clone();
+            spec["properties"]["flavor"] = json!({ "type": "string", "maxLength": 20 });
             serde_json::from_value(json!({
                 "metadata": {
                     "name": format!("{plural}.{GROUP}"),
@@ -64,7 +66,7 @@ pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
                         "name": "v1", "served": true, "storage": true,
                         "subresources": { "status": {} },
                         "schema": { "openAPIV3Schema": {
-                            "type": "object", "properties": { "spec": any, "status": any },
+                            "type": "object", "properties": { "spec": spec, "status": any },
                         } },
                     }],
                 },
