@@ -8,7 +8,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
-use kube_plane::{Plane, PlaneOptions};
+use kube_plane::{Error, Plane, PlaneOptions};
 
 /// The example that writes, beside the test binary: cargo builds both.
 fn writer() -> PathBuf {
@@ -35,6 +35,12 @@ async fn a_killed_process_loses_nothing_that_was_acknowledged() {
             let (name, revision) = line.split_once(' ').unwrap();
             acknowledged.push((name.to_owned(), revision.to_owned()));
         }
+        let options = PlaneOptions { path: Some(path.clone()), ..PlaneOptions::default() };
+        let error = Plane::open(options).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Locked { pid, .. } if pid == Some(child.id())),
+            "the holder is named: {error}"
+        );
         child.kill().unwrap();
         // Lines that were already printed were acknowledged too.
         for line in lines.map_while(Result::ok) {
