@@ -42,6 +42,50 @@ pub enum BinariesError {
         /// What was asked for.
         wanted: String,
     },
+    /// A file or folder of a download.
+    #[error("cannot {act} {path}")]
+    File {
+        /// What was tried, a verb.
+        act: &'static str,
+        /// On what.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The tool that downloads.
+    #[error("cannot run curl, which downloads the Kubernetes binaries")]
+    Curl {
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The place answers, and does not have it.
+    #[error("there is no Kubernetes release {version}{}{url}", if url.is_empty() { "" } else { ": nothing at " })]
+    NoRelease {
+        /// As asked for.
+        version: String,
+        /// What is not there; empty when the version is not one.
+        url: String,
+    },
+    /// The place cannot be reached.
+    #[error("cannot download {url}: {message}")]
+    Download {
+        /// From where.
+        url: String,
+        /// What curl said.
+        message: String,
+    },
+    /// A file that is not the published one.
+    #[error("{url} has the SHA-256 digest {found}, but {wanted} is published")]
+    Checksum {
+        /// From where.
+        url: String,
+        /// Of what was downloaded.
+        found: String,
+        /// What it should be.
+        wanted: String,
+    },
 }
 
 impl BinariesError {
@@ -55,7 +99,16 @@ impl BinariesError {
             Self::WrongVersion { found, .. } => {
                 Some(format!("ask for {found}, or give a folder of the other version"))
             }
-            _ => None,
+            Self::NoRelease { .. } => {
+                Some("versions are listed at https://kubernetes.io/releases/".to_owned())
+            }
+            Self::Curl { .. } => Some("apt-get install -y curl".to_owned()),
+            Self::Download { .. } => Some(format!(
+                "check the network and proxy, or put the binaries into a folder: {}",
+                super::folder::REQUIRED.join(" ")
+            )),
+            Self::Checksum { .. } => Some("try again; if it stays, do not use the file".to_owned()),
+            Self::NoFolder { .. } | Self::Version { .. } | Self::File { .. } => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio::process::Command;
 
 use super::BinariesError;
-use crate::containers::ImageNames;
+use crate::containers::{EtcdNames, ImageNames};
 
 /// Files a folder must have.
 pub(crate) const REQUIRED: [&str; 8] = [
@@ -84,6 +84,17 @@ impl KubernetesFolder {
         &self.etcd_version
     }
 
+    /// The tag of etcd's image in a node from this folder, where it is not the one kubeadm asks
+    /// for by itself: the cluster configuration has to name it then (`etcd.local.imageTag`).
+    ///
+    /// # Errors
+    ///
+    /// [`BinariesError::Version`] when kubeadm cannot be asked.
+    pub async fn etcd_image_tag(&self) -> Result<Option<String>, BinariesError> {
+        let names = self.image_names().await?;
+        Ok(EtcdNames::new(names.of("etcd"), &self.etcd_version).tag_to_configure)
+    }
+
     /// The image names that the folder's kubeadm asks for.
     ///
     /// # Errors
@@ -141,7 +152,10 @@ pub fn find_folder(
     Ok(default.is_dir().then(|| default.to_owned()))
 }
 
-async fn output(program: &Utf8Path, arguments: &[&str]) -> Result<String, BinariesError> {
+pub(super) async fn output(
+    program: &Utf8Path,
+    arguments: &[&str],
+) -> Result<String, BinariesError> {
     let failed = |source| BinariesError::Version { path: program.to_owned(), source };
     let out =
         Command::new(program).args(arguments).kill_on_drop(true).output().await.map_err(failed)?;
@@ -161,4 +175,67 @@ fn is_executable(path: &Utf8Path) -> bool {
     Path::new(path)
         .metadata()
         .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn folder(programs: &[(&str, &str)]) -> (tempfile::TempDir, Utf8PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().to_owned();
+        for (name, prints) in programs {
+            let file = path.join(name);
+            std::fs::write(&file, format!("#!/bin/sh\necho '{prints}'\n")).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        (folder, path)
+    }
+
+    fn complete(kubelet: &'static str) -> Vec<(&'static str, &'static str)> {
+        let answer = |name: &'static str| match name {
+            "kubeadm" => "v1.36.0",
+            "kubelet" => kubelet,
+            "etcd" => "etcd Version: 3.6.8",
+            _ => "",
+        };
+        REQUIRED.iter().map(|name| (*name, answer(name))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_complete_and_of_one_version() {
+        let (_held, path) = folder(&complete("Kubernetes v1.36.0"));
+        let opened = KubernetesFolder::open(path).await.unwrap();
+        assert_eq!((opened.version(), opened.etcd_version()), ("v1.36.0", "3.6.8"));
+        assert_eq!(opened.programs().len(), REQUIRED.len());
+
+        let (_held, path) = folder(&complete("Kubernetes v1.35.1"));
+        let mixed = KubernetesFolder::open(path).await;
+        assert!(matches!(mixed, Err(BinariesError::WrongVersion { .. })), "{mixed:?}");
+
+        let (_held, path) = folder(&complete("Kubernetes v1.36.0")[1..]);
+        std::fs::write(path.join("kubeadm"), "not executable").unwrap();
+        let Err(BinariesError::Incomplete { missing, .. }) = KubernetesFolder::open(path).await
+        else {
+            panic!("an incomplete folder");
+        };
+        assert_eq!(missing, ["kubeadm"]);
+    }
+
+    #[test]
+    fn a_named_folder_wins_and_is_never_passed_over() {
+        let held = tempfile::tempdir().unwrap();
+        let there = Utf8Path::from_path(held.path()).unwrap();
+        let absent = Utf8Path::new("/nonexistent");
+        let empty = Utf8Path::new("");
+        let found = |flag, variable, default| find_folder(flag, variable, default);
+        assert_eq!(found(Some(there), Some(absent), absent).unwrap().as_deref(), Some(there));
+        assert_eq!(found(None, Some(there), absent).unwrap().as_deref(), Some(there));
+        assert_eq!(found(None, Some(empty), there).unwrap().as_deref(), Some(there));
+        assert_eq!(found(None, None, absent).unwrap(), None);
+        assert!(matches!(found(Some(absent), None, there), Err(BinariesError::NoFolder { .. })));
+        assert!(matches!(found(None, Some(absent), there), Err(BinariesError::NoFolder { .. })));
+    }
 }

@@ -1,10 +1,12 @@
 //! Where the Kubernetes binaries of a node image come from.
 
 mod digest;
+mod download;
 mod error;
 mod folder;
 
 pub(crate) use digest::digests;
+pub use download::{Sources, download};
 pub use error::BinariesError;
 pub use folder::{KubernetesFolder, find_folder};
 

@@ -1,0 +1,264 @@
+//! The official release downloads, the last resort for Kubernetes binaries.
+//!
+//! Fetched with `curl`, which knows the machine's proxies and certificates, and checked against
+//! the digests that are published beside each file before they get their name.
+
+use std::{fs::File, io, os::unix::fs::PermissionsExt, process::Output};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use flate2::read::GzDecoder;
+use tokio::{fs, process::Command, task::spawn_blocking};
+
+use super::{BinariesError, KubernetesFolder, digest::file_digest, folder};
+use crate::containers::ImageNames;
+
+/// Where releases are published; the defaults are the projects' own places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// Has `VERSION/bin/linux/ARCH/NAME` and `NAME.sha256`.
+    pub kubernetes: String,
+    /// Has `vVERSION/etcd-vVERSION-linux-ARCH.tar.gz` and `vVERSION/SHA256SUMS`.
+    pub etcd: String,
+    /// Has `vVERSION/coredns_VERSION_linux_ARCH.tgz` and the same with `.sha256`.
+    pub coredns: String,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self {
+            kubernetes: "https://dl.k8s.io/release".to_owned(),
+            etcd: "https://github.com/etcd-io/etcd/releases/download".to_owned(),
+            coredns: "https://github.com/coredns/coredns/releases/download".to_owned(),
+        }
+    }
+}
+
+/// Downloads the binaries of one Kubernetes version for this machine's architecture.
+///
+/// They end up in `parent/VERSION-ARCH`, about 700 MB; a folder that is there is taken as it is.
+/// etcd and CoreDNS are those that this version's kubeadm asks for. `file` is told each file
+/// before it is fetched.
+///
+/// # Cancellation
+///
+/// Files that were checked stay in `parent/VERSION-ARCH.part` and are not fetched again.
+///
+/// # Errors
+///
+/// [`BinariesError::NoRelease`] when there is no such version, [`BinariesError::Download`] when
+/// the place cannot be reached, [`BinariesError::Checksum`] when a file is not what it should be.
+pub async fn download(
+    version: &str,
+    parent: &Utf8Path,
+    sources: &Sources,
+    file: &mut (dyn FnMut(&str) + Send),
+) -> Result<KubernetesFolder, BinariesError> {
+    if !is_version(version) {
+        return Err(BinariesError::NoRelease { version: version.to_owned(), url: String::new() });
+    }
+    let architecture = architecture();
+    let path = parent.join(format!("{version}-{architecture}"));
+    if path.exists() {
+        return KubernetesFolder::open(path).await;
+    }
+    let part = parent.join(format!("{version}-{architecture}.part"));
+    fs::create_dir_all(&part).await.map_err(failed("make", &part))?;
+    let fetch = Fetch { version, part: &part };
+
+    let base = format!("{}/{version}/bin/linux/{architecture}", sources.kubernetes);
+    // kubeadm is the first: it says what else is needed.
+    for name in folder::REQUIRED.into_iter().filter(|name| *name != "etcd") {
+        let url = format!("{base}/{name}");
+        if !part.join(name).exists() {
+            file(name);
+            let digest = fetch.digest(&format!("{url}.sha256"), None).await?;
+            let fetched = fetch.file(&url, &digest).await?;
+            keep(&fetched, &part.join(name)).await?;
+        }
+    }
+    let names = image_names(&part.join("kubeadm"), version).await?;
+
+    if let Some(etcd) = tag_version(names.of("etcd")) {
+        let base = format!("{}/v{etcd}", sources.etcd);
+        let archive = format!("etcd-v{etcd}-linux-{architecture}.tar.gz");
+        if !part.join("etcd").exists() {
+            file("etcd");
+            let digest = fetch.digest(&format!("{base}/SHA256SUMS"), Some(&archive)).await?;
+            let fetched = fetch.file(&format!("{base}/{archive}"), &digest).await?;
+            unpack(&fetched, &part, &["etcdctl", "etcd"]).await?;
+        }
+    }
+    if let Some(coredns) = tag_version(names.of("coredns")) {
+        let archive = format!("coredns_{coredns}_linux_{architecture}.tgz");
+        let url = format!("{}/v{coredns}/{archive}", sources.coredns);
+        if !part.join("coredns").exists() {
+            file("coredns");
+            let digest = fetch.digest(&format!("{url}.sha256"), None).await?;
+            let fetched = fetch.file(&url, &digest).await?;
+            unpack(&fetched, &part, &["coredns"]).await?;
+        }
+    }
+    KubernetesFolder::open(part.clone()).await?;
+    fs::rename(&part, &path).await.map_err(failed("move", &part))?;
+    KubernetesFolder::open(path).await
+}
+
+/// `v1.36.0`, also with a suffix such as `-rc.1`. Becomes part of URLs and paths.
+fn is_version(version: &str) -> bool {
+    let Some(rest) = version.strip_prefix('v') else { return false };
+    let (numbers, suffix) = rest.split_once('-').unwrap_or((rest, "x"));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.split('.').count() == 3
+        && numbers.split('.').all(is_number)
+        && !suffix.is_empty()
+        && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+}
+
+/// The release in an image's name: `registry.k8s.io/etcd:3.6.8-0` is 3.6.8.
+fn tag_version(reference: &str) -> Option<&str> {
+    let (_, tag) = reference.rsplit_once(':')?;
+    let tag = tag.trim_start_matches('v');
+    let version = tag.split_once('-').map_or(tag, |(version, _)| version);
+    is_version(&format!("v{version}")).then_some(version)
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        "x86_64" => "amd64",
+        other => other,
+    }
+}
+
+async fn image_names(kubeadm: &Utf8Path, version: &str) -> Result<ImageNames, BinariesError> {
+    let arguments = ["config", "images", "list", "--kubernetes-version", version];
+    let list = folder::output(kubeadm, &arguments).await?;
+    ImageNames::parse(&list).ok_or_else(|| BinariesError::Version {
+        path: kubeadm.to_owned(),
+        source: io::Error::other(format!("it printed {list:?}")),
+    })
+}
+
+struct Fetch<'a> {
+    version: &'a str,
+    part: &'a Utf8Path,
+}
+
+impl Fetch<'_> {
+    /// The digest in a published file: alone, before a name, or in the line of `name`.
+    async fn digest(&self, url: &str, name: Option<&str>) -> Result<String, BinariesError> {
+        let path = self.curl(url).await?;
+        let text = fs::read_to_string(&path).await.map_err(failed("read", &path))?;
+        find_digest(&text, name).ok_or_else(|| BinariesError::Checksum {
+            url: url.to_owned(),
+            found: "no digest".to_owned(),
+            wanted: "a SHA-256 digest".to_owned(),
+        })
+    }
+
+    /// A file with this digest.
+    async fn file(&self, url: &str, digest: &str) -> Result<Utf8PathBuf, BinariesError> {
+        let path = self.curl(url).await?;
+        let read = path.clone();
+        let found = spawn_blocking(move || file_digest(&read))
+            .await
+            .map_err(|join| failed("read", &path)(io::Error::other(join)))?
+            .map_err(failed("read", &path))?;
+        match found == digest {
+            true => Ok(path),
+            false => Err(BinariesError::Checksum {
+                url: url.to_owned(),
+                found,
+                wanted: digest.to_owned(),
+            }),
+        }
+    }
+
+    async fn curl(&self, url: &str) -> Result<Utf8PathBuf, BinariesError> {
+        let path = self.part.join("fetched");
+        let run = |source| BinariesError::Curl { source };
+        let Output { status, stderr, .. } = Command::new("curl")
+            .args(["--fail", "--silent", "--show-error", "--location", "--retry", "3"])
+            .args(["--connect-timeout", "15", "--speed-limit", "1000", "--speed-time", "60"])
+            .args(["--output", path.as_str(), url])
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(run)?;
+        match status.code() {
+            Some(0) => Ok(path),
+            // An HTTP status of 400 and more, or no such file.
+            Some(22 | 37) => Err(BinariesError::NoRelease {
+                version: self.version.to_owned(),
+                url: url.to_owned(),
+            }),
+            // curl cannot write.
+            Some(23) => Err(failed("write", &path)(io::Error::other(message(&stderr)))),
+            _ => Err(BinariesError::Download { url: url.to_owned(), message: message(&stderr) }),
+        }
+    }
+}
+
+fn message(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().last().unwrap_or_default().trim_start_matches("curl: ").to_owned()
+}
+
+fn find_digest(text: &str, name: Option<&str>) -> Option<String> {
+    let line = match name {
+        Some(name) => text.lines().find(|line| {
+            line.split_whitespace().nth(1).is_some_and(|file| file.trim_start_matches('*') == name)
+        })?,
+        None => text.lines().next()?,
+    };
+    let digest = line.split_whitespace().next()?.to_ascii_lowercase();
+    (digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digest)
+}
+
+async fn keep(fetched: &Utf8Path, path: &Utf8Path) -> Result<(), BinariesError> {
+    let mode = std::fs::Permissions::from_mode(0o755);
+    fs::set_permissions(fetched, mode).await.map_err(failed("set the mode of", fetched))?;
+    fs::rename(fetched, path).await.map_err(failed("move", fetched))
+}
+
+/// Takes the named files out of an archive; the last name is the one that says it is done.
+async fn unpack(
+    archive: &Utf8Path,
+    folder: &Utf8Path,
+    names: &'static [&'static str],
+) -> Result<(), BinariesError> {
+    let (from, to) = (archive.to_owned(), folder.to_owned());
+    let unpacked = spawn_blocking(move || -> io::Result<()> {
+        let mut tar = tar::Archive::new(GzDecoder::new(File::open(from)?));
+        for entry in tar.entries()? {
+            let mut entry = entry?;
+            let path = entry.path()?.into_owned();
+            let name =
+                names.iter().find(|name| path.file_name().is_some_and(|file| file == **name));
+            if let Some(name) = name.filter(|_| entry.header().entry_type().is_file()) {
+                let target = to.join(format!("{name}.new"));
+                io::copy(&mut entry, &mut File::create(&target)?)?;
+                std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o755))?;
+            }
+        }
+        for name in names {
+            std::fs::rename(to.join(format!("{name}.new")), to.join(name))?;
+        }
+        Ok(())
+    });
+    unpacked
+        .await
+        .map_err(|join| failed("unpack", archive)(io::Error::other(join)))?
+        .map_err(failed("unpack", archive))?;
+    fs::remove_file(archive).await.map_err(failed("remove", archive))
+}
+
+fn failed<'a>(
+    act: &'static str,
+    path: &'a Utf8Path,
+) -> impl Fn(io::Error) -> BinariesError + Copy + 'a {
+    move |source| BinariesError::File { act, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests;

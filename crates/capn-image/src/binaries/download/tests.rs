@@ -1,0 +1,169 @@
+use sha2::{Digest, Sha256};
+
+use super::*;
+
+/// A place with the releases of one version, as files. Every program is a script that answers
+/// what ours ask it.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+const VERSION: &str = "v1.36.0";
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        let base = format!("release/{VERSION}/bin/linux/{}", architecture());
+        let images: String = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"]
+            .iter()
+            .chain(&["kube-proxy"])
+            .map(|name| format!("registry.k8s.io/{name}:{VERSION}\n"))
+            .chain(
+                ["coredns/coredns:v1.14.2", "pause:3.10.1", "etcd:3.6.8-0"]
+                    .map(|image| format!("registry.k8s.io/{image}\n")),
+            )
+            .collect();
+        let script = format!(
+            "#!/bin/sh\ncase \"$1\" in\n\
+             version) echo {VERSION} ;;\n--version) echo Kubernetes {VERSION} ;;\n\
+             config) cat <<END\n{images}END\n;;\nesac\n"
+        );
+        for name in folder::REQUIRED.into_iter().filter(|name| *name != "etcd") {
+            place.publish(&format!("{base}/{name}"), script.as_bytes());
+        }
+        let etcd = "#!/bin/sh\necho 'etcd Version: 3.6.8'\n";
+        let top = format!("etcd-v3.6.8-linux-{}", architecture());
+        let archive = archive(&[
+            (&format!("{top}/README.md"), "read me"),
+            (&format!("{top}/etcd"), etcd),
+            (&format!("{top}/etcdctl"), etcd),
+        ]);
+        let name = format!("{top}.tar.gz");
+        place.write(&format!("etcd/v3.6.8/{name}"), &archive);
+        let sums = format!("{}  other.tar.gz\n{}  {name}\n", "0".repeat(64), digest(&archive));
+        place.write("etcd/v3.6.8/SHA256SUMS", sums.as_bytes());
+        let coredns = archive_of_coredns();
+        let name = format!("coredns_1.14.2_linux_{}.tgz", architecture());
+        place.publish(&format!("coredns/v1.14.2/{name}"), &coredns);
+        place
+    }
+
+    fn path(&self, path: &str) -> Utf8PathBuf {
+        Utf8Path::from_path(self.folder.path()).unwrap().join(path)
+    }
+
+    fn write(&self, path: &str, bytes: &[u8]) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    fn publish(&self, path: &str, bytes: &[u8]) {
+        self.write(path, bytes);
+        self.write(&format!("{path}.sha256"), digest(bytes).as_bytes());
+    }
+
+    fn sources(&self) -> Sources {
+        let url = |path: &str| format!("file://{}", self.path(path));
+        Sources { kubernetes: url("release"), etcd: url("etcd"), coredns: url("coredns") }
+    }
+
+    async fn download(
+        &self,
+        version: &str,
+    ) -> (Result<KubernetesFolder, BinariesError>, Vec<String>) {
+        let mut fetched = Vec::new();
+        let result = download(version, &self.path("into"), &self.sources(), &mut |name| {
+            fetched.push(name.to_owned());
+        })
+        .await;
+        (result, fetched)
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    let gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut tar = tar::Builder::new(gz);
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o755);
+        tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+fn archive_of_coredns() -> Vec<u8> {
+    archive(&[("coredns", "#!/bin/sh\n")])
+}
+
+fn without_curl() -> bool {
+    let absent = std::process::Command::new("curl").arg("--version").output().is_err();
+    if absent {
+        println!("SKIPPED: curl is not installed");
+    }
+    absent
+}
+
+#[tokio::test]
+async fn a_release_is_fetched_checked_and_not_fetched_again() {
+    if without_curl() {
+        return;
+    }
+    let place = Place::new();
+    let (folder, fetched) = place.download(VERSION).await;
+    let folder = folder.unwrap();
+    assert_eq!((folder.version(), folder.etcd_version()), (VERSION, "3.6.8"));
+    assert!(folder.optional("coredns").is_some() && folder.optional("etcdctl").is_some());
+    assert_eq!(fetched.len(), 9, "{fetched:?}");
+    assert!(!folder.path().join("fetched").exists());
+
+    let (again, fetched) = place.download(VERSION).await;
+    assert_eq!((again.unwrap(), fetched.len()), (folder, 0));
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_it_should_be_is_refused_and_the_rest_is_kept() {
+    if without_curl() {
+        return;
+    }
+    let place = Place::new();
+    let kubelet = format!("release/{VERSION}/bin/linux/{}/kubelet", architecture());
+    let honest = std::fs::read(place.path(&kubelet)).unwrap();
+    place.write(&kubelet, b"something else");
+    let (refused, _) = place.download(VERSION).await;
+    assert!(matches!(refused, Err(BinariesError::Checksum { .. })), "{refused:?}");
+
+    place.write(&kubelet, &honest);
+    let (folder, fetched) = place.download(VERSION).await;
+    assert!(folder.is_ok());
+    assert_eq!(fetched.first().map(String::as_str), Some("kubelet"));
+}
+
+#[tokio::test]
+async fn no_such_version_and_no_such_place_are_told_apart() {
+    if without_curl() {
+        return;
+    }
+    let place = Place::new();
+    let (result, _) = place.download("v1.36.9").await;
+    assert!(matches!(result, Err(BinariesError::NoRelease { .. })), "{result:?}");
+    let nowhere =
+        Sources { kubernetes: "http://127.0.0.1:9/release".to_owned(), ..place.sources() };
+    let result = download("v1.36.0", &place.path("other"), &nowhere, &mut |_| {}).await;
+    assert!(matches!(result, Err(BinariesError::Download { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_version_is_never_a_path() {
+    let place = Place::new();
+    for version in ["../v1.36.0", "v1.36", "v1.36.0/..", "1.36.0", "v1.36.0-", "v1.a.0"] {
+        let (result, _) = place.download(version).await;
+        assert!(matches!(result, Err(BinariesError::NoRelease { .. })), "{version}");
+    }
+    assert!(is_version("v1.37.0-rc.1"));
+}
