@@ -108,6 +108,11 @@ fn base_files() -> Vec<File> {
             include_str!("../recipe/base/networkd.conf"),
         ),
         file(
+            "/etc/systemd/resolved.conf.d/capn.conf",
+            0o644,
+            include_str!("../recipe/base/resolved.conf"),
+        ),
+        file(
             "/etc/systemd/journald.conf.d/capn.conf",
             0o644,
             include_str!("../recipe/base/journald.conf"),

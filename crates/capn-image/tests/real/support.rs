@@ -1,0 +1,189 @@
+//! Finding what a test needs, a project per test, instances that are up.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use capn_image::{BuildRequest, BuiltImage, Event, Kind, build, build::BuildError};
+use futures::FutureExt;
+use incus_client::{
+    Client, ExecRequest,
+    api::{
+        Config, InstanceAction, InstanceFilter, InstanceSource, InstancesPost, ProjectPut,
+        ProjectsPost,
+    },
+};
+
+static PROJECTS: AtomicU32 = AtomicU32::new(0);
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+/// Servers on which images can be built from here; prints why there are none.
+pub(crate) fn servers(test: &str) -> Vec<(&'static str, Client)> {
+    use std::os::unix::fs::MetadataExt;
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("SKIPPED: {test}: images are built as root");
+        return Vec::new();
+    }
+    for tool in ["/usr/sbin/debootstrap", "/usr/bin/mksquashfs"] {
+        if !Path::new(tool).exists() {
+            println!("SKIPPED: {test}: {tool} is missing");
+            return Vec::new();
+        }
+    }
+    let sockets = [("Incus", "/var/lib/incus/unix.socket"), ("LXD", "/var/lib/lxd/unix.socket")];
+    let mut found = Vec::new();
+    for (name, socket) in sockets {
+        match std::os::unix::net::UnixStream::connect(socket) {
+            Ok(_) => found.push((name, Client::unix(socket))),
+            Err(error) => println!("SKIPPED: {test} on {name}: {socket}: {error}"),
+        }
+    }
+    found
+}
+
+/// Runs `test` on every server, in a new project each, and cleans up.
+pub(crate) async fn in_project<F, Fut>(name: &str, test: F)
+where
+    F: Fn(&'static str, Client) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    for (server, client) in servers(name) {
+        let number = PROJECTS.fetch_add(1, Ordering::Relaxed);
+        let project = format!("capn-t-img-{}-{number}", std::process::id());
+        let config = Config::from([
+            ("features.images".to_owned(), "true".to_owned()),
+            ("features.profiles".to_owned(), "false".to_owned()),
+        ]);
+        let put = ProjectPut { description: format!("test {name}"), config };
+        client.create_project(&ProjectsPost { name: project.clone(), put }).await.unwrap();
+        println!("{name} on {server}, project {project}");
+        let scoped = client.with_project(&project);
+        let result = AssertUnwindSafe(test(server, scoped.clone())).catch_unwind().await;
+        clean(&scoped).await;
+        client.delete_project(&project).await.unwrap();
+        if let Err(panic) = result {
+            println!("{name} failed on {server}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+async fn clean(client: &Client) {
+    for instance in client.instances(&InstanceFilter::new()).await.unwrap() {
+        delete(client, &instance.name).await;
+    }
+    for image in client.images().await.unwrap() {
+        client.delete_image(&image.fingerprint).await.unwrap().wait(MINUTE).await.unwrap();
+    }
+}
+
+/// Stops and deletes an instance.
+pub(crate) async fn delete(client: &Client, name: &str) {
+    // One that is stopped already refuses.
+    if let Ok(stop) = client.set_state(name, InstanceAction::Stop, true, None).await {
+        stop.wait(MINUTE).await.ok();
+    }
+    client.delete_instance(name).await.unwrap().wait(MINUTE).await.unwrap();
+}
+
+/// The test's cache folder.
+pub(crate) fn cache() -> String {
+    std::env::var("CAPN_TEST_CACHE").unwrap_or_else(|_| "/var/cache/capn".to_owned())
+}
+
+/// Builds an image, waiting for its turn where another build runs; also what it did.
+pub(crate) async fn built(client: &Client, kind: Kind) -> (BuiltImage, Vec<Event>) {
+    let request = BuildRequest::new(kind, cache());
+    let deadline = Instant::now() + 15 * MINUTE;
+    loop {
+        let mut events = Vec::new();
+        match build(&request, client, &mut |event| events.push(event)).await {
+            Err(BuildError::Busy { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            result => {
+                let image = result.unwrap();
+                println!("{}: {:.1?}, reused: {}", image.alias, image.elapsed, image.reused);
+                return (image, events);
+            }
+        }
+    }
+}
+
+/// Launches an instance and waits until it is up, whatever of it failed.
+pub(crate) async fn launched(
+    client: &Client,
+    name: &str,
+    alias: &str,
+    config: &[(&str, &str)],
+) -> Duration {
+    let started = Instant::now();
+    let config = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let post = InstancesPost {
+        name: name.to_owned(),
+        source: InstanceSource::alias(alias),
+        config,
+        ..InstancesPost::default()
+    };
+    client.create_instance(&post, None).await.unwrap().wait(3 * MINUTE).await.unwrap();
+    start(client, name).await;
+    let elapsed = started.elapsed();
+    println!("{name} is up after {elapsed:.1?}");
+    elapsed
+}
+
+/// Starts an instance and waits until systemd in it has come to rest.
+pub(crate) async fn start(client: &Client, name: &str) {
+    let start = client.set_state(name, InstanceAction::Start, false, None).await.unwrap();
+    start.wait(MINUTE).await.unwrap();
+    // "running" and "degraded" are both rest; which one is for the test to judge.
+    let script = "systemctl is-system-running --wait";
+    let deadline = Instant::now() + 2 * MINUTE;
+    loop {
+        let state = client.exec(name, ExecRequest::shell(script).deadline(MINUTE)).await;
+        let state = state.map(|output| output.stdout_text().trim().to_owned()).unwrap_or_default();
+        if ["running", "degraded"].contains(&state.as_str()) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{name} did not come to rest: {state:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Stops an instance, changes its configuration and starts it.
+pub(crate) async fn restart_with(client: &Client, name: &str, key: &str, value: &str) {
+    let stop = client.set_state(name, InstanceAction::Stop, true, None).await.unwrap();
+    stop.wait(MINUTE).await.unwrap();
+    let change = serde_json::json!({ "config": { key: value } });
+    client.patch_instance(name, &change, None).await.unwrap();
+    start(client, name).await;
+}
+
+/// Runs a script in an instance that has to succeed; what it printed.
+pub(crate) async fn sh(client: &Client, name: &str, script: &str) -> String {
+    let request = ExecRequest::shell(script).deadline(4 * MINUTE);
+    let output = client.exec(name, request).await.unwrap();
+    let text = output.stdout_text().into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.success(), "{name}: {script}\n{text}\n{errors}");
+    text
+}
+
+/// Runs a script again and again until it succeeds.
+pub(crate) async fn until(client: &Client, name: &str, what: &str, script: &str) -> String {
+    let deadline = Instant::now() + 2 * MINUTE;
+    loop {
+        let output = client.exec(name, ExecRequest::shell(script)).await.unwrap();
+        let text = output.stdout_text().into_owned();
+        if output.success() {
+            return text;
+        }
+        assert!(Instant::now() < deadline, "{what} did not happen in {name}: {text}");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
