@@ -27,7 +27,7 @@ pub(super) fn init(
         documents::cluster_configuration(
             valid.api,
             spec.cluster_configuration.as_ref(),
-            &facts(cluster, machine),
+            &facts(cluster, machine.spec.version.clone()),
             init.and_then(|init| init.timeouts.as_ref()),
         )?,
         documents::init_configuration(valid.api, init)?,
@@ -116,7 +116,8 @@ fn certificate_files(config: &KubeadmConfig, certificates: &Set) -> Vec<TextFile
     files
 }
 
-fn facts(cluster: &Cluster, machine: &Machine) -> ClusterFacts {
+/// What kubeadm has to know of a cluster.
+pub(crate) fn facts(cluster: &Cluster, kubernetes_version: Option<String>) -> ClusterFacts {
     let network = cluster.spec.cluster_network.as_ref();
     let ranges = |ranges: Option<&NetworkRanges>| {
         ranges.map(|ranges| ranges.cidr_blocks.join(",")).filter(|text| !text.is_empty())
@@ -124,7 +125,7 @@ fn facts(cluster: &Cluster, machine: &Machine) -> ClusterFacts {
     ClusterFacts {
         name: cluster.name_any(),
         endpoint: cluster.endpoint().map(kubeconfig::host_and_port),
-        kubernetes_version: machine.spec.version.clone(),
+        kubernetes_version,
         service_subnet: ranges(network.and_then(|network| network.services.as_ref())),
         pod_subnet: ranges(network.and_then(|network| network.pods.as_ref())),
         dns_domain: network.and_then(|network| network.service_domain.clone()),

@@ -9,12 +9,12 @@
 //! files with `contentFormat: Template`.
 
 mod apply;
-mod data;
+pub(crate) mod data;
 mod discovery;
 mod lock;
 mod observe;
 mod plan;
-mod render;
+pub(crate) mod render;
 mod report;
 mod secret;
 mod token;

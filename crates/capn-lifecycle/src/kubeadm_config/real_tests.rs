@@ -1,4 +1,5 @@
-//! What is rendered, on real machines: one initializes a control plane, another joins it.
+//! What is rendered, on real machines: one initializes a control plane, a worker and a second
+//! control plane machine join it, and that one's etcd member is taken away again.
 //!
 //! Needs an Incus server with an image that has kubeadm in it (property `capn.kind: kubeadm`).
 
@@ -19,6 +20,7 @@ use crate::kubeconfig::{Kubeconfig, render, server};
 use crate::pki::set::{Set, Wanted, generate};
 use crate::pki::{ClientIdentity, Purpose, client_certificate};
 use crate::workload::connect;
+use crate::workload::etcd::Etcd;
 
 /// An instance that goes when the test does.
 struct Instance(String);
@@ -127,7 +129,7 @@ fn observed(name: &str, version: &str, cluster: &Cluster, certificates: &Set) ->
         },
     }))
     .unwrap();
-    if name.ends_with("cp") {
+    if name.contains("-cp") {
         let labels = machine.metadata.labels.get_or_insert_default();
         labels.insert(labels::CONTROL_PLANE.to_owned(), String::new());
     }
@@ -207,19 +209,20 @@ async fn a_real_machine_initializes_a_control_plane_and_another_joins() {
     })
     .await;
 
-    let mut join = config(&second);
-    join.spec.init_configuration = None;
     let token = Token::random();
     token::keep(&client, &token, now).await.unwrap();
-    let given = join.spec.join_configuration.as_mut().unwrap();
-    given.discovery =
-        Some(discovery::complete(None, cluster.endpoint(), &ca.certificate, &token).unwrap());
-    let given = given.clone();
-    let seen = observed(&second, &version, &cluster, &certificates);
-    let valid = validate(&join, &seen).unwrap();
-    let text = data::join(&join, &cluster, &certificates, &valid, given, false).unwrap();
-    let worker = Instance::launch(&image, &second, &text, None);
-    let nodes: Api<Node> = Api::all(client);
+    let join = |name: &str, control_plane: bool| {
+        let mut config = config(name);
+        config.spec.init_configuration = None;
+        let mut given = config.spec.join_configuration.clone().unwrap();
+        let complete = discovery::complete(None, cluster.endpoint(), &ca.certificate, &token);
+        given.discovery = Some(complete.unwrap());
+        let seen = observed(name, &version, &cluster, &certificates);
+        let valid = validate(&config, &seen).unwrap();
+        data::join(&config, &cluster, &certificates, &valid, given, control_plane).unwrap()
+    };
+    let worker = Instance::launch(&image, &second, &join(&second, false), None);
+    let nodes: Api<Node> = Api::all(client.clone());
     until("the worker is a node with its taint and provider id", &worker, || async {
         let Ok(list) = nodes.list(&ListParams::default()).await else { return false };
         list.items.iter().any(|node| {
@@ -231,4 +234,31 @@ async fn a_real_machine_initializes_a_control_plane_and_another_joins() {
         })
     })
     .await;
+
+    let etcd = Etcd::forwarded("default", "demo", client, certificates[&Purpose::EtcdCa].clone());
+    let view = etcd.view(&first).await.unwrap();
+    assert_eq!(view.members.len(), 1);
+    assert_eq!(view.leader, view.on(&first).map(|member| member.id));
+
+    let third = format!("capn-t-{suffix}-cp2");
+    let joined = Instance::launch(&image, &third, &join(&third, true), None);
+    until("etcd has two members that vote", &joined, || async {
+        let Ok(view) = etcd.view(&first).await else { return false };
+        view.on(&third).is_some_and(|member| !member.is_learner)
+    })
+    .await;
+    let other = etcd.view(&first).await.unwrap().on(&third).unwrap().id;
+    etcd.transfer_leadership(&first, other).await.unwrap();
+    until("the other member leads", &joined, || async {
+        etcd.view(&first).await.is_ok_and(|view| view.leader == Some(other))
+    })
+    .await;
+    let own = etcd.view(&first).await.unwrap().on(&first).unwrap().id;
+    until("leadership is handed back", &joined, || async {
+        etcd.transfer_leadership(&third, own).await.is_ok()
+    })
+    .await;
+    etcd.remove(&first, other).await.unwrap();
+    etcd.remove(&first, other).await.unwrap();
+    assert_eq!(etcd.view(&first).await.unwrap().members.len(), 1);
 }

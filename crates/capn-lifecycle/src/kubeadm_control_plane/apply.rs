@@ -10,10 +10,10 @@ use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::create;
 use super::observe::{Observed, wanted};
 use super::plan::{Action, Plan};
 use super::validate::Valid;
+use super::{create, upgrade, workload};
 use crate::Context;
 use crate::contract;
 use crate::error::{Failure, chain, describe, is_conflict, is_not_found};
@@ -22,6 +22,7 @@ use crate::objects::controller_of;
 use crate::patch;
 use crate::pki::Purpose;
 use crate::pki::set::generate;
+use crate::workload::etcd::{Error as EtcdError, Etcd};
 
 /// What a plan has changed.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +90,28 @@ pub(super) async fn apply(
                 patch_machine(ctx, kcp, machine, &change).await?;
                 done.touched.insert(machine.clone());
             }
+            Action::TransferLeadership { from, to } => {
+                tracing::info!(%to, "hand over the leadership of etcd");
+                let etcd = etcd(ctx, kcp, seen).await?;
+                etcd.transfer_leadership(from, *to).await.map_err(etcd_failure(kcp))?;
+                done.again = true;
+            }
+            Action::RemoveMember { via, member } => {
+                tracing::info!(%member, "remove a member from etcd");
+                let etcd = etcd(ctx, kcp, seen).await?;
+                etcd.remove(via, *member).await.map_err(etcd_failure(kcp))?;
+            }
+            Action::UpdateKubeadmConfig => {
+                if let (Some(cluster), Some(valid)) = (&seen.cluster, valid) {
+                    let client = client(ctx, kcp, cluster).await?;
+                    upgrade::kubeadm_config(&client, kcp, valid, cluster).await?;
+                }
+            }
+            Action::UpdateKubeProxy => {
+                if let Some(cluster) = &seen.cluster {
+                    upgrade::kube_proxy(&client(ctx, kcp, cluster).await?, kcp).await?;
+                }
+            }
             Action::Create { join, failure_domain } => {
                 let (Some(cluster), Some(valid)) = (&seen.cluster, valid) else { continue };
                 let template = seen.template.found();
@@ -112,6 +135,30 @@ pub(super) async fn apply(
         }
     }
     Ok(done)
+}
+
+async fn client(
+    ctx: &Context,
+    kcp: &KubeadmControlPlane,
+    cluster: &Cluster,
+) -> Result<kube::Client, Failure> {
+    let failed = |source| Failure::Workload { object: describe(kcp), source };
+    crate::workload::client(ctx, cluster).await.map_err(failed)
+}
+
+async fn etcd(ctx: &Context, kcp: &KubeadmControlPlane, seen: &Observed) -> Result<Etcd, Failure> {
+    let missing = || Failure::Invalid {
+        object: describe(kcp),
+        problem: "the authority of etcd is not there".to_owned(),
+    };
+    let cluster = seen.cluster.as_ref().ok_or_else(missing)?;
+    let client = client(ctx, kcp, cluster).await?;
+    workload::etcd_of(ctx, cluster, client, seen).ok_or_else(missing)
+}
+
+fn etcd_failure(kcp: &KubeadmControlPlane) -> impl FnOnce(EtcdError) -> Failure + use<> {
+    let object = describe(kcp);
+    move |error| Failure::Invalid { object, problem: chain(&error) }
 }
 
 async fn make_certificates(

@@ -1,8 +1,8 @@
 //! Health of what kubeadm runs on control plane machines, from nodes and pods of the workload
 //! cluster. Pure.
 //!
-//! `EtcdMemberHealthy` says what the readiness of the etcd pod says: kubelet asks the member
-//! itself (`/readyz` of etcd, which needs a leader). Alarms and learners are not looked at.
+//! `EtcdMemberHealthy` is what etcd says of the member: that it votes and raises no alarm. Where
+//! etcd cannot be asked, the readiness of its pod has to do.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use capi_api::controlplane::machine_conditions as kind;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::summary::Verdict;
+use crate::workload::etcd;
 
 /// Label and taint of control plane nodes.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
@@ -44,6 +45,27 @@ pub(super) struct Components {
     pub(super) nodes: BTreeMap<String, Node>,
     /// Pods of kube-system that belong to the control plane, by name.
     pub(super) pods: BTreeMap<String, Pod>,
+    /// What etcd says.
+    pub(super) etcd: EtcdSeen,
+}
+
+impl Components {
+    /// The etcd pod of a node is ready.
+    pub(super) fn has_etcd(&self, node: &str) -> bool {
+        of_pod(self.pods.get(&format!("etcd-{node}"))).status == Status::True
+    }
+}
+
+/// What etcd says.
+#[derive(Clone, Debug, Default)]
+pub(super) enum EtcdSeen {
+    /// It was not asked: it is external, or not there yet.
+    #[default]
+    NotAsked,
+    /// It was asked in vain.
+    Failed(String),
+    /// Its answer.
+    Answered(etcd::View),
 }
 
 /// Condition type and verdict, for each condition a machine gets.
@@ -105,7 +127,7 @@ pub(super) fn of_machine(
             of_pod(seen.pods.get(&format!("{component}-{node_name}")))
         };
         if component == "etcd" {
-            verdicts.push((kind::ETCD_MEMBER_HEALTHY, member(&verdict)));
+            verdicts.push((kind::ETCD_MEMBER_HEALTHY, member(&seen.etcd, node_name, &verdict)));
         }
         verdicts.push((condition, verdict));
     }
@@ -197,12 +219,34 @@ fn not_ready(status: &k8s_openapi::api::core::v1::PodStatus) -> Verdict {
     Verdict::no("Provisioning", "Waiting for startup or readiness probes")
 }
 
-/// What the etcd pod says of its member.
-fn member(pod: &Verdict) -> Verdict {
-    match pod.status {
-        Status::True => Verdict::yes("Healthy"),
-        Status::False => Verdict::no("NotHealthy", format!("etcd Pod: {}", said(pod))),
-        Status::Unknown => Verdict::unknown(INSPECTION_FAILED, said(pod)),
+/// What etcd, or its pod, says of the member on a node.
+fn member(etcd: &EtcdSeen, node: &str, pod: &Verdict) -> Verdict {
+    const NOT_HEALTHY: &str = "NotHealthy";
+    match (etcd, pod.status) {
+        (EtcdSeen::Answered(view), _) => match view.on(node) {
+            None => {
+                let names: Vec<_> = view.members.iter().map(|m| m.name.as_str()).collect();
+                let message = format!(
+                    "etcd reports the members {}, none of which is on Node {node}",
+                    names.join(", ")
+                );
+                Verdict::no(NOT_HEALTHY, message)
+            }
+            Some(member) if member.is_learner => {
+                Verdict::no(NOT_HEALTHY, "Waiting for learner etcd member to be promoted")
+            }
+            Some(member) if !member.alarms.is_empty() => {
+                let alarms = member.alarms.join(", ");
+                Verdict::no(NOT_HEALTHY, format!("etcd reports alarms: {alarms}"))
+            }
+            Some(_) => Verdict::yes("Healthy"),
+        },
+        (_, Status::False) => Verdict::no(NOT_HEALTHY, format!("etcd Pod: {}", said(pod))),
+        (_, Status::Unknown) => Verdict::unknown(INSPECTION_FAILED, said(pod)),
+        (EtcdSeen::Failed(problem), Status::True) => {
+            Verdict::unknown(INSPECTION_FAILED, problem.as_str())
+        }
+        (EtcdSeen::NotAsked, Status::True) => Verdict::yes("Healthy"),
     }
 }
 

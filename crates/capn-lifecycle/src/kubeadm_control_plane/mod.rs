@@ -8,25 +8,29 @@
 //! Nothing tells us when the API server of a new cluster comes up. From the moment its first
 //! machine has an instance it is asked twice a second; afterwards watches wake us.
 //!
+//! A machine leaves in this order: it is deleted, its node is drained, then our hook holds it until
+//! its etcd member is removed (a leader hands over first), then its instance goes. A machine that is
+//! outdated is replaced like that, one at a time: with `maxSurge` 1 its replacement comes first.
+//!
 //! # Limits
 //!
-//! * Machines are not taken away while the control plane lives: removing a member from etcd is not
-//!   implemented. So `replicas` can only grow, and machines that are outdated are not replaced; the
-//!   conditions `ScalingDown` and `RollingOut` say so.
-//! * `EtcdMemberHealthy` is what the readiness of the etcd pod says.
-//! * Unhealthy machines are not replaced.
+//! * Unhealthy machines are not replaced; the condition `Remediating` says so.
+//! * When the version changes, CoreDNS is left as it is.
 
 mod apply;
 mod create;
 pub(crate) mod desired;
 mod health;
+mod members;
 mod observe;
 mod plan;
 mod preflight;
 mod report;
 mod report_conditions;
 mod up_to_date;
+mod upgrade;
 mod validate;
+mod victim;
 mod watch;
 mod workload;
 

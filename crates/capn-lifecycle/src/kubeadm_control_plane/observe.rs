@@ -16,7 +16,7 @@ use crate::Context;
 use crate::error::{Failure, describe};
 use crate::kubeadm_config;
 use crate::lookup::{Seen, look_up};
-use crate::objects::{label_value, of_cluster};
+use crate::objects::{label, label_value, of_cluster};
 use crate::pki::PemPair;
 use crate::pki::set::{Set, Wanted};
 use crate::template::made_kind;
@@ -111,12 +111,15 @@ pub(super) async fn observe(
         initialized: is_initialized(kcp),
         view: View::NotYet,
     };
-    let Some(cluster) = seen.cluster.clone() else { return Ok(seen) };
-    let name = cluster.name_any();
-    seen.certificates = certificates(ctx, kcp, &name).await?;
-    seen.kubeconfig = secret(ctx, &namespace, &secret_name(&name)).await?;
+    // A cluster that is gone, however that came about, may have left machines behind.
+    let name = seen.cluster.as_ref().map(kube::ResourceExt::name_any);
+    let label = label(kcp.meta(), labels::CLUSTER_NAME).map(str::to_owned);
+    let Some(name) = name.or(label) else { return Ok(seen) };
     machines(ctx, kcp, &name, &mut seen).await?;
     seen.orphans = orphans(ctx, kcp, &seen).await?;
+    let Some(cluster) = seen.cluster.clone() else { return Ok(seen) };
+    seen.certificates = certificates(ctx, kcp, &name).await?;
+    seen.kubeconfig = secret(ctx, &namespace, &secret_name(&name)).await?;
     workload::look(ctx, kcp, &cluster, &mut seen).await;
     Ok(seen)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use capi_api::conditions;
-use capi_api::controlplane::PRE_TERMINATE_HOOK;
+use capi_api::controlplane::{PRE_TERMINATE_HOOK, SKIP_KUBE_PROXY};
 use capi_api::core::ContractRef;
 use capi_api::{Cluster, KubeadmControlPlane, Machine, labels, refs};
 use jiff::{SignedDuration, Timestamp};
@@ -13,12 +13,16 @@ use serde_json::Value;
 
 use super::desired::in_place_change;
 use super::observe::{Observed, OwnedMachine, wanted};
-use super::preflight;
 use super::up_to_date::differences;
-use super::validate::{Problem, Valid};
+use super::validate::{Problem, Valid, has_stacked_etcd};
+use super::{members, preflight, victim};
 use crate::kubeconfig::{self, Need};
 use crate::objects::{annotation, has_finalizer, is_deleting, plain_owner};
 use crate::pki::Purpose;
+use crate::workload::etcd::MemberId;
+
+/// How soon to look again at what may pass without an event.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// One indivisible effect.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +51,24 @@ pub(super) enum Action {
         /// Name of the machine.
         machine: String,
     },
+    /// Make another etcd member the leader.
+    TransferLeadership {
+        /// Node of the leader.
+        from: String,
+        /// The other member.
+        to: MemberId,
+    },
+    /// Remove a member from etcd.
+    RemoveMember {
+        /// Node of the member that is asked.
+        via: String,
+        /// The member that goes.
+        member: MemberId,
+    },
+    /// Bring kubeadm's configuration in the workload cluster up to date, for machines that join.
+    UpdateKubeadmConfig,
+    /// Bring kube-proxy up to date.
+    UpdateKubeProxy,
     /// Make a machine.
     Create {
         /// It joins; otherwise it initializes the control plane.
@@ -151,10 +173,16 @@ pub(super) fn plan(
             plan = plan.act(Action::Sync { machine: owned.name(), change });
         }
     }
-    for owned in &seen.machines {
-        if may_go(&owned.machine) && seen.machines.len() == 1 {
-            plan = plan.act(Action::DropHook { machine: owned.name() });
+    if let Some(leaving) = seen.machines.iter().find(|owned| may_go(&owned.machine)) {
+        match leave(kcp, seen, leaving) {
+            Ok(actions) => plan.actions.extend(actions),
+            Err(problem) => {
+                plan.recheck = Some(LOOK_AGAIN);
+                return plan.wait(WaitingOn::Preflight(vec![problem]));
+            }
         }
+    } else if let Some(action) = members::stray(seen) {
+        return plan.act(action);
     }
     if !seen.orphans.is_empty() {
         return plan.act(Action::DeleteOrphans(seen.orphans.clone()));
@@ -195,33 +223,60 @@ fn scale(
         let recheck = Some(probe_pause(seen, now));
         return Plan { recheck, ..plan }.wait(WaitingOn::Initialization);
     }
-    let outdated = seen
-        .machines
-        .iter()
-        .filter(|owned| !owned.is_deleting() && !differences(kcp, valid, owned, now).is_empty())
-        .count();
+    let is_outdated = |owned: &OwnedMachine| !differences(kcp, valid, owned, now).is_empty();
+    let staying = || seen.machines.iter().filter(|owned| !owned.is_deleting());
+    let is_rolling_out = staying().any(is_outdated);
     let have = seen.machines.len();
-    if outdated > 0 && have >= valid.replicas {
-        return plan.wait(WaitingOn::User(
-            "Machines have to be replaced, which is not supported yet".to_owned(),
-        ));
-    }
-    if have > valid.replicas {
-        let leaving = names(seen.machines.iter().filter(|owned| owned.is_deleting()));
-        if leaving.is_empty() {
-            return plan
-                .wait(WaitingOn::User("Taking machines away is not supported yet".to_owned()));
-        }
-        return plan.wait(WaitingOn::Machines(leaving));
-    }
-    if have < valid.replicas {
+    let most = valid.replicas + if is_rolling_out { valid.max_surge } else { 0 };
+    if have < most && (have < valid.replicas || is_rolling_out) {
         let problems = preflight::problems(&seen.machines, valid.etcd_is_stacked);
         if !problems.is_empty() {
             return plan.wait(WaitingOn::Preflight(problems));
         }
+        let plan = if is_rolling_out { plan.act(Action::UpdateKubeadmConfig) } else { plan };
         return create(plan, true);
     }
+    if have > valid.replicas || is_rolling_out {
+        let Some(victim) = victim::choose(&seen.machines, is_outdated) else {
+            return plan.wait(WaitingOn::Machines(names(seen.machines.iter())));
+        };
+        let problems =
+            preflight::problems_without(&seen.machines, &victim.name(), valid.etcd_is_stacked);
+        if !problems.is_empty() {
+            return plan.wait(WaitingOn::Preflight(problems));
+        }
+        return plan.act(Action::Delete { machine: victim.name() });
+    }
+    if was_rolling_out(kcp) && annotation(kcp.meta(), SKIP_KUBE_PROXY).is_none() {
+        return plan.act(Action::UpdateKubeProxy);
+    }
     plan
+}
+
+/// The status still says that machines are replaced: it is the first pass after the last one was.
+fn was_rolling_out(kcp: &KubeadmControlPlane) -> bool {
+    let status = kcp.status.as_ref();
+    let list = status.and_then(|status| status.conditions.as_ref());
+    conditions::is_true(list, conditions::ROLLING_OUT)
+}
+
+/// What has to happen before a machine may go, and letting it go.
+fn leave(
+    kcp: &KubeadmControlPlane,
+    seen: &Observed,
+    leaving: &OwnedMachine,
+) -> Result<Vec<Action>, String> {
+    let drop_hook = Action::DropHook { machine: leaving.name() };
+    // With the last machine etcd goes, whatever it says.
+    if seen.machines.len() == 1 || !has_stacked_etcd(kcp) {
+        return Ok(vec![drop_hook]);
+    }
+    let mut actions = members::before_leaving(seen, leaving)?;
+    // A leader that hands over is looked at again before it is removed.
+    if !matches!(actions.first(), Some(Action::TransferLeadership { .. })) {
+        actions.push(drop_hook);
+    }
+    Ok(actions)
 }
 
 /// Workers first, then all machines of the control plane at once: with the cluster its etcd goes.

@@ -10,12 +10,24 @@ use super::observe::OwnedMachine;
 
 /// What is not well, a line for each. Empty means go.
 pub(super) fn problems(machines: &[OwnedMachine], etcd_is_stacked: bool) -> Vec<String> {
+    problems_without(machines, "", etcd_is_stacked)
+}
+
+/// The same, without a look at how the machine is that is to go: it may be the one that is broken.
+pub(super) fn problems_without(
+    machines: &[OwnedMachine],
+    leaving: &str,
+    etcd_is_stacked: bool,
+) -> Vec<String> {
     let mut problems = Vec::new();
     if machines.iter().any(OwnedMachine::is_deleting) {
         problems.push("waiting for a control plane Machine to complete deletion".to_owned());
     }
     for owned in machines.iter().filter(|owned| !owned.is_deleting()) {
         let name = owned.name();
+        if name == leaving {
+            continue;
+        }
         if owned.machine.node_name().is_none() {
             problems.push(format!("Machine {name} does not have a node yet"));
             continue;

@@ -8,13 +8,15 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::ListParams;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 
-use super::health::{Components, View};
+use super::health::{Components, EtcdSeen, View};
 use super::observe::Observed;
+use super::validate::has_stacked_etcd;
 use crate::Context;
 use crate::error::chain;
 use crate::nodes::{ClusterKey, Connection};
 use crate::objects::is_deleting;
-use crate::workload::{self, answer};
+use crate::pki::Purpose;
+use crate::workload::{self, answer, etcd::Etcd};
 
 /// Namespace of the control plane's pods.
 pub(super) const NAMESPACE: &str = "kube-system";
@@ -64,7 +66,14 @@ pub(super) async fn look(
     let nodes: Vec<_> =
         seen.machines.iter().filter_map(|owned| owned.machine.node_name()).collect();
     seen.view = match components(&client, &nodes).await {
-        Ok(components) => View::Seen(components),
+        Ok(mut components) => {
+            if has_stacked_etcd(kcp)
+                && let Some(etcd) = etcd_of(ctx, cluster, client, seen)
+            {
+                components.etcd = ask_etcd(&etcd, seen, &components).await;
+            }
+            View::Seen(components)
+        }
         Err(error) => unreachable(ctx, cluster, seen.initialized, chain(&error)),
     };
 }
@@ -107,7 +116,34 @@ async fn components(client: &Client, names: &[&str]) -> Result<Components, workl
         answer("list the control plane pods", REQUEST_TIMEOUT, pods.list(&params)),
     )?;
     let nodes = nodes.into_iter().flatten().collect();
-    Ok(Components { nodes: by_name(nodes), pods: by_name(pods.items) })
+    let (nodes, pods) = (by_name(nodes), by_name(pods.items));
+    Ok(Components { nodes, pods, etcd: EtcdSeen::NotAsked })
+}
+
+/// etcd of the cluster, if its authority is there.
+pub(super) fn etcd_of(
+    ctx: &Context,
+    cluster: &Cluster,
+    client: Client,
+    seen: &Observed,
+) -> Option<Etcd> {
+    let authority = seen.certificates.get(&Purpose::EtcdCa)?;
+    Some(workload::etcd_of(ctx, cluster, client, authority.clone()))
+}
+
+/// Asks one member after the other until one answers; those of machines that stay come first.
+async fn ask_etcd(etcd: &Etcd, seen: &Observed, components: &Components) -> EtcdSeen {
+    let mut machines: Vec<_> = seen.machines.iter().collect();
+    machines.sort_by_key(|owned| owned.is_deleting());
+    let nodes = machines.iter().filter_map(|owned| owned.machine.node_name());
+    let mut last = EtcdSeen::NotAsked;
+    for node in nodes.filter(|node| components.has_etcd(node)) {
+        match etcd.view(node).await {
+            Ok(view) => return EtcdSeen::Answered(view),
+            Err(error) => last = EtcdSeen::Failed(chain(&error)),
+        }
+    }
+    last
 }
 
 fn by_name<K: kube::Resource>(list: Vec<K>) -> BTreeMap<String, K> {

@@ -5,6 +5,7 @@
 //! ([`answer`]), since watches last.
 
 mod connect;
+pub mod etcd;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use kube::{Api, ResourceExt as _};
 
 pub use self::connect::{CONNECT_TIMEOUT, connect};
 use crate::Context;
+use crate::pki::PemPair;
 
 /// Key of the secret with the kubeconfig.
 const KUBECONFIG: &str = "value";
@@ -109,6 +111,7 @@ type Key = (String, String);
 pub struct Workloads {
     fixed: Arc<HashMap<Key, kube::Client>>,
     made: Arc<Mutex<HashMap<Key, Made>>>,
+    etcd: Option<etcd::Answerer>,
 }
 
 /// A client, and the version of the secret it was made from.
@@ -123,7 +126,13 @@ impl Workloads {
     /// without one still get theirs from the secret.
     #[must_use]
     pub fn fixed(clients: HashMap<(String, String), kube::Client>) -> Self {
-        Self { fixed: Arc::new(clients), made: Arc::default() }
+        Self { fixed: Arc::new(clients), ..Self::default() }
+    }
+
+    /// The same, with something that answers requests to etcd in place of the real one.
+    #[must_use]
+    pub fn with_etcd(self, answerer: etcd::Answerer) -> Self {
+        Self { etcd: Some(answerer), ..self }
     }
 
     /// Forgets the client of a cluster and with it its connections.
@@ -185,6 +194,23 @@ pub async fn client(ctx: &Context, cluster: &Cluster) -> Result<kube::Client, Er
     let made = Made { from, client: client.clone() };
     ctx.workloads.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key, made);
     Ok(client)
+}
+
+/// etcd of a cluster that runs on its control plane machines. Connects never.
+///
+/// `client` is that of the cluster, `authority` the one of etcd.
+#[must_use]
+pub fn etcd_of(
+    ctx: &Context,
+    cluster: &Cluster,
+    client: kube::Client,
+    authority: PemPair,
+) -> etcd::Etcd {
+    let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+    match &ctx.workloads.etcd {
+        Some(answerer) => etcd::Etcd::answered(&namespace, &name, answerer.clone()),
+        None => etcd::Etcd::forwarded(&namespace, &name, client, authority),
+    }
 }
 
 /// Waits for an answer of a workload cluster, but not for longer than `within`.

@@ -190,27 +190,25 @@ async fn certificates_and_kubeconfig_are_made_once_and_belong_to_the_control_pla
 async fn further_control_plane_machines_join_one_after_the_other() {
     let world = World::new().await;
     world.create(kubeadm_manifests(3, 0)).await;
-    world
-        .wait::<KubeadmControlPlane>("cp", "has three machines", |kcp| {
-            let status = kcp.status.clone().unwrap_or_default();
-            [status.replicas, status.ready_replicas] == [Some(3); 2]
-        })
-        .await;
-    let machines = control_plane_machines(&world).await;
-    let first = boot_data(&world, &machines[0]).await;
-    assert!(first.contains("kubeadm init"));
-    for machine in &machines[1..] {
+    settled(&world, 3, "v1.36.0").await;
+    let mut inits = 0;
+    for machine in &control_plane_machines(&world).await {
         let text = boot_data(&world, machine).await;
+        let config: KubeadmConfig = world.api().get(&machine.name_any()).await.unwrap();
+        if text.contains("kubeadm init") {
+            inits += 1;
+            continue;
+        }
         assert!(text.contains("kubeadm join") && text.contains("controlPlane: {}"), "{text}");
         assert!(text.contains("/etc/kubernetes/pki/ca.key"), "{text}");
         assert!(!text.contains("node.cluster.x-k8s.io/uninitialized"), "{text}");
-        let config: KubeadmConfig = world.api().get(&machine.name_any()).await.unwrap();
         assert_eq!(config.spec.init_configuration, None);
         let token = config.spec.join_configuration.unwrap().discovery.unwrap().bootstrap_token;
         let token = token.unwrap().token.unwrap();
         let (id, _) = token.split_once('.').unwrap();
         assert!(world.workload.secrets().contains_key(&format!("bootstrap-token-{id}")));
     }
+    assert_eq!(inits, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -267,24 +265,116 @@ async fn a_silent_api_server_does_not_make_machines_unhealthy() {
     world.workload.down(false);
 }
 
+/// Waits until the control plane has so many machines of a version, all of them well.
+async fn settled(world: &World, count: i32, version: &str) {
+    until("the control plane is settled", || async {
+        let kcp: KubeadmControlPlane = world.api().get("cp").await.unwrap();
+        let status = kcp.status.clone().unwrap_or_default();
+        let versions = status.versions.clone().unwrap_or_default();
+        let is_settled = [status.replicas, status.ready_replicas, status.up_to_date_replicas]
+            == [Some(count); 3]
+            && versions.len() == 1
+            && versions[0].version == version
+            && status.observed_generation == kcp.metadata.generation
+            && condition(status.conditions.as_ref(), conditions::ROLLING_OUT) == Some("False");
+        if is_settled {
+            return Ok(());
+        }
+        let machines = control_plane_machines(world).await;
+        let machines = machines.iter().map(|machine| {
+            json!({ "name": machine.name_any(), "version": machine.metadata.resource_version,
+                "annotations": machine.metadata.annotations, "status": machine.status })
+        });
+        let seen = json!({ "status": kcp.status, "machines": machines.collect::<Vec<_>>(),
+            "members": world.workload.members() });
+        Err(serde_json::to_string_pretty(&seen).unwrap())
+    })
+    .await;
+}
+
+/// Nodes of the control plane and members of etcd are those of the machines.
+async fn nothing_is_left_over(world: &World) {
+    let mut names: Vec<_> =
+        control_plane_machines(world).await.iter().map(|machine| machine.name_any()).collect();
+    names.sort();
+    until("nodes and members are those of the machines", || async {
+        let mut members = world.workload.members();
+        members.sort();
+        let nodes = world.workload.nodes();
+        if members == names && nodes == names {
+            Ok(())
+        } else {
+            Err(format!("machines {names:?}, members {members:?}, nodes {nodes:?}"))
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newer_version_is_seen_and_said_to_be_out_of_reach() {
+async fn a_newer_version_replaces_machines_one_after_the_other() {
+    for replicas in [1, 3] {
+        let world = World::new().await;
+        world.create(kubeadm_manifests(replicas, 0)).await;
+        settled(&world, replicas, "v1.36.0").await;
+        let before = control_plane_machines(&world).await;
+        world.patch::<KubeadmControlPlane>("cp", json!({ "spec": { "version": "v1.37.0" } })).await;
+        settled(&world, replicas, "v1.37.0").await;
+        nothing_is_left_over(&world).await;
+        let after = control_plane_machines(&world).await;
+        for machine in &before {
+            assert!(after.iter().all(|new| new.name_any() != machine.name_any()));
+        }
+        assert!(world.workload.kubeadm_config().contains("kubernetesVersion: v1.37.0"));
+        let log = world.workload.etcd_log();
+        assert_eq!(log.iter().filter(|line| line.ends_with("removed")).count(), before.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_grows_and_shrinks() {
     let world = World::new().await;
-    world.create(kubeadm_manifests(1, 0)).await;
-    initialized(&world).await;
-    world.patch::<KubeadmControlPlane>("cp", json!({ "spec": { "version": "v1.37.0" } })).await;
-    world
-        .wait::<KubeadmControlPlane>("cp", "says that it is rolling out", |kcp| {
-            let list = kcp.status.as_ref().and_then(|status| status.conditions.as_ref());
-            conditions::get(list, conditions::ROLLING_OUT).is_some_and(|c| {
-                c.status == "True"
-                    && c.message.contains("* Version v1.36.0, v1.37.0 required")
-                    && c.message.contains("not supported yet")
-            })
-        })
-        .await;
-    let first = &control_plane_machines(&world).await[0];
-    assert!(!machine_is(first, conditions::UP_TO_DATE));
+    world.create(kubeadm_manifests(3, 0)).await;
+    settled(&world, 3, "v1.36.0").await;
+    world.patch::<KubeadmControlPlane>("cp", json!({ "spec": { "replicas": 1 } })).await;
+    settled(&world, 1, "v1.36.0").await;
+    nothing_is_left_over(&world).await;
+    world.patch::<KubeadmControlPlane>("cp", json!({ "spec": { "replicas": 3 } })).await;
+    settled(&world, 3, "v1.36.0").await;
+    nothing_is_left_over(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_a_user_deletes_is_replaced() {
+    let world = World::new().await;
+    world.create(kubeadm_manifests(3, 0)).await;
+    settled(&world, 3, "v1.36.0").await;
+    // The one that leads etcd, which is the hardest to take away.
+    let leader = world.workload.members()[0].clone();
+    world.delete::<Machine>(&leader).await;
+    world.wait_gone::<Machine>(&leader).await;
+    settled(&world, 3, "v1.36.0").await;
+    nothing_is_left_over(&world).await;
+    assert_eq!(
+        world.workload.etcd_log(),
+        [format!("{leader} hands over"), format!("{leader} removed")]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollout_of_a_control_plane_ends_however_often_the_controllers_are_killed() {
+    let mut world = World::new().await;
+    world.create(kubeadm_manifests(3, 0)).await;
+    settled(&world, 3, "v1.36.0").await;
+    world.stop();
+    world.patch::<KubeadmControlPlane>("cp", json!({ "spec": { "version": "v1.36.1" } })).await;
+    for round in 0..60_u64 {
+        world.start();
+        tokio::time::sleep(Duration::from_millis(3 + round * 7 % 60)).await;
+        world.stop();
+    }
+    world.start();
+    settled(&world, 3, "v1.36.1").await;
+    nothing_is_left_over(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -326,12 +416,7 @@ async fn a_control_plane_comes_up_however_often_the_controllers_are_killed() {
     }
     world.start();
     world.wait_settled(2).await;
-    world
-        .wait::<KubeadmControlPlane>("cp", "has three machines", |kcp| {
-            let status = kcp.status.clone().unwrap_or_default();
-            [status.replicas, status.ready_replicas] == [Some(3); 2]
-        })
-        .await;
+    settled(&world, 3, "v1.36.0").await;
     let mut names: Vec<_> =
         world.list::<Machine>().await.iter().map(|machine| machine.name_any()).collect();
     names.sort();

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use capn_lifecycle::workload::etcd;
 use futures::StreamExt as _;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -33,7 +35,12 @@ struct State {
     secrets: BTreeMap<String, Value>,
     /// Nothing answers yet.
     is_down: bool,
-    has_kubeadm_config: bool,
+    /// The ConfigMap `kubeadm-config`, once kubeadm has written it.
+    kubeadm_config: Option<Value>,
+    /// Members of etcd in the order in which they joined; the first one leads.
+    members: Vec<String>,
+    /// What was done to etcd, in order.
+    etcd_log: Vec<String>,
 }
 
 impl Workload {
@@ -103,7 +110,84 @@ impl Workload {
         }
         let mut state = self.state.lock().unwrap();
         state.is_down = false;
-        state.has_kubeadm_config = true;
+        state.members.push(name.to_owned());
+        state.kubeadm_config.get_or_insert_with(|| {
+            let document = format!(
+                "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n\
+                 kubernetesVersion: {version}\n"
+            );
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": { "name": "kubeadm-config", "namespace": "kube-system" },
+                "data": { "ClusterConfiguration": document },
+            })
+        });
+    }
+
+    /// What machines that join take as the configuration of the cluster.
+    pub(crate) fn kubeadm_config(&self) -> String {
+        let state = self.state.lock().unwrap();
+        let map = state.kubeadm_config.as_ref().unwrap();
+        map["data"]["ClusterConfiguration"].as_str().unwrap().to_owned()
+    }
+
+    /// Members of etcd.
+    pub(crate) fn members(&self) -> Vec<String> {
+        self.state.lock().unwrap().members.clone()
+    }
+
+    /// What was done to etcd, in order.
+    pub(crate) fn etcd_log(&self) -> Vec<String> {
+        self.state.lock().unwrap().etcd_log.clone()
+    }
+
+    /// Answers requests to etcd. The identity of a member is the hash of its name.
+    pub(crate) fn etcd(&self) -> etcd::Answerer {
+        let this = self.clone();
+        Arc::new(move |request| {
+            let answer = this.etcd_answer(&request);
+            Box::pin(async move { answer })
+        })
+    }
+
+    fn etcd_answer(&self, request: &etcd::Request) -> Result<Value, etcd::Error> {
+        let mut state = self.state.lock().unwrap();
+        let refused = |message: &str| {
+            Err(etcd::Error::Refused { path: request.path, message: message.to_owned() })
+        };
+        if !state.members.contains(&request.node) {
+            return refused("there is no member");
+        }
+        let of = |key: &str| request.body[key].as_str().unwrap_or_default().to_owned();
+        match request.path {
+            "/v3/cluster/member/list" => {
+                let members = state.members.iter();
+                let members = members.map(|name| json!({ "ID": id(name), "name": name }));
+                Ok(json!({ "members": members.collect::<Vec<_>>() }))
+            }
+            "/v3/maintenance/alarm" => Ok(json!({})),
+            "/v3/maintenance/status" => Ok(json!({ "leader": id(&state.members[0]) })),
+            "/v3/maintenance/transfer-leadership" => {
+                if state.members[0] != request.node {
+                    return refused("not leader");
+                }
+                let to = state.members.iter().position(|name| id(name) == of("targetID"));
+                let to = to.expect("the heir is a member");
+                state.members.swap(0, to);
+                state.etcd_log.push(format!("{} hands over", request.node));
+                Ok(json!({}))
+            }
+            "/v3/cluster/member/remove" => {
+                let Some(at) = state.members.iter().position(|name| id(name) == of("ID")) else {
+                    return refused("etcdserver: member not found");
+                };
+                assert_ne!(at, 0, "a leader hands over first");
+                let name = state.members.remove(at);
+                state.etcd_log.push(format!("{name} removed"));
+                Ok(json!({}))
+            }
+            other => refused(other),
+        }
     }
 
     /// A component of the control plane is ready on a node, or not.
@@ -261,13 +345,11 @@ impl Workload {
                 list("PodList", state.revision, state.components.values().cloned().collect())
             }
             (&Method::GET, ["configmaps", "kubeadm-config"]) => {
-                let there = self.state.lock().unwrap().has_kubeadm_config;
-                found(there.then(|| {
-                    json!({
-                        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
-                        "metadata": { "name": "kubeadm-config", "namespace": "kube-system" },
-                    })
-                }))
+                found(self.state.lock().unwrap().kubeadm_config.clone())
+            }
+            (&Method::PUT, ["configmaps", "kubeadm-config"]) => {
+                self.state.lock().unwrap().kubeadm_config = Some(body.clone());
+                whole(StatusCode::OK, body)
             }
             (&Method::GET, ["secrets", name]) => {
                 found(self.state.lock().unwrap().secrets.get(*name).cloned())
@@ -307,6 +389,13 @@ impl Workload {
         });
         Response::new(StreamBody::new(lines.boxed()).boxed_unsync())
     }
+}
+
+/// Identity of the etcd member of a name.
+fn id(name: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish().to_string()
 }
 
 fn merge(target: &mut Value, patch: &Value) {

@@ -159,21 +159,5 @@ fn changes(kcp: &KubeadmControlPlane, cluster: &ClusterConfiguration, old: &Valu
             "cannot change between local and external",
         ));
     }
-    problems.extend(fewer_replicas(kcp, old));
     problems
-}
-
-fn fewer_replicas(kcp: &KubeadmControlPlane, old: &Value) -> Option<Problem> {
-    let was = old.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
-    let is = i64::from(kcp.spec.replicas.unwrap_or(1));
-    // An object that is going away takes its machines with it.
-    (is < was && kcp.metadata.deletion_timestamp.is_none()).then(|| {
-        Problem::new(
-            "spec.replicas",
-            format!(
-                "cannot go from {was} to {is}: taking control plane machines away is not \
-                     supported yet"
-            ),
-        )
-    })
 }

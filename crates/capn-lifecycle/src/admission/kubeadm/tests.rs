@@ -123,13 +123,6 @@ fn only_some_fields_can_be_changed() {
 }
 
 #[test]
-fn machines_of_a_control_plane_cannot_be_taken_away_yet() {
-    let of = |replicas: i32| kcp(&[("spec/replicas", json!(replicas))]);
-    assert_eq!(admit(of(1), Some(of(3))).1, ["spec.replicas"]);
-    assert_eq!(admit(of(3), Some(of(1))).1, [] as [&str; 0]);
-}
-
-#[test]
 fn what_is_wrong_with_a_config_is_named_by_its_field() {
     for (spec, expected) in [
         (json!({}), None),

@@ -1,0 +1,169 @@
+//! What a new version changes in the workload cluster itself, beside its machines.
+//!
+//! A machine that joins takes the configuration of the cluster, and with it the version of its own
+//! static pods, from the ConfigMap `kubeadm-config`. So that one goes first. kube-proxy follows when
+//! all machines of the control plane are up to date. CoreDNS is left as it is.
+
+use std::time::Duration;
+
+use capi_api::{Cluster, KubeadmControlPlane};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::Value;
+
+use super::desired::kubeadm_config_spec;
+use super::validate::Valid;
+use super::workload::NAMESPACE;
+use crate::error::{Failure, chain, describe};
+use crate::kubeadm_config::data::facts;
+use crate::kubeadm_config::render::documents::{ApiVersion, cluster_configuration};
+use crate::workload::{self, answer};
+
+const CONFIG_MAP: &str = "kubeadm-config";
+/// Key of the ConfigMap with the document.
+const DOCUMENT: &str = "ClusterConfiguration";
+const KUBE_PROXY: &str = "kube-proxy";
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// What of the document the control plane decides; the rest stays as kubeadm left it.
+const OURS: [&str; 11] = [
+    "apiServer",
+    "caCertificateValidityPeriod",
+    "certificateValidityPeriod",
+    "controllerManager",
+    "dns",
+    "encryptionAlgorithm",
+    "etcd",
+    "featureGates",
+    "imageRepository",
+    "kubernetesVersion",
+    "scheduler",
+];
+
+/// Brings the ConfigMap up to date. Can be repeated; a conflict is tried again by the next pass.
+pub(super) async fn kubeadm_config(
+    client: &Client,
+    kcp: &KubeadmControlPlane,
+    valid: &Valid,
+    cluster: &Cluster,
+) -> Result<(), Failure> {
+    let failed = |source| Failure::Workload { object: describe(kcp), source };
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    let act = "read the ConfigMap kube-system/kubeadm-config";
+    let mut map = answer(act, REQUEST_TIMEOUT, api.get(CONFIG_MAP)).await.map_err(failed)?;
+    let data = map.data.get_or_insert_default();
+    let old = data.get(DOCUMENT).cloned().unwrap_or_default();
+    let new = document(kcp, valid, cluster, &old)
+        .map_err(|problem| Failure::Invalid { object: describe(kcp), problem })?;
+    if new == old {
+        return Ok(());
+    }
+    data.insert(DOCUMENT.to_owned(), new);
+    tracing::info!(version = kcp.spec.version, "bring kubeadm-config up to date");
+    let act = "replace the ConfigMap kube-system/kubeadm-config";
+    let params = PostParams::default();
+    answer(act, REQUEST_TIMEOUT, api.replace(CONFIG_MAP, &params, &map))
+        .await
+        .map(drop)
+        .map_err(failed)
+}
+
+/// The document with what the control plane asks for. Pure; the old text if nothing changes.
+pub(super) fn document(
+    kcp: &KubeadmControlPlane,
+    valid: &Valid,
+    cluster: &Cluster,
+    old: &str,
+) -> Result<String, String> {
+    let api = ApiVersion::of(&valid.version)
+        .ok_or_else(|| format!("Kubernetes {} is too old", kcp.spec.version))?;
+    let spec = kubeadm_config_spec(kcp, &valid.version, false);
+    let init = spec.init_configuration.as_ref();
+    let text = cluster_configuration(
+        api,
+        spec.cluster_configuration.as_ref(),
+        &facts(cluster, Some(kcp.spec.version.clone())),
+        init.and_then(|init| init.timeouts.as_ref()),
+    )
+    .map_err(|error| chain(&error))?;
+    let read =
+        |text: &str| serde_saphyr::from_str::<Value>(text).map_err(|error| error.to_string());
+    let mut wanted = read(&text)?;
+    let before = read(old).unwrap_or_default();
+    // Another API version spells things differently: then only ours is certain to be right.
+    if before.get("apiVersion") == wanted.get("apiVersion")
+        && let (Some(before), Some(wanted)) = (before.as_object(), wanted.as_object_mut())
+    {
+        for (key, value) in before {
+            if !OURS.contains(&key.as_str()) {
+                wanted.insert(key.clone(), value.clone());
+            }
+        }
+        // What kubeadm has filled in is the same as what we leave out.
+        let ours = |map: &serde_json::Map<String, Value>, key: &str| {
+            map.get(key).cloned().and_then(without_defaults)
+        };
+        if OURS.iter().all(|key| ours(before, key) == ours(wanted, key)) {
+            return Ok(old.to_owned());
+        }
+    }
+    serde_saphyr::to_string(&wanted).map_err(|error| error.to_string())
+}
+
+/// A value without what is empty and without what kubeadm fills in by itself.
+fn without_defaults(value: Value) -> Option<Value> {
+    const DEFAULTS: [&str; 5] =
+        ["/var/lib/etcd", "registry.k8s.io", "RSA-2048", "8760h0m0s", "87600h0m0s"];
+    match value {
+        Value::Object(map) => {
+            let kept: serde_json::Map<_, _> = map
+                .into_iter()
+                .filter_map(|(key, value)| Some((key, without_defaults(value)?)))
+                .collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        Value::Array(list) => (!list.is_empty()).then_some(Value::Array(list)),
+        Value::Null => None,
+        Value::String(text) if DEFAULTS.contains(&text.as_str()) => None,
+        other => Some(other),
+    }
+}
+
+/// Gives kube-proxy the version of the control plane. It is fine if there is none.
+pub(super) async fn kube_proxy(client: &Client, kcp: &KubeadmControlPlane) -> Result<(), Failure> {
+    let failed = |source: workload::Error| Failure::Workload { object: describe(kcp), source };
+    let api: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
+    let act = "read the DaemonSet kube-system/kube-proxy";
+    let found = answer(act, REQUEST_TIMEOUT, api.get_opt(KUBE_PROXY)).await.map_err(failed)?;
+    let Some(mut set) = found else { return Ok(()) };
+    let pod = set.spec.template.spec.as_mut();
+    let container =
+        pod.and_then(|pod| pod.containers.iter_mut().find(|found| found.name == KUBE_PROXY));
+    let image = container.and_then(|container| container.image.as_mut());
+    let Some(image) = image else { return Ok(()) };
+    let Some(new) = with_tag(image, &kcp.spec.version).filter(|new| new != image) else {
+        return Ok(());
+    };
+    tracing::info!(image = new, "bring kube-proxy up to date");
+    *image = new;
+    let act = "replace the DaemonSet kube-system/kube-proxy";
+    let params = PostParams::default();
+    answer(act, REQUEST_TIMEOUT, api.replace(KUBE_PROXY, &params, &set))
+        .await
+        .map(drop)
+        .map_err(failed)
+}
+
+/// An image with another tag; `None` for one that is named by its digest.
+pub(super) fn with_tag(image: &str, version: &str) -> Option<String> {
+    if image.contains('@') {
+        return None;
+    }
+    // A colon before the last slash is that of a port.
+    let name = match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => image,
+    };
+    Some(format!("{name}:{}", version.replace('+', "_")))
+}
