@@ -82,6 +82,11 @@ pub fn replacement(config: &Config, without: &Unloadable) -> Option<Option<Strin
     (ours && next.as_ref() != Some(current)).then_some(next)
 }
 
+/// Whether a server refuses because it cannot load a kernel module.
+pub fn is_about_modules(refusal: &str) -> bool {
+    refused_module(refusal).is_some()
+}
+
 /// The module that a server says it could not load.
 fn refused_module(refusal: &str) -> Option<&str> {
     let rest = refusal.split_once("load kernel module ")?.1;

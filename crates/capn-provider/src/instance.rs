@@ -8,6 +8,7 @@ use capn_plan::{
     launch::{self, Launch},
     life::{self, Life},
     machine::Observed,
+    modules,
 };
 use incus_api::{Config, InstanceAction, InstanceFull};
 use incus_client::Operation;
@@ -88,7 +89,10 @@ pub(crate) async fn create(
         Err(error) if error.is_conflict() => Ok(()),
         Err(error) if error.server_text().is_some_and(diagnosis::is_name_taken) => Ok(()),
         // It was made and did not start. The next step is to start it, which knows what to do.
-        Err(error) if error.server_text().is_some_and(|text| remote.learn(text)) => Ok(()),
+        Err(error) if error.server_text().is_some_and(modules::is_about_modules) => {
+            remote.learn(error.server_text().unwrap_or_default());
+            Ok(())
+        }
         Err(error) => Err(failure()(error)),
     }
 }
@@ -115,7 +119,7 @@ pub(crate) async fn start(
         if text.contains("already running") {
             return Ok(left_out);
         }
-        let about_modules = text.contains("load kernel module");
+        let about_modules = modules::is_about_modules(text);
         if about_modules {
             remote.learn(text);
         }

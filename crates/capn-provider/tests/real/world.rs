@@ -1,0 +1,412 @@
+//! A project on a server, a plane, the reconcilers between them, and the part of Cluster API
+//! core.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use capi_api::core::{Cluster, Machine};
+use capn_api::{LXCCluster, LXCMachine};
+use capn_provider::Options;
+use futures::FutureExt as _;
+use incus_client::{
+    Client,
+    api::{Config, InstanceAction, InstanceFilter, InstanceFull, ProjectPut, ProjectsPost},
+};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use kube::{
+    Api, Resource, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use kube_plane::{Plane, PlaneOptions};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::image;
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const NAMESPACE: &str = "default";
+
+pub(crate) struct World {
+    pub(crate) kube: kube::Client,
+    /// The server, in the test's project.
+    pub(crate) server: Client,
+    /// Name of the cluster, which nothing else on the server has.
+    pub(crate) cluster: String,
+    socket: &'static str,
+    provider: Option<JoinHandle<()>>,
+}
+
+/// Runs `test` on every server of this machine, in a new project each, and cleans up.
+pub(crate) async fn on_servers<Fut>(test: &str, run: impl Fn(World) -> Fut)
+where
+    Fut: Future<Output = World>,
+{
+    let sockets = [("Incus", "/var/lib/incus/unix.socket"), ("LXD", "/var/lib/lxd/unix.socket")];
+    for (daemon, socket) in sockets {
+        if std::env::var("CAPN_TEST_SERVER").is_ok_and(|only| only != daemon) {
+            println!("SKIPPED: {test} on {daemon}: CAPN_TEST_SERVER names another server");
+            continue;
+        }
+        if let Err(error) = std::os::unix::net::UnixStream::connect(socket) {
+            println!("SKIPPED: {test} on {daemon}: {socket}: {error}");
+            continue;
+        }
+        logs();
+        let folder = tempfile::tempdir().unwrap();
+        let Some(upload) = image::tiny(test, folder.path()) else { return };
+        let tag = uuid::Uuid::new_v4().simple().to_string();
+        let project = format!("capn-t-{}", &tag[..8]);
+        let config = Config::from([
+            ("features.images".to_owned(), "true".to_owned()),
+            ("features.profiles".to_owned(), "false".to_owned()),
+        ]);
+        let put = ProjectPut { description: format!("test {test}"), config };
+        let root = Client::unix(socket);
+        root.create_project(&ProjectsPost { name: project.clone(), put }).await.unwrap();
+        println!("{test} on {daemon}, project {project}");
+        let server = root.with_project(&project);
+        server.import_image(&upload, MINUTE, |_| {}).await.unwrap();
+        let mut crds = capi_api::crds();
+        crds.extend(capn_api::crds());
+        let options = PlaneOptions { crds, ..PlaneOptions::default() };
+        let plane = Plane::open(options).await.unwrap();
+        let world = World {
+            kube: plane.client(),
+            server: server.clone(),
+            cluster: format!("capn-t-{}", &tag[..6]),
+            socket,
+            provider: None,
+        };
+        // The world, and the reconcilers with it, is gone before the project is emptied.
+        let result = AssertUnwindSafe(run(world)).catch_unwind().await.map(drop);
+        if result.is_err() {
+            eprintln!("{test} failed on {daemon}");
+        }
+        clean(&server).await;
+        root.delete_project(&project).await.unwrap();
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Logs of the reconcilers, shown for a test that fails; `RUST_LOG` chooses.
+fn logs() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "capn_provider=debug,incus_client=info".into());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer();
+    subscriber.try_init().ok();
+}
+
+async fn clean(server: &Client) {
+    for instance in server.instances(&InstanceFilter::new()).await.unwrap() {
+        if !instance.is_stopped() {
+            let stop = server.set_state(&instance.name, InstanceAction::Stop, true, None).await;
+            stop.unwrap().wait(MINUTE).await.ok();
+        }
+        server.delete_instance(&instance.name).await.unwrap().wait(MINUTE).await.unwrap();
+    }
+    for image in server.images().await.unwrap() {
+        server.delete_image(&image.fingerprint).await.unwrap().wait(MINUTE).await.unwrap();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.provider {
+            provider.abort();
+        }
+    }
+}
+
+impl World {
+    /// Starts the reconcilers.
+    pub(crate) fn start(&mut self) {
+        let client = self.kube.clone();
+        let mut options = Options::default();
+        options.resync = Duration::from_secs(60);
+        self.provider = Some(tokio::spawn(async move {
+            capn_provider::run(client, options, std::future::pending()).await.unwrap();
+        }));
+    }
+
+    /// Ends the reconcilers wherever they are.
+    pub(crate) async fn kill(&mut self) {
+        if let Some(provider) = self.provider.take() {
+            provider.abort();
+            provider.await.ok();
+        }
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.kube.clone(), NAMESPACE)
+    }
+
+    async fn create<K>(&self, object: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + serde::Serialize
+            + std::fmt::Debug,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// Name of the Secret with the identity.
+    pub(crate) fn secret(&self) -> String {
+        format!("{}-incus", self.cluster)
+    }
+
+    /// The keys of the identity, for the server at `socket`.
+    pub(crate) fn identity(&self, socket: &str) -> Value {
+        json!({
+            "server": format!("unix://{socket}"),
+            "project": self.server.project().unwrap_or_default(),
+        })
+    }
+
+    /// Cluster, identity and LXCCluster; `spec` is laid over the LXCCluster's.
+    pub(crate) async fn make_cluster(&self, spec: Value) {
+        let name = &self.cluster;
+        self.create::<Secret>(json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": self.secret() },
+            "stringData": self.identity(self.socket),
+        }))
+        .await;
+        let cluster: Cluster = self
+            .create(json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+                "metadata": { "name": name },
+                "spec": { "infrastructureRef": {
+                    "apiGroup": capn_api::GROUP, "kind": "LXCCluster", "name": name,
+                } },
+            }))
+            .await;
+        let mut wanted = json!({
+            "secretRef": { "name": self.secret() }, "unprivileged": true,
+            "loadBalancer": { "lxc": { "instanceSpec": { "image": { "name": image::ALIAS } } } },
+        });
+        for (key, value) in spec.as_object().unwrap() {
+            wanted[key] = value.clone();
+        }
+        self.create::<LXCCluster>(json!({
+            "apiVersion": capn_api::API_VERSION, "kind": "LXCCluster",
+            "metadata": {
+                "name": name, "labels": { "cluster.x-k8s.io/cluster-name": name },
+                "ownerReferences": [owner("Cluster", &cluster)],
+            },
+            "spec": wanted,
+        }))
+        .await;
+    }
+
+    /// A Machine, its bootstrap data and its LXCMachine; `spec` is laid over the LXCMachine's.
+    pub(crate) async fn make_machine(&self, name: &str, control_plane: bool, spec: Value) {
+        let mut labels = json!({ "cluster.x-k8s.io/cluster-name": self.cluster });
+        if control_plane {
+            labels["cluster.x-k8s.io/control-plane"] = json!("");
+        }
+        self.create::<Secret>(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret",
+            "metadata": { "name": format!("{name}-bootstrap") },
+            "stringData": { "value": "#cloud-config\n", "format": "cloud-config" },
+        }))
+        .await;
+        let machine: Machine = self
+            .create(json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+                "metadata": { "name": name, "labels": labels },
+                "spec": {
+                    "clusterName": self.cluster, "version": "v1.36.0",
+                    "bootstrap": { "dataSecretName": format!("{name}-bootstrap") },
+                    "infrastructureRef": {
+                        "apiGroup": capn_api::GROUP, "kind": "LXCMachine", "name": name,
+                    },
+                },
+            }))
+            .await;
+        let mut wanted = json!({ "image": { "name": image::ALIAS } });
+        for (key, value) in spec.as_object().unwrap() {
+            wanted[key] = value.clone();
+        }
+        self.create::<LXCMachine>(json!({
+            "apiVersion": capn_api::API_VERSION, "kind": "LXCMachine",
+            "metadata": {
+                "name": name, "labels": labels, "ownerReferences": [owner("Machine", &machine)],
+            },
+            "spec": wanted,
+        }))
+        .await;
+    }
+
+    /// What core does: waits until the infrastructure is provisioned, and says so in the Cluster.
+    pub(crate) async fn provision(&self) -> LXCCluster {
+        let cluster = self.until::<LXCCluster>(&self.cluster, "to be provisioned", |cluster| {
+            let status = cluster.status.as_ref();
+            status.is_some_and(|status| {
+                status.initialization.as_ref().is_some_and(|i| i.provisioned == Some(true))
+            })
+        });
+        let cluster = cluster.await;
+        self.say_provisioned().await;
+        cluster
+    }
+
+    /// Says in the Cluster that its infrastructure is provisioned.
+    pub(crate) async fn say_provisioned(&self) {
+        let status = json!({ "status": { "initialization": {
+            "infrastructureProvisioned": true, "controlPlaneInitialized": true,
+        } } });
+        self.api::<Cluster>()
+            .patch_status(&self.cluster, &PatchParams::default(), &Patch::Merge(&status))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn ready_machine(&self, name: &str) -> LXCMachine {
+        self.until(name, "to be ready", is_ready).await
+    }
+
+    /// Waits until an object is as wanted.
+    pub(crate) async fn until<K>(&self, name: &str, what: &str, wanted: impl Fn(&K) -> bool) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + serde::Serialize
+            + std::fmt::Debug,
+    {
+        let api = self.api::<K>();
+        let mut last = None;
+        let waiting = async {
+            loop {
+                last = api.get_opt(name).await.unwrap();
+                if let Some(object) = last.as_ref().filter(|object| wanted(object)) {
+                    return object.clone();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(MINUTE, waiting).await {
+            Ok(object) => object,
+            Err(_) => panic!(
+                "waited a minute for {} {name} {what}: {}",
+                K::kind(&()),
+                serde_json::to_string_pretty(&last).unwrap()
+            ),
+        }
+    }
+
+    /// Waits until an object is gone.
+    pub(crate) async fn until_gone<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + serde::Serialize
+            + std::fmt::Debug,
+    {
+        let api = self.api::<K>();
+        let mut last = None;
+        let waiting = async {
+            loop {
+                last = api.get_opt(name).await.unwrap();
+                if last.is_none() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(MINUTE, waiting).await.is_err() {
+            panic!(
+                "waited a minute for {} {name} to be gone: {}",
+                K::kind(&()),
+                serde_json::to_string_pretty(&last).unwrap()
+            );
+        }
+    }
+
+    pub(crate) async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    pub(crate) async fn patch<K>(&self, name: &str, change: Value)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let patch = Patch::Merge(&change);
+        self.api::<K>().patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Name of the load balancer's instance.
+    pub(crate) fn balancer(&self) -> String {
+        format!("{}-37a8e-lb", self.cluster)
+    }
+
+    pub(crate) async fn instance(&self, name: &str) -> Option<InstanceFull> {
+        self.server.instance_full(name).await.unwrap()
+    }
+
+    /// Names of all instances of the project.
+    pub(crate) async fn instances(&self) -> Vec<String> {
+        let mut found: Vec<_> = self
+            .server
+            .instances(&InstanceFilter::new())
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|instance| instance.name)
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// Reasons of the Kubernetes events about an object.
+    pub(crate) async fn events(&self, about: &str) -> Vec<String> {
+        let api: Api<k8s_openapi::api::events::v1::Event> = self.api();
+        let events = api.list(&ListParams::default()).await.unwrap();
+        events
+            .into_iter()
+            .filter(|event| {
+                event.regarding.as_ref().is_some_and(|r| r.name.as_deref() == Some(about))
+            })
+            .filter_map(|event| event.reason)
+            .collect()
+    }
+}
+
+pub(crate) fn is_ready(machine: &LXCMachine) -> bool {
+    machine.status.as_ref().is_some_and(|status| status.ready)
+}
+
+/// Reason and message of the machine's main condition.
+pub(crate) fn provisioning(machine: &LXCMachine) -> (String, String) {
+    let conditions = machine.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .filter(|condition| condition.type_ == "InstanceProvisioned")
+        .map(|condition| (condition.reason.clone(), condition.message.clone()))
+        .next()
+        .unwrap_or_default()
+}
+
+fn owner<K: Resource<DynamicType = ()>>(kind: &str, object: &K) -> Value {
+    json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": kind, "controller": true,
+        "name": object.name_any(), "uid": object.uid(),
+    })
+}
