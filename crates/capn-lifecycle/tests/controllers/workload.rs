@@ -1,7 +1,7 @@
 //! The API server of a workload cluster, as far as the controllers talk to one: nodes, pods,
 //! evictions, what kubeadm leaves in `kube-system`, the version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex};
@@ -26,6 +26,8 @@ pub(crate) struct Workload {
 #[derive(Default)]
 struct State {
     revision: u64,
+    /// Everything that happened, for watches that begin after a list.
+    history: Vec<(u64, Value)>,
     nodes: BTreeMap<String, Value>,
     pods: BTreeMap<String, Value>,
     evicted: Vec<String>,
@@ -208,7 +210,7 @@ impl Workload {
         });
         let known = state.components.insert(name, pod.clone()).is_some();
         let kind = if known { "MODIFIED" } else { "ADDED" };
-        self.events.send(json!({ "type": kind, "object": pod })).ok();
+        self.tell(&mut state, json!({ "type": kind, "object": pod }));
     }
 
     /// Secrets in `kube-system`, by name.
@@ -246,7 +248,7 @@ impl Workload {
         state.revision += 1;
         if let Some(mut node) = state.nodes.remove(name) {
             node["metadata"]["resourceVersion"] = json!(state.revision.to_string());
-            self.events.send(json!({ "type": "DELETED", "object": node })).ok();
+            self.tell(&mut state, json!({ "type": "DELETED", "object": node }));
         }
     }
 
@@ -257,8 +259,14 @@ impl Workload {
         let name = node["metadata"]["name"].as_str().unwrap().to_owned();
         let kind = if state.nodes.contains_key(&name) { "MODIFIED" } else { "ADDED" };
         state.nodes.insert(name, node.clone());
-        self.events.send(json!({ "type": kind, "object": node.clone() })).ok();
+        self.tell(&mut state, json!({ "type": kind, "object": node.clone() }));
         node
+    }
+
+    /// Tells the watches, those that are there and those that begin later.
+    fn tell(&self, state: &mut State, event: Value) {
+        state.history.push((state.revision, event.clone()));
+        self.events.send(event).ok();
     }
 
     async fn answer(&self, request: Request<kube::client::Body>) -> Response<Body> {
@@ -283,7 +291,7 @@ impl Workload {
                 }),
             ),
             (&Method::GET, ["api", "v1", "nodes"]) if query.contains("watch=true") => {
-                self.watch("Node")
+                self.watch("Node", &query)
             }
             (&Method::GET, ["api", "v1", "nodes"]) => {
                 let state = self.state.lock().unwrap();
@@ -339,7 +347,7 @@ impl Workload {
         body: &Value,
     ) -> Response<Body> {
         match (method, path) {
-            (&Method::GET, ["pods"]) if query.contains("watch=true") => self.watch("Pod"),
+            (&Method::GET, ["pods"]) if query.contains("watch=true") => self.watch("Pod", query),
             (&Method::GET, ["pods"]) => {
                 let state = self.state.lock().unwrap();
                 list("PodList", state.revision, state.components.values().cloned().collect())
@@ -375,18 +383,29 @@ impl Workload {
         }
     }
 
-    /// Events of one kind from now on.
-    fn watch(&self, kind: &'static str) -> Response<Body> {
+    /// Events of one kind after the revision in `query`.
+    fn watch(&self, kind: &'static str, query: &str) -> Response<Body> {
+        let after = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+        let after: u64 = after.and_then(|text| text.parse().ok()).unwrap_or_default();
+        let state = self.state.lock().unwrap();
+        let missed = state.history.iter().filter(|(revision, _)| *revision > after);
+        let missed: VecDeque<Value> = missed.map(|(_, event)| event.clone()).collect();
         let events = self.events.subscribe();
-        let lines = futures::stream::unfold(events, move |mut events| async move {
-            loop {
-                let event = events.recv().await.ok()?;
-                if event["object"]["kind"] == kind {
-                    let line = Bytes::from(format!("{event}\n"));
-                    return Some((Ok::<_, Infallible>(http_body::Frame::data(line)), events));
+        drop(state);
+        let lines =
+            futures::stream::unfold((missed, events), move |(mut missed, mut events)| async move {
+                loop {
+                    let event = match missed.pop_front() {
+                        Some(event) => event,
+                        None => events.recv().await.ok()?,
+                    };
+                    if event["object"]["kind"] == kind {
+                        let line = Bytes::from(format!("{event}\n"));
+                        let frame = Ok::<_, Infallible>(http_body::Frame::data(line));
+                        return Some((frame, (missed, events)));
+                    }
                 }
-            }
-        });
+            });
         Response::new(StreamBody::new(lines.boxed()).boxed_unsync())
     }
 }
