@@ -83,9 +83,13 @@ impl Work<'_> {
         self.check_server(&prepared, existing.as_ref()).await?;
         let server = prepared.identity.client()?;
         let needs = Needs { request: &prepared.request, binaries: prepared.binaries.as_ref() };
-        let facts = images::ensure(&self.context.ui, &server, &needs).await?;
+        let found = images::ensure(&self.context.ui, &server, &needs).await?;
         if existing.is_none() {
-            prepared.request.image_facts = facts;
+            prepared.request.image_facts = found.facts;
+            // A version that nobody asked for gives way to the one that is in the image.
+            if self.args.kubernetes_version.is_none() && found.kubernetes_version.is_some() {
+                prepared.request.kubernetes_version = found.kubernetes_version;
+            }
         }
         for document in prepared.documents() {
             create_missing(&self.client, &document, namespace).await?;

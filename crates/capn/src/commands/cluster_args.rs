@@ -171,9 +171,13 @@ impl ClusterArgs {
     }
 }
 
-/// Kubernetes versions are written with a `v`; `1.36.0` is what people type.
+/// Kubernetes versions are written with a `v`; `1.36.0` is what people type. What is no version
+/// stays as it was typed, for the message about it.
 fn with_v(version: &str) -> String {
-    if version.starts_with('v') { version.to_owned() } else { format!("v{version}") }
+    match version.starts_with(|c: char| c.is_ascii_digit()) {
+        true => format!("v{version}"),
+        false => version.to_owned(),
+    }
 }
 
 #[cfg(test)]

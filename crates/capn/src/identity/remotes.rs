@@ -60,6 +60,8 @@ pub(super) fn find(
             CommandError::new(format!("there is no remote `{name}` in {}", paths.join(", ")))
         }
     };
+    known.sort();
+    known.dedup();
     let error = if known.is_empty() {
         error
     } else {

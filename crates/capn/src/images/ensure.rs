@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use capn_image::binaries::KubernetesFolder;
 use capn_image::build::{BuildError, BuildRequest, Kind};
-use capn_image::catalog::{self, HAPROXY_ALIAS, NODE_ALIAS, PROPERTY_KIND};
+use capn_image::catalog::{
+    self, HAPROXY_ALIAS, NODE_ALIAS, PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION,
+};
 use incus_client::Client;
 
 use super::build::{build_image, cache_dir, failed};
@@ -24,22 +26,36 @@ pub struct Needs<'a> {
     pub binaries: Option<&'a KubernetesFolder>,
 }
 
+/// What was found out about the node's image.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// What kubeadm has to be told.
+    pub facts: ImageFacts,
+    /// The Kubernetes version in the image, if it says so.
+    pub kubernetes_version: Option<String>,
+}
+
+impl Found {
+    fn of(properties: &BTreeMap<String, String>) -> Self {
+        Self {
+            facts: of_image(properties),
+            kubernetes_version: properties.get(PROPERTY_KUBERNETES_VERSION).cloned(),
+        }
+    }
+}
+
 /// Makes sure of the node's and the load balancer's image.
 ///
 /// # Errors
 ///
 /// When an image is neither there nor can be had, with every way to get it.
-pub async fn ensure(
-    ui: &Ui,
-    client: &Client,
-    needs: &Needs<'_>,
-) -> Result<ImageFacts, CommandError> {
+pub async fn ensure(ui: &Ui, client: &Client, needs: &Needs<'_>) -> Result<Found, CommandError> {
     let request = needs.request;
-    let facts = match (&request.image, request.bootstrap) {
+    let found = match (&request.image, request.bootstrap) {
         (Some(image), _) => named(client, image).await?,
         (None, Bootstrap::None) => {
             ours(ui, client, Kind::Node, NODE_ALIAS).await?;
-            ImageFacts::default()
+            Found::default()
         }
         (None, Bootstrap::Kubeadm) => {
             let version = request.kubernetes_version.as_deref().unwrap_or_default();
@@ -49,16 +65,16 @@ pub async fn ensure(
     if request.load_balancer == LoadBalancer::Lxc {
         ours(ui, client, Kind::Haproxy, HAPROXY_ALIAS).await?;
     }
-    Ok(facts)
+    Ok(found)
 }
 
 /// An image the user named. `images:debian/13` and the like are found by the server itself.
-async fn named(client: &Client, image: &str) -> Result<ImageFacts, CommandError> {
+async fn named(client: &Client, image: &str) -> Result<Found, CommandError> {
     if image.contains(':') {
-        return Ok(ImageFacts::default());
+        return Ok(Found::default());
     }
     match properties(client, image).await? {
-        Some(properties) => Ok(of_image(&properties)),
+        Some(properties) => Ok(Found::of(&properties)),
         None => Err(CommandError::new(format!("there is no image `{image}` on the server"))
             .hint("see those that are there: `capn image list`")
             .hint(
@@ -72,13 +88,13 @@ async fn kubeadm(
     client: &Client,
     version: &str,
     binaries: Option<&KubernetesFolder>,
-) -> Result<ImageFacts, CommandError> {
+) -> Result<Found, CommandError> {
     let alias = catalog::kubeadm_alias(version);
     if let Some(folder) = binaries.filter(|folder| folder.version() == version) {
         ours(ui, client, Kind::Kubeadm(folder.clone()), &alias).await?;
     }
     if let Some(properties) = properties(client, &alias).await? {
-        return Ok(of_image(&properties));
+        return Ok(Found::of(&properties));
     }
     prebuilt::fetch(ui, client, &format!("kubeadm/{version}")).await.map_err(|error| {
         let error = match binaries {
@@ -97,7 +113,7 @@ async fn kubeadm(
             .hint("nodes without Kubernetes: `--bootstrap none`")
             .while_doing(format!("there is no node image for Kubernetes {version}"))
     })?;
-    Ok(ImageFacts::default())
+    Ok(Found::default())
 }
 
 /// An image of our own recipe: built where that is possible, else the one that is there, else the

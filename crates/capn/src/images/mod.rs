@@ -7,6 +7,6 @@ mod prebuilt;
 mod versions;
 
 pub use build::{build_image, cache_dir, failed};
-pub use ensure::{Needs, ensure, expected};
+pub use ensure::{Found, Needs, ensure, expected};
 pub use facts::of_image;
 pub use versions::{NEWEST_KNOWN, binaries};
