@@ -10,10 +10,10 @@ use crate::objects::annotation;
 
 /// Of the outdated machines if there are any, else of all: one that the user marked, then one that
 /// is not ready, then one of the failure domain with the most machines, then the oldest.
-pub(super) fn choose<'a>(
-    machines: &'a [OwnedMachine],
+pub(super) fn choose(
+    machines: &[OwnedMachine],
     is_outdated: impl Fn(&OwnedMachine) -> bool,
-) -> Option<&'a OwnedMachine> {
+) -> Option<&OwnedMachine> {
     let staying: Vec<&OwnedMachine> =
         machines.iter().filter(|owned| !owned.is_deleting()).collect();
     let outdated: Vec<&OwnedMachine> =

@@ -3,7 +3,7 @@
 //! `provider` plays infrastructure, bootstrap and control plane as the contract describes them,
 //! `workload` plays the API server of the workload cluster.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -344,6 +344,7 @@ fn kubeadm_itself_accepts_the_documents() {
     }
 }
 
+#[cfg(test)]
 fn kubeadm() -> Option<std::path::PathBuf> {
     let folder = std::env::var_os("CAPN_KUBERNETES_BINARIES")
         .map_or_else(|| Path::new("/var/lib/capn/kubernetes").to_owned(), Into::into);
