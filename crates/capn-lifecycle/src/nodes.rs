@@ -27,6 +27,8 @@ const BACKLOG: usize = 1024;
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest pause before the next try to connect: a node that joins is to be seen soon.
+const RECONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Failures in a row after which a connection is down.
 const PROBES_MISSED: u32 = 5;
 
@@ -41,6 +43,14 @@ impl ClusterKey {
     pub(crate) fn of(cluster: &Cluster) -> Self {
         Self { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() }
     }
+}
+
+/// The cluster's API server may have nodes to look for: its control plane has answered once, or
+/// nobody but a node can tell that it does.
+pub(crate) fn has_nodes(cluster: &Cluster) -> bool {
+    !cluster.is_without_bootstrap()
+        && (cluster.control_plane_initialized()
+            || (cluster.spec.control_plane_ref.is_none() && cluster.endpoint().is_some()))
 }
 
 /// Something happened in a workload cluster.
@@ -183,7 +193,7 @@ impl Follower {
                 ),
             }
             self.lost();
-            tokio::time::sleep(backoff.next(&())).await;
+            tokio::time::sleep(backoff.next(&()).min(RECONNECT_WITHIN)).await;
         }
     }
 

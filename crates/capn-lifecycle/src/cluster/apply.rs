@@ -6,10 +6,13 @@ use kube::{Api, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::observe::Observed;
 use super::plan::{Action, Plan, Target};
 use crate::Context;
 use crate::error::{Failure, describe, is_not_found};
+use crate::kubeconfig;
 use crate::nodes::ClusterKey;
+use crate::objects::plain_owner;
 use crate::patch;
 
 /// Carries out a plan.
@@ -22,6 +25,7 @@ use crate::patch;
 pub(super) async fn apply(
     ctx: &Context,
     mut cluster: Cluster,
+    seen: &Observed,
     plan: &Plan,
 ) -> Result<Option<Cluster>, Failure> {
     let namespace = cluster.namespace().unwrap_or_default();
@@ -56,10 +60,27 @@ pub(super) async fn apply(
                     .await
                     .map_err(Failure::api("patch", &cluster))?;
             }
+            Action::WriteKubeconfig => write_kubeconfig(ctx, &cluster, seen).await?,
             Action::Delete(target) => delete(ctx, &cluster, target).await?,
         }
     }
     Ok(Some(cluster))
+}
+
+async fn write_kubeconfig(
+    ctx: &Context,
+    cluster: &Cluster,
+    seen: &Observed,
+) -> Result<(), Failure> {
+    let access = seen.access.as_ref();
+    let authority = access.and_then(|access| access.authority.as_ref());
+    let (Some(endpoint), Some(authority), Some(owner)) =
+        (cluster.endpoint(), authority, plain_owner(cluster))
+    else {
+        return Ok(());
+    };
+    let existing = access.and_then(|access| access.kubeconfig.as_ref());
+    kubeconfig::write(ctx, cluster, existing, authority, endpoint, owner).await
 }
 
 async fn delete(ctx: &Context, cluster: &Cluster, target: &Target) -> Result<(), Failure> {

@@ -7,6 +7,10 @@
 //! A Cluster with the annotation or label `capn.cluster.x-k8s.io/bootstrap: none` has machines
 //! that never become nodes: its control plane counts as initialized as soon as its infrastructure
 //! is provisioned, and its API server is not looked for.
+//!
+//! For a cluster without a control plane object whose machines are kubeadm's, this controller also
+//! makes the kubeconfig; then the first control plane machine with a node says that the control
+//! plane is initialized.
 
 mod apply;
 mod counts;
@@ -19,9 +23,11 @@ use std::sync::Arc;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels};
 use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Resource, ResourceExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +37,7 @@ use crate::drive::drive;
 use crate::error::Failure;
 use crate::external::Touched;
 use crate::lookup::PROVIDER_RECHECK;
-use crate::nodes::{ClusterKey, NodeEvent};
+use crate::nodes::{ClusterKey, NodeEvent, has_nodes};
 use crate::objects::{is_deleting, is_paused};
 
 /// Runs the controller until `stop`.
@@ -39,7 +45,12 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let all = watcher::Config::default;
     let clusters = Controller::new(Api::<Cluster>::all(ctx.client.clone()), all());
     let store = clusters.store();
+    // Certificates and kubeconfigs, of which only the names matter here.
+    let secrets: Api<PartialObjectMeta<Secret>> = Api::all(ctx.client.clone());
+    let secrets =
+        watcher(secrets, all().labels(labels::CLUSTER_NAME)).default_backoff().touched_objects();
     let controller = clusters
+        .watches_stream(secrets, |secret: PartialObjectMeta<Secret>| of_label(&secret))
         .watches(Api::<Machine>::all(ctx.client.clone()), all(), |m| of_label(&m))
         .watches(Api::<MachineSet>::all(ctx.client.clone()), all(), |m| of_label(&m))
         .watches(Api::<MachineDeployment>::all(ctx.client.clone()), all(), |m| of_label(&m))
@@ -59,13 +70,10 @@ async fn reconcile(cluster: Arc<Cluster>, ctx: Arc<Context>) -> Result<Action, F
         return Ok(Action::await_change());
     }
     let seen = observe::observe(&ctx, &cluster).await?;
-    let plan = plan::plan(&cluster, &seen);
-    let applied = apply::apply(&ctx, cluster, &plan).await?;
+    let plan = plan::plan(&cluster, &seen, ctx.now());
+    let applied = apply::apply(&ctx, cluster, &seen, &plan).await?;
     let Some(cluster) = applied else { return Ok(Action::await_change()) };
-    if !is_deleting(cluster.meta())
-        && cluster.control_plane_initialized()
-        && !cluster.is_without_bootstrap()
-    {
+    if !is_deleting(cluster.meta()) && has_nodes(&cluster) {
         ctx.nodes.ensure(&ctx, &cluster);
     }
     report::write(&ctx, &cluster, &seen, &plan).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachinePool, MachineSet};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -13,6 +14,8 @@ use crate::error::{Failure, describe};
 use crate::lookup::{Seen, look_up};
 use crate::nodes::{ClusterKey, Connection};
 use crate::objects::of_cluster;
+use crate::pki::{PemPair, Purpose};
+use crate::workload::secret_name;
 
 /// What a cluster consists of.
 #[derive(Clone, Debug)]
@@ -21,6 +24,17 @@ pub(super) struct Observed {
     pub(super) control_plane: Seen,
     pub(super) descendants: Descendants,
     pub(super) connection: Connection,
+    /// Read only for clusters whose kubeconfig is made here.
+    pub(super) access: Option<Access>,
+}
+
+/// What it takes to make a kubeconfig.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Access {
+    /// The secret with the kubeconfig.
+    pub(super) kubeconfig: Option<Secret>,
+    /// The cluster's authority.
+    pub(super) authority: Option<PemPair>,
 }
 
 /// The cluster as it is now, or `None` if it is gone. The one that woke us may be older.
@@ -53,7 +67,29 @@ pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed
         .nodes
         .get(&ClusterKey::of(cluster))
         .map_or(Connection::NotYet, |nodes| nodes.connection());
-    Ok(Observed { infrastructure, control_plane, descendants, connection })
+    let access = if makes_kubeconfig(cluster) { Some(access(ctx, cluster).await?) } else { None };
+    Ok(Observed { infrastructure, control_plane, descendants, connection, access })
+}
+
+/// No control plane object makes the cluster's kubeconfig, but kubeadm makes its control plane.
+fn makes_kubeconfig(cluster: &Cluster) -> bool {
+    let spec = &cluster.spec;
+    spec.control_plane_ref.is_none() && spec.topology.is_none() && !cluster.is_without_bootstrap()
+}
+
+async fn access(ctx: &Context, cluster: &Cluster) -> Result<Access, Failure> {
+    let namespace = cluster.namespace().unwrap_or_default();
+    let name = cluster.name_any();
+    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), &namespace);
+    let get = async |name: String| {
+        let secret = secrets.get_opt(&name).await;
+        secret.map_err(Failure::api_named("get", "Secret", &namespace, &name))
+    };
+    let authority = get(Purpose::ClusterCa.secret_name(&name)).await?;
+    Ok(Access {
+        kubeconfig: get(secret_name(&name)).await?,
+        authority: authority.as_ref().and_then(PemPair::from_secret),
+    })
 }
 
 async fn list<K>(ctx: &Context, namespace: &str, cluster: &str) -> Result<Vec<K>, Failure>

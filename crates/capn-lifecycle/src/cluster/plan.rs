@@ -2,11 +2,13 @@
 
 use capi_api::core::{ApiEndpoint, ContractRef};
 use capi_api::{Cluster, labels, refs};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use kube::{Resource, ResourceExt as _};
 
 use super::observe::Observed;
+use crate::kubeconfig::{self, Need};
 use crate::lookup::Seen;
 use crate::objects::{has_finalizer, is_deleting, label, plain_owner};
 
@@ -25,6 +27,8 @@ pub(super) enum Action {
     },
     /// Write the endpoint into the cluster.
     SetEndpoint(ApiEndpoint),
+    /// Make the kubeconfig, or renew its certificate.
+    WriteKubeconfig,
     /// Ask for the deletion of something the cluster consists of.
     Delete(Target),
 }
@@ -56,7 +60,7 @@ pub(super) struct Plan {
 }
 
 /// Decides what is done about a cluster that is not paused.
-pub(super) fn plan(cluster: &Cluster, seen: &Observed) -> Plan {
+pub(super) fn plan(cluster: &Cluster, seen: &Observed, now: Timestamp) -> Plan {
     if is_deleting(cluster.meta()) {
         return plan_deletion(cluster, seen);
     }
@@ -68,7 +72,18 @@ pub(super) fn plan(cluster: &Cluster, seen: &Observed) -> Plan {
     actions.extend(own(cluster, spec.infrastructure_ref.as_ref(), &seen.infrastructure));
     actions.extend(own(cluster, spec.control_plane_ref.as_ref(), &seen.control_plane));
     actions.extend(endpoint(cluster, seen).map(Action::SetEndpoint));
+    actions.extend(kubeconfig(cluster, seen, now));
     Plan { actions, deleting: None }
+}
+
+/// Makes the kubeconfig once endpoint and authority are known, and keeps it valid.
+fn kubeconfig(cluster: &Cluster, seen: &Observed, now: Timestamp) -> Option<Action> {
+    let access = seen.access.as_ref()?;
+    let (Some(_), Some(_)) = (cluster.endpoint(), &access.authority) else { return None };
+    match kubeconfig::need(access.kubeconfig.as_ref(), now) {
+        Need::Create | Need::Renew => Some(Action::WriteKubeconfig),
+        Need::Nothing { .. } => None,
+    }
 }
 
 /// The owner reference and label that tie an object to the cluster, unless it has them.

@@ -2,10 +2,14 @@
 
 use serde_json::{Value, json};
 
+use k8s_openapi::api::core::v1::Secret;
+
 use super::*;
 use crate::cluster::descendants::Descendants;
+use crate::cluster::observe::Access;
 use crate::nodes::Connection;
-use crate::testing::{cluster, controller, deleting, deployment, external, machine, set};
+use crate::pki::PemPair;
+use crate::testing::{cluster, controller, deleting, deployment, external, machine, now, set};
 
 fn seen(infrastructure: Seen, control_plane: Seen) -> Observed {
     Observed {
@@ -13,6 +17,7 @@ fn seen(infrastructure: Seen, control_plane: Seen) -> Observed {
         control_plane,
         descendants: Descendants::default(),
         connection: Connection::NotYet,
+        access: None,
     }
 }
 
@@ -38,20 +43,20 @@ fn reference(kind: &str, name: &str) -> ContractRef {
 #[test]
 fn a_new_cluster_first_gets_its_finalizer() {
     let cluster = cluster(json!({ "metadata": { "finalizers": null } }));
-    let plan = plan(&cluster, &seen(Seen::Missing, Seen::Missing));
+    let plan = plan(&cluster, &seen(Seen::Missing, Seen::Missing), now());
     assert_eq!(plan.actions, [Action::AddFinalizer]);
 }
 
 #[test]
 fn objects_that_are_not_there_yet_are_waited_for() {
-    let plan = plan(&cluster(json!({})), &seen(Seen::Missing, Seen::Unreadable("x".into())));
+    let plan = plan(&cluster(json!({})), &seen(Seen::Missing, Seen::Unreadable("x".into())), now());
     assert_eq!(plan, Plan::default());
 }
 
 #[test]
 fn referenced_objects_get_the_cluster_as_owner_but_not_as_controller() {
     let fresh = infrastructure(json!({ "metadata": { "ownerReferences": null, "labels": null } }));
-    let plan = plan(&cluster(json!({})), &seen(fresh, control_plane(json!({}))));
+    let plan = plan(&cluster(json!({})), &seen(fresh, control_plane(json!({}))), now());
     let [Action::Own { object, owners: Some(owners), resource_version }] = &plan.actions[..] else {
         panic!("{plan:?}");
     };
@@ -86,7 +91,7 @@ fn the_endpoint_comes_from_who_knows_it_first_and_is_never_replaced() {
         ("else an initialized control plane", json!({}), half, initialized, Some("cp")),
         ("that of the user stays", has, provisioned("infra"), json!({}), None),
     ] {
-        let plan = plan(&cluster(change), &seen(infrastructure(infra), control_plane(cp)));
+        let plan = plan(&cluster(change), &seen(infrastructure(infra), control_plane(cp)), now());
         let host = plan.actions.iter().find_map(|action| match action {
             Action::SetEndpoint(endpoint) => endpoint.host.clone(),
             _ => None,
@@ -123,7 +128,7 @@ fn deletion_begins_with_the_topmost_workers() {
         ],
         machine_pools: Vec::new(),
     };
-    let plan = plan(&cluster(deleting()), &with(below));
+    let plan = plan(&cluster(deleting()), &with(below), now());
     assert_eq!(
         plan.actions,
         [
@@ -140,7 +145,7 @@ fn deletion_begins_with_the_topmost_workers() {
 fn what_goes_already_is_not_deleted_again() {
     let below =
         Descendants { machine_deployments: vec![deployment(deleting())], ..Descendants::default() };
-    let plan = plan(&cluster(deleting()), &with(below));
+    let plan = plan(&cluster(deleting()), &with(below), now());
     assert_eq!((plan.actions.len(), stage(&plan)), (0, "WaitingForWorkersDeletion"));
     assert_eq!(plan.deleting.unwrap().message, "MachineDeployment md");
 }
@@ -192,7 +197,7 @@ fn then_come_control_plane_infrastructure_and_finalizer() {
             "DeletionCompleted",
         ),
     ] {
-        let plan = plan(&cluster(deleting()), &seen);
+        let plan = plan(&cluster(deleting()), &seen, now());
         assert_eq!((&plan.actions, stage(&plan)), (&actions, reason), "{what}");
     }
 }
@@ -208,6 +213,27 @@ fn without_a_control_plane_object_its_machines_are_workers_like_others() {
         descendants: Descendants { machines, ..Descendants::default() },
         ..seen(infrastructure(json!({})), Seen::NoReference)
     };
-    let plan = plan(&cluster(change), &seen);
+    let plan = plan(&cluster(change), &seen, now());
     assert_eq!(plan.actions, [Action::Delete(Target::Machine("cp-0".into()))]);
+}
+
+#[test]
+fn the_kubeconfig_is_made_here_only_where_nobody_else_does_and_all_is_known() {
+    let endpoint = json!({ "spec": {
+        "controlPlaneRef": null, "controlPlaneEndpoint": { "host": "h", "port": 6443 },
+    } });
+    let authority = || Some(PemPair { certificate: "crt".into(), private_key: "key".into() });
+    let theirs: Secret = serde_json::from_value(json!({ "type": "Opaque" })).unwrap();
+    let access = |authority, kubeconfig| Some(Access { authority, kubeconfig });
+    for (what, change, access, expected) in [
+        ("all is known", endpoint.clone(), access(authority(), None), true),
+        ("no endpoint yet", json!({}), access(authority(), None), false),
+        ("no authority yet", endpoint.clone(), access(None, None), false),
+        ("the user made one", endpoint.clone(), access(authority(), Some(theirs)), false),
+        ("somebody else does", endpoint, None, false),
+    ] {
+        let seen = Observed { access, ..seen(infrastructure(json!({})), Seen::NoReference) };
+        let plan = plan(&cluster(change), &seen, now());
+        assert_eq!(plan.actions.contains(&Action::WriteKubeconfig), expected, "{what}");
+    }
 }

@@ -12,6 +12,7 @@ fn seen(infrastructure: Value, control_plane: Value) -> Observed {
         control_plane: external("FooControlPlane", "cp", control_plane),
         descendants: Descendants::default(),
         connection: Connection::Up,
+        access: None,
     }
 }
 
@@ -58,6 +59,7 @@ fn the_phase_follows_the_milestones() {
         control_plane: Seen::NoReference,
         descendants: Descendants::default(),
         connection: Connection::NotYet,
+        access: None,
     };
     let status = status(&cluster(alone), &nothing, &Plan::default(), now());
     assert_eq!(status.phase, Some(ClusterPhase::Pending));

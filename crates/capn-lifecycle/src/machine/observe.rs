@@ -12,7 +12,7 @@ use super::deletion;
 use crate::Context;
 use crate::error::{Failure, chain, describe};
 use crate::lookup::{Seen, look_up};
-use crate::nodes::{ClusterKey, Connection};
+use crate::nodes::{ClusterKey, Connection, has_nodes};
 use crate::objects::{is_deleting, label, of_cluster};
 
 /// How long a workload cluster may take to list pods.
@@ -127,7 +127,7 @@ fn node(
     infrastructure: &Seen,
 ) -> (NodeSeen, Connection) {
     let Some(cluster) = cluster else { return (NodeSeen::NotExpected, Connection::NotYet) };
-    if !cluster.control_plane_initialized() || cluster.is_without_bootstrap() {
+    if !has_nodes(cluster) {
         return (NodeSeen::NotExpected, Connection::NotYet);
     }
     if !is_deleting(cluster.meta()) {

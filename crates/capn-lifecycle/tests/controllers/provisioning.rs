@@ -2,6 +2,7 @@
 
 use capi_api::core::{ClusterPhase, MachinePhase};
 use capi_api::{Cluster, Machine, MachineDeployment, conditions, labels, refs};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
@@ -243,4 +244,55 @@ async fn a_settled_cluster_is_left_alone() {
     let requests = world.requests();
     tokio::time::sleep(quiet_for).await;
     assert_eq!(world.requests(), requests, "nobody asks for anything");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn machines_without_a_control_plane_object_become_a_cluster_too() {
+    let world = World::new().await;
+    let reference = crate::world::reference;
+    world
+        .create(vec![
+            json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+                "metadata": { "name": "c" },
+                "spec": { "infrastructureRef": reference("TestCluster", "c") },
+            }),
+            json!({
+                "apiVersion": crate::provider::API_VERSION, "kind": "TestCluster",
+                "metadata": { "name": "c" }, "spec": {},
+            }),
+            json!({
+                "apiVersion": "bootstrap.cluster.x-k8s.io/v1beta2", "kind": "KubeadmConfig",
+                "metadata": { "name": "cp-0" },
+                "spec": { "clusterConfiguration": {}, "initConfiguration": {} },
+            }),
+            json!({
+                "apiVersion": crate::provider::API_VERSION, "kind": "TestMachine",
+                "metadata": { "name": "cp-0" }, "spec": {},
+            }),
+            json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+                "metadata": { "name": "cp-0", "labels": { "cluster.x-k8s.io/control-plane": "" } },
+                "spec": {
+                    "clusterName": "c", "version": "v1.36.0",
+                    "bootstrap": { "configRef": {
+                        "apiGroup": "bootstrap.cluster.x-k8s.io",
+                        "kind": "KubeadmConfig", "name": "cp-0",
+                    } },
+                    "infrastructureRef": reference("TestMachine", "cp-0"),
+                },
+            }),
+        ])
+        .await;
+    world
+        .wait::<Cluster>("c", "is available", |cluster| {
+            let list = cluster.status.as_ref().and_then(|status| status.conditions.as_ref());
+            cluster.control_plane_initialized() && conditions::is_true(list, conditions::AVAILABLE)
+        })
+        .await;
+    let kubeconfig = world.api::<Secret>().get("c-kubeconfig").await.unwrap();
+    assert_eq!(refs::owner(&kubeconfig.metadata, "cluster.x-k8s.io", "Cluster").unwrap().name, "c");
+    let text = String::from_utf8(kubeconfig.data.unwrap()["value"].0.clone()).unwrap();
+    assert!(text.contains("https://192.0.2.1:6443"), "{text}");
+    assert_eq!(world.workload.nodes(), ["cp-0"]);
 }
