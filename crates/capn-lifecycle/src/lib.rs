@@ -4,6 +4,13 @@
 //! folder with the same files: `observe` reads, `validate` and `plan` decide without I/O, `apply`
 //! writes, `report` turns what is known into status. Infrastructure and bootstrap objects are
 //! reached only through the contract ([`contract`]), so this crate knows no provider.
+//!
+//! # What is not here
+//!
+//! MachineHealthCheck, MachinePool, ClusterResourceSet and ClusterClass have definitions but no
+//! controller; a Cluster with a topology is refused. Machines do not wait for volumes to be
+//! detached, and neither MachineDrainRules nor taints of machines are looked at. Labels and
+//! annotations that a template loses stay on the machines that have them.
 
 pub mod admission;
 pub mod contract;
