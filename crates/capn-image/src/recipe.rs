@@ -75,6 +75,7 @@ pub(crate) const SCRIPTS: &[(&str, &str)] = &[
     ("base.sh", include_str!("../recipe/scripts/base.sh")),
     ("chroot.sh", include_str!("../recipe/scripts/chroot.sh")),
     ("closure.sh", include_str!("../recipe/scripts/closure.sh")),
+    ("configure.sh", include_str!("../recipe/scripts/configure.sh")),
     ("images.sh", include_str!("../recipe/scripts/images.sh")),
     ("inside.sh", include_str!("../recipe/scripts/inside.sh")),
     ("node.sh", include_str!("../recipe/scripts/node.sh")),
@@ -164,6 +165,11 @@ pub(crate) fn node() -> Role {
             "/usr/local/lib/capn/containerd-mode",
             0o755,
             include_str!("../recipe/node/containerd-mode"),
+        ),
+        file(
+            "/etc/systemd/system.conf.d/capn.conf",
+            0o644,
+            include_str!("../recipe/node/system.conf"),
         ),
         file("/etc/crictl.yaml", 0o644, include_str!("../recipe/node/crictl.yaml")),
         file("/etc/sysctl.d/90-capn.conf", 0o644, include_str!("../recipe/node/sysctl.conf")),
@@ -323,7 +329,8 @@ mod tests {
 
     #[test]
     fn every_script_of_a_step_is_known() {
-        for name in ["base.sh", "packages.sh", "images.sh", "pack.sh", "closure.sh"] {
+        for name in ["base.sh", "packages.sh", "configure.sh", "images.sh", "pack.sh", "closure.sh"]
+        {
             assert!(SCRIPTS.iter().any(|(found, _)| *found == name), "{name}");
         }
     }

@@ -1,4 +1,4 @@
-# Sourced by packages.sh for a node: what is not a file.
+# Sourced by configure.sh for a node: what is not a file.
 mkdir -p "$TARGET/opt/cni" "$TARGET/etc/cni/net.d" "$TARGET/etc/capn"
 ln -sfn /usr/lib/cni "$TARGET/opt/cni/bin"
 ln -sfn config.default.toml "$TARGET/etc/containerd/config.toml"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the packages of a role, lays its files over TARGET and enables its units.
-# PACKAGES UNITS MASKED DEBS TARGET EPOCH_FILE [APT_PROXY] [EXTRA_SUITE EXTRA_PACKAGES MIRROR]
+# Installs the packages of a role in TARGET.
+# PACKAGES DEBS TARGET EPOCH_FILE [APT_PROXY] [EXTRA_SUITE EXTRA_PACKAGES MIRROR]
 set -eu
 . "$SCRIPTS/chroot.sh"
 open_target
@@ -33,11 +33,6 @@ apt -y install $PACKAGES
 cat "$TARGET"/var/lib/apt/lists/*_InRelease | sed -n 's/^Date: //p' |
     while read -r date; do date -u -d "$date" +%s; done | sort -n | tail -n 1 >"$EPOCH_FILE"
 
-echo "configuration"
-cp -a "$FILES/." "$TARGET/"
-for unit in $UNITS; do in_target systemctl --quiet enable "$unit"; done
-for unit in $MASKED; do ln -sf /dev/null "$TARGET/etc/systemd/system/$unit"; done
-[ ! -e "$SCRIPTS/$ROLE.sh" ] || . "$SCRIPTS/$ROLE.sh"
 close_target
 
 # What no instance reads. Fewer files make every instance faster to create.

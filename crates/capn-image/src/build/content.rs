@@ -15,7 +15,7 @@ use crate::{
     binaries::KubernetesFolder,
     containers::{self, EtcdNames, ImageNames, PROXY_PROGRAMS},
     oci::{self, ContainerImage},
-    recipe::{self, DEFAULT_PAUSE_IMAGE},
+    recipe::{self, DEFAULT_PAUSE_IMAGE, MASKED_UNITS, Role},
 };
 
 /// Binaries that run in the node itself.
@@ -66,6 +66,24 @@ impl Content {
             Self::Node | Self::Haproxy => DEFAULT_PAUSE_IMAGE,
         }
     }
+}
+
+/// Lays the files of the role over `root` and enables its units.
+pub(super) async fn configure(
+    workspace: &Workspace,
+    role: &Role,
+    root: &Utf8Path,
+    progress: &mut Progress<'_>,
+) -> Result<(), BuildError> {
+    write_files(root, &role.files).await?;
+    Step::new(Stage::Configuration, "configure.sh", &workspace.scripts())
+        .variable("TARGET", root)
+        .variable("DEBS", workspace.debs())
+        .variable("ROLE", role.name)
+        .variable("UNITS", role.units.join(" "))
+        .variable("MASKED", MASKED_UNITS.join(" "))
+        .run(progress)
+        .await
 }
 
 /// Puts the content into `root`.

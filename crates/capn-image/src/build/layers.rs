@@ -7,9 +7,9 @@ use super::{
     Base, BuildError, Event, Stage,
     host::{KEYRING, Mirrors},
     step::{Progress, Step},
-    workspace::{Workspace, copy_tree, failed, write_files},
+    workspace::{Workspace, copy_tree, failed},
 };
-use crate::recipe::{BASE_PACKAGES, Hash, MASKED_UNITS, Role};
+use crate::recipe::{BASE_PACKAGES, Hash, Role};
 
 /// What layers are made from; its hash names them.
 pub(super) struct LayerInputs {
@@ -70,11 +70,7 @@ impl LayerInputs {
             .part("base", &self.base_hash())
             .part("packages", &self.role.packages.join(" "))
             .part("newer packages", &self.newer_packages())
-            .part("units", &self.role.units.join(" "))
-            .part("masked", &MASKED_UNITS.join(" "))
-            .files(&self.role.files)
             .script("packages.sh")
-            .script(&format!("{}.sh", self.role.name))
             .finish()
     }
 
@@ -105,17 +101,11 @@ pub(super) async fn role_layer(
     let made = workspace.fresh(inputs.role.name).await?;
     let root = made.join("rootfs");
     copy_tree(&base, &root).await?;
-    let files = workspace.fresh("files").await?;
-    write_files(&files, &inputs.role.files).await?;
     let scripts = workspace.scripts();
     let mut step = Step::new(Stage::Packages, "packages.sh", &scripts)
         .variable("TARGET", &root)
         .variable("DEBS", workspace.debs())
-        .variable("FILES", &files)
-        .variable("ROLE", inputs.role.name)
         .variable("PACKAGES", inputs.role.packages.join(" "))
-        .variable("UNITS", inputs.role.units.join(" "))
-        .variable("MASKED", MASKED_UNITS.join(" "))
         .variable("MIRROR", &inputs.mirrors.main)
         .variable("EPOCH_FILE", made.join("epoch"))
         .variable("APT_PROXY", apt_proxy().await);
@@ -215,14 +205,11 @@ mod tests {
     #[test]
     fn each_input_changes_the_hash_and_only_the_base_changes_the_bases() {
         let (hash, base) = (inputs().hash(), inputs().base_hash());
-        let mut table: Vec<(&str, LayerInputs, bool)> = vec![
+        let table: Vec<(&str, LayerInputs, bool)> = vec![
             ("suite", LayerInputs { base: Base::Debian13, ..inputs() }, true),
             ("architecture", LayerInputs { architecture: "arm64", ..inputs() }, true),
             ("role", LayerInputs { role: recipe::haproxy(), ..inputs() }, false),
         ];
-        let mut changed = inputs();
-        changed.role.files[0].text.push('\n');
-        table.push(("file", changed, false));
         for (what, changed, base_changes) in table {
             assert_ne!(changed.hash(), hash, "{what}");
             assert_eq!(changed.base_hash() != base, base_changes, "{what}");

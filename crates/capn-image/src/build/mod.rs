@@ -106,11 +106,13 @@ async fn pack(
 ) -> Result<PackedImage, BuildError> {
     let layer = layers::role_layer(workspace, &plan.inputs, request.rebuild, progress).await?;
     let root = workspace.fresh("image").await?.join("rootfs");
-    let stage = plan.content_stage();
-    let started = stage.map(|stage| layers::start(stage, progress));
+    let started = layers::start(Stage::Configuration, progress);
     copy_tree(&layer.root, &root).await?;
-    content::add(workspace, &plan.content, plan.inputs.architecture, &root, progress).await?;
-    if let Some((stage, started)) = stage.zip(started) {
+    content::configure(workspace, &plan.inputs.role, &root, progress).await?;
+    layers::finish(Stage::Configuration, started, progress);
+    if let Some(stage) = plan.content_stage() {
+        let started = layers::start(stage, progress);
+        content::add(workspace, &plan.content, plan.inputs.architecture, &root, progress).await?;
         layers::finish(stage, started, progress);
     }
     let started = layers::start(Stage::Pack, progress);

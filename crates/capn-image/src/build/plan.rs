@@ -19,7 +19,7 @@ use crate::{
         PROPERTY_KUBERNETES_VERSION, PROPERTY_RECIPE,
     },
     metadata::{ImageMetadata, templates_text},
-    recipe::{self, Hash},
+    recipe::{self, Hash, MASKED_UNITS},
 };
 
 /// Everything that is decided before anything is made.
@@ -91,7 +91,8 @@ impl Plan {
 
     /// All stages before the import.
     pub(super) fn stages(&self) -> impl Iterator<Item = Stage> {
-        [Stage::Base, Stage::Packages].into_iter().chain(self.content_stage()).chain([Stage::Pack])
+        let first = [Stage::Base, Stage::Packages, Stage::Configuration];
+        first.into_iter().chain(self.content_stage()).chain([Stage::Pack])
     }
 
     /// The metadata of the image; the time is that of the layer.
@@ -188,6 +189,11 @@ fn recipe_hash(
     let mut hash = Hash::new("image 1")
         .part("kind", content.kind())
         .part("layer", &inputs.hash())
+        .part("units", &inputs.role.units.join(" "))
+        .part("masked", &MASKED_UNITS.join(" "))
+        .files(&inputs.role.files)
+        .script("configure.sh")
+        .script(&format!("{}.sh", inputs.role.name))
         .part("compression", COMPRESSION)
         .part("templates", &templates_text(!matches!(content, Content::Haproxy)))
         .script("inside.sh")
@@ -244,6 +250,7 @@ mod tests {
         let haproxy = plan(Kind::Haproxy, |_| {}).await;
         assert!(!haproxy.metadata(0).cloud_init);
         let stages: Vec<_> = haproxy.stages().collect();
-        assert_eq!(stages, [Stage::Base, Stage::Packages, Stage::Pack]);
+        let expected = [Stage::Base, Stage::Packages, Stage::Configuration, Stage::Pack];
+        assert_eq!(stages, expected);
     }
 }

@@ -87,8 +87,10 @@ impl BuildRequest {
 pub enum Stage {
     /// Debian with systemd, shared by all images.
     Base,
-    /// Packages and configuration of the image's role.
+    /// Packages of the image's role.
     Packages,
+    /// Files and units of the image's role.
+    Configuration,
     /// The pods' sandbox image, for a node without Kubernetes.
     Images,
     /// Kubernetes binaries and the static pods' container images.
@@ -104,7 +106,8 @@ impl Stage {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Base => "Debian base system",
-            Self::Packages => "packages and configuration",
+            Self::Packages => "packages",
+            Self::Configuration => "configuration",
             Self::Images => "container images",
             Self::Kubernetes => "Kubernetes binaries and container images",
             Self::Pack => "packing the root file system",
