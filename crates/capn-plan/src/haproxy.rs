@@ -37,7 +37,7 @@ global
   group haproxy
   # Else it is derived from the limit of open files, which is without bounds in some containers.
   # Where the limit is lower than this needs, haproxy lowers it instead of refusing to start.
-  maxconn 8000
+  maxconn 2000
   no strict-limits
 
 defaults
@@ -108,7 +108,7 @@ mod tests {
           group haproxy
           # Else it is derived from the limit of open files, which is without bounds in some containers.
           # Where the limit is lower than this needs, haproxy lowers it instead of refusing to start.
-          maxconn 8000
+          maxconn 2000
           no strict-limits
 
         defaults
