@@ -173,6 +173,7 @@ impl Work<'_> {
 fn check_host(request: &ClusterRequest) -> Result<(), CommandError> {
     if request.isolation.is_unprivileged() {
         preflight::subordinate_ids()?;
+        preflight::user_limits()?;
     }
     let is_v1 = preflight::cgroups() == CgroupSetup::V1;
     if is_v1 && request.bootstrap == Bootstrap::Kubeadm && !request.allow_cgroup_v1 {

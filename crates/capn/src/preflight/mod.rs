@@ -2,12 +2,14 @@
 
 mod foreign;
 mod host;
+mod limits;
 mod name;
 mod server;
 mod version;
 
 pub use foreign::no_foreign_instances;
 pub use host::{CgroupSetup, cgroup_setup, cgroups, subordinate_ids};
+pub use limits::user_limits;
 pub use name::cluster_name;
 pub use server::{contact, profiles};
 pub use version::{KubernetesVersion, OLDEST};
