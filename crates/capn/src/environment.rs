@@ -18,6 +18,7 @@ const READ: &[&str] = &[
     "KUBECONFIG",
     "NO_COLOR",
     "TERM",
+    "PATH",
     "CAPN_KUBERNETES_BINARIES",
     "INCUS_CONF",
     "INCUS_DIR",
@@ -103,6 +104,13 @@ impl Environment {
     /// The folder of node binaries that the environment names.
     pub fn kubernetes_binaries(&self) -> Option<&Utf8Path> {
         self.get("CAPN_KUBERNETES_BINARIES").map(Utf8Path::new)
+    }
+
+    /// Whether a program of that name can be run.
+    pub fn has_program(&self, name: &str) -> bool {
+        self.get("PATH").is_some_and(|path| {
+            path.split(':').any(|folder| Utf8Path::new(folder).join(name).is_file())
+        })
     }
 
     /// Whether the user asked for no colours, or the terminal has none.

@@ -17,13 +17,21 @@ pub struct CommandError {
     /// Acts that failed, innermost first.
     acts: Vec<String>,
     source: Option<Source>,
+    /// Other ways that were tried.
+    others: Vec<String>,
     hints: Vec<String>,
 }
 
 impl CommandError {
     /// A failure that has no cause below it.
     pub fn new(act: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, acts: vec![act.into()], source: None, hints: Vec::new() }
+        Self {
+            exit: Exit::Failed,
+            acts: vec![act.into()],
+            source: None,
+            others: Vec::new(),
+            hints: Vec::new(),
+        }
     }
 
     /// A failure with a cause.
@@ -65,6 +73,13 @@ impl CommandError {
         self
     }
 
+    /// Adds another way that was tried and failed too. Its causes become one line.
+    #[must_use]
+    pub fn and_also(mut self, other: &Self) -> Self {
+        self.others.push(other.to_string());
+        self
+    }
+
     /// The number the process ends with.
     pub fn exit(&self) -> Exit {
         self.exit
@@ -85,6 +100,7 @@ impl CommandError {
             }
             next = error.source();
         }
+        links.extend(self.others.iter().map(|other| format!("and also: {other}")));
         links
     }
 

@@ -10,6 +10,8 @@ use crate::ui::Ui;
 /// Starts logging. Without `-v` a command shows none: its steps and its error say what matters.
 /// A server's log is its output, so it begins at `info`.
 pub(crate) fn start(ui: &Ui, verbosity: u8, serving: bool) {
+    // kube's client logs each request that fails, without saying which; its callers do that better.
+    const QUIET: &str = "kube_client=off";
     let level = match verbosity + u8::from(serving) {
         0 => return,
         1 => {
@@ -22,7 +24,7 @@ pub(crate) fn start(ui: &Ui, verbosity: u8, serving: bool) {
         _ => "trace,h2=info,hyper=info,hyper_util=info,rustls=info,tower=info",
     };
     let started = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
+        .with_env_filter(EnvFilter::new(format!("{level},{QUIET}")))
         .with_writer(Lines(ui.clone()))
         .with_ansi(false)
         .with_target(verbosity > 1)

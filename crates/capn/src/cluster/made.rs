@@ -119,7 +119,8 @@ impl Made {
     }
 
     /// The nodes as a table on stdout; on stderr where the kubeconfig is and what to do next.
-    pub(crate) fn print(&self, ui: &Ui) -> Result<(), CommandError> {
+    /// Without kubectl on this machine, that of a node is named.
+    pub(crate) fn print(&self, ui: &Ui, has_kubectl: bool) -> Result<(), CommandError> {
         if self.nodes.is_empty() {
             return Ok(());
         }
@@ -143,7 +144,13 @@ impl Made {
             Some(path) => {
                 ui.say(format!("kubeconfig: {path}"));
                 ui.say("next:");
-                ui.say(format!("  kubectl --kubeconfig {path} get pods -A"));
+                match self.nodes.first() {
+                    Some(node) if !has_kubectl => ui.say(format!(
+                        "  incus exec {} -- kubectl --kubeconfig /etc/kubernetes/admin.conf get pods -A",
+                        node.name
+                    )),
+                    _ => ui.say(format!("  kubectl --kubeconfig {path} get pods -A")),
+                }
                 ui.say(format!("  capn describe cluster {name}"));
                 ui.say(format!("  capn delete cluster {name}"));
             }

@@ -1,5 +1,6 @@
 //! Making a cluster, from the command line to Ready nodes.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use kube::Client;
@@ -74,10 +75,15 @@ impl Work<'_> {
         let existing = find(&self.client, namespace, self.name).await?;
         let mut prepared = prepare(self.context, self.name, self.args, existing.as_ref()).await?;
         let asked = asked(&prepared.request);
-        if existing.is_some() && self.holds_already(&prepared.request, &asked).await {
-            let ui = &self.context.ui;
-            ui.say(format!("cluster `{}` is as asked: nothing to do", self.name));
-            return self.outcome(&prepared, false).await;
+        let mut known = HashSet::new();
+        if existing.is_some() {
+            let view = watch::read(&self.client, namespace, self.name).await;
+            if watch::verdict(&view, &asked) == Verdict::Holds {
+                let ui = &self.context.ui;
+                ui.say(format!("cluster `{}` is as asked: nothing to do", self.name));
+                return self.outcome(&prepared, false).await;
+            }
+            known = watch::reached(&view, &asked);
         }
         self.context.ui.say(summary(&prepared.request));
         self.check_server(&prepared, existing.as_ref()).await?;
@@ -102,13 +108,8 @@ impl Work<'_> {
         }
         let mut objects = Objects::of(&self.client, namespace, self.name);
         let deadline = Deadline::after(self.wait);
-        watch::follow(&self.context.ui, &mut objects, &asked, deadline).await?;
+        watch::follow(&self.context.ui, &mut objects, &asked, deadline, known).await?;
         self.outcome(&prepared, true).await
-    }
-
-    async fn holds_already(&self, request: &ClusterRequest, asked: &Asked) -> bool {
-        let view = watch::read(&self.client, &request.namespace, self.name).await;
-        watch::verdict(&view, asked) == Verdict::Holds
     }
 
     async fn check_server(

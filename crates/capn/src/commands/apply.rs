@@ -1,5 +1,6 @@
 //! `capn apply`
 
+use std::collections::HashSet;
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -56,9 +57,11 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result<(), Comman
             let namespace = document.namespace().unwrap_or(namespace);
             let mut objects = Objects::of(&client, namespace, document.name());
             let deadline = Deadline::after(args.wait);
-            watch::follow_wanted(&context.ui, &mut objects, deadline).await.map_err(|error| {
-                error.while_doing(format!("cluster `{}` is not ready", document.name()))
-            })?;
+            watch::follow_wanted(&context.ui, &mut objects, deadline, HashSet::new())
+                .await
+                .map_err(|error| {
+                    error.while_doing(format!("cluster `{}` is not ready", document.name()))
+                })?;
         }
         Ok(())
     };

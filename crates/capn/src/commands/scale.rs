@@ -15,7 +15,7 @@ use crate::error::{CommandError, Doing as _};
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::StateDir;
-use crate::watch::{self, Deadline, Objects};
+use crate::watch::{self, Asked, Deadline, Objects};
 
 /// Options of `scale`.
 #[derive(Clone, Debug, Args)]
@@ -47,6 +47,8 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
             .request
             .as_ref()
             .map_or_else(|| format!("{name}-md-0"), |request| request.workers_name());
+        let before = watch::read(&client, &namespace, &name).await;
+        let known = watch::reached(&before, &Asked::by(&before));
         let deployments: Api<MachineDeployment> = Api::namespaced(client.clone(), &namespace);
         let patch = Patch::Merge(json!({ "spec": { "replicas": workers } }));
         deployments
@@ -57,7 +59,8 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
             return Ok(());
         }
         let mut objects = Objects::of(&client, &namespace, &name);
-        watch::follow_wanted(&context.ui, &mut objects, Deadline::after(wait)).await?;
+        let deadline = Deadline::after(wait);
+        watch::follow_wanted(&context.ui, &mut objects, deadline, known).await?;
         context.ui.say(format!("cluster `{name}` has {workers} workers"));
         Ok(())
     };

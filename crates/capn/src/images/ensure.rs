@@ -11,7 +11,7 @@ use incus_client::Client;
 
 use super::build::{build_image, cache_dir, failed};
 use super::facts::of_image;
-use super::prebuilt;
+use super::{official, prebuilt};
 use crate::error::CommandError;
 use crate::identity::Identity;
 use crate::manifest::request::ImageFacts;
@@ -83,6 +83,8 @@ async fn named(client: &Client, image: &str) -> Result<Found, CommandError> {
     }
 }
 
+/// A node image with Kubernetes. In this order: from the folder of binaries, the one that is on
+/// the server, the prebuilt one, from the official downloads.
 async fn kubeadm(
     ui: &Ui,
     client: &Client,
@@ -96,24 +98,43 @@ async fn kubeadm(
     if let Some(properties) = properties(client, &alias).await? {
         return Ok(Found::of(&properties));
     }
-    prebuilt::fetch(ui, client, &format!("kubeadm/{version}")).await.map_err(|error| {
-        let error = match binaries {
-            Some(folder) => error.hint(format!(
-                "the binaries in {} are {}: ask for that version, or give others",
-                folder.path(),
-                folder.version()
-            )),
-            None => error.hint(
-                "build an image without the internet: put kubeadm, kubelet, kubectl, \
+    let unreachable = match prebuilt::fetch(ui, client, &format!("kubeadm/{version}")).await {
+        Ok(()) => return Ok(Found::default()),
+        Err(error) => error,
+    };
+    match official::download(ui, version).await {
+        Ok(folder) => {
+            ours(ui, client, Kind::Kubeadm(folder), &alias).await?;
+            let properties = properties(client, &alias).await?.unwrap_or_default();
+            Ok(Found::of(&properties))
+        }
+        Err(download) => Err(unavailable(version, binaries, unreachable, &download)),
+    }
+}
+
+/// No way led to a node image: says which were tried, and which are left.
+fn unavailable(
+    version: &str,
+    binaries: Option<&KubernetesFolder>,
+    prebuilt: CommandError,
+    download: &CommandError,
+) -> CommandError {
+    let error = prebuilt.and_also(download);
+    let error = match binaries {
+        Some(folder) => error.hint(format!(
+            "the binaries in {} are {}: ask for that version, or give others",
+            folder.path(),
+            folder.version()
+        )),
+        None => error.hint(
+            "build an image without the internet: put kubeadm, kubelet, kubectl, \
                  kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy and etcd into \
                  a folder, and name it with `--kubernetes-binaries DIR`",
-            ),
-        };
-        error
-            .hint("nodes without Kubernetes: `--bootstrap none`")
-            .while_doing(format!("there is no node image for Kubernetes {version}"))
-    })?;
-    Ok(Found::default())
+        ),
+    };
+    error
+        .hint("nodes without Kubernetes: `--bootstrap none`")
+        .while_doing(format!("there is no node image for Kubernetes {version}"))
 }
 
 /// An image of our own recipe: built where that is possible, else the one that is there, else the
@@ -181,9 +202,12 @@ pub async fn expected(
     {
         return of_image(&properties);
     }
-    let built = binaries.filter(|folder| request.image.is_none() && folder.version() == version);
-    built.map_or_else(ImageFacts::default, |folder| ImageFacts {
-        etcd_image_tag: None,
-        without_coredns: folder.optional("coredns").is_none(),
-    })
+    match binaries.filter(|folder| request.image.is_none() && folder.version() == version) {
+        None => ImageFacts::default(),
+        Some(folder) => ImageFacts {
+            // A kubeadm that cannot be asked fails the build, with its reason.
+            etcd_image_tag: folder.etcd_image_tag().await.ok().flatten(),
+            without_coredns: folder.optional("coredns").is_none(),
+        },
+    }
 }

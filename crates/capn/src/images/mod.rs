@@ -3,6 +3,7 @@
 mod build;
 mod ensure;
 mod facts;
+mod official;
 mod prebuilt;
 mod versions;
 

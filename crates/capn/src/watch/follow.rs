@@ -29,7 +29,8 @@ impl Deadline {
     }
 }
 
-/// Shows the steps of a cluster until what was asked for holds.
+/// Shows the steps of a cluster until what was asked for holds. Steps in `known` held before the
+/// command began and are not its news.
 ///
 /// # Errors
 ///
@@ -39,8 +40,9 @@ pub async fn follow(
     objects: &mut Objects,
     asked: &Asked,
     deadline: Deadline,
+    known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, |_| *asked).await
+    until(ui, objects, deadline, known, |_| *asked).await
 }
 
 /// As [`follow`], for what the objects themselves ask for.
@@ -52,17 +54,25 @@ pub async fn follow_wanted(
     ui: &Ui,
     objects: &mut Objects,
     deadline: Deadline,
+    known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, Asked::by).await
+    until(ui, objects, deadline, known, Asked::by).await
+}
+
+/// The steps that hold in a view, for [`follow`].
+pub fn reached(view: &View, asked: &Asked) -> HashSet<String> {
+    let done = steps(view, asked).into_iter().filter(|step| step.state == State::Done);
+    done.map(|step| step.key).collect()
 }
 
 async fn until(
     ui: &Ui,
     objects: &mut Objects,
     deadline: Deadline,
+    known: HashSet<String>,
     asked: impl Fn(&View) -> Asked,
 ) -> Result<View, CommandError> {
-    let mut shown = Shown::new(ui);
+    let mut shown = Shown { over: known, ..Shown::new(ui) };
     loop {
         let view = next(objects, deadline, &shown).await?;
         let asked = asked(&view);
@@ -127,18 +137,11 @@ struct Shown {
     busy: HashMap<String, (Step, StepView)>,
     over: HashSet<String>,
     order: Vec<String>,
-    is_first: bool,
 }
 
 impl Shown {
     fn new(ui: &Ui) -> Self {
-        Self {
-            ui: ui.clone(),
-            busy: HashMap::new(),
-            over: HashSet::new(),
-            order: Vec::new(),
-            is_first: true,
-        }
+        Self { ui: ui.clone(), busy: HashMap::new(), over: HashSet::new(), order: Vec::new() }
     }
 
     fn update(&mut self, steps: Vec<StepView>) {
@@ -154,7 +157,6 @@ impl Shown {
         }
         // A machine that was replaced is no longer of interest.
         self.busy.retain(|key, _| present.contains(key));
-        self.is_first = false;
     }
 
     /// Ends every step that is no longer there.
@@ -185,8 +187,6 @@ impl Shown {
         }
         match self.busy.remove(&step.key) {
             Some((shown, _)) => shown.done(&step.done),
-            // What held before this command began is not its news.
-            None if self.is_first => {}
             None => self.ui.step(&step.doing).done(&step.done),
         }
     }

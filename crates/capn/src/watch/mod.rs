@@ -9,7 +9,7 @@ mod removal;
 mod steps;
 mod view;
 
-pub use follow::{Deadline, follow, follow_removal, follow_wanted};
+pub use follow::{Deadline, follow, follow_removal, follow_wanted, reached};
 pub use objects::{Objects, read};
 pub use steps::{Asked, Readiness, State, StepView, Verdict, steps, verdict};
 pub use view::View;
