@@ -47,11 +47,16 @@ impl Wire {
         authority: String,
         request_timeout: Duration,
     ) -> Self {
+        // A pool may open a connection, find another one free meanwhile, and keep the new one for
+        // later without a word. Incus accepts connections on its unix socket one after the other
+        // and waits for the first bytes of each: a silent one stops the whole daemon. Connecting
+        // is cheap there, so nothing is kept.
+        let idle = if matches!(connector, Connector::Unix(_)) { 0 } else { 8 };
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             // A daemon that was restarted leaves dead connections behind; keep few, not for long.
             .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(8)
+            .pool_max_idle_per_host(idle)
             .build(connector);
         Self { http, endpoint, authority, request_timeout }
     }

@@ -12,6 +12,7 @@ use axum::routing::{get, patch};
 use incus_client::Error;
 use incus_client::api::{InstanceFilter, Reply};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Connections, within};
 
@@ -160,4 +161,29 @@ async fn a_filter_is_sent_only_to_a_server_that_knows_filters() {
         let sent = asked.lock().unwrap().contains("filter=config.user.k%20eq%202");
         assert_eq!(sent, extensions != json!([]));
     }
+}
+
+/// Incus accepts connections on its unix socket one after the other and waits for the first bytes
+/// of each. A pool would now and then open one and say nothing on it, and stop the whole daemon.
+#[tokio::test]
+async fn no_connection_of_a_unix_socket_is_kept_for_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("unix.socket");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let served = tokio::spawn(async move {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).await.unwrap() > 0, "nothing was said");
+            let body = Reply::sync_json(json!({})).to_string();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            assert_eq!(stream.read(&mut request).await.unwrap(), 0, "the connection was kept");
+        }
+    });
+    let client = incus_client::Client::unix(&path);
+    for _ in 0..2 {
+        within(client.server()).await.unwrap();
+    }
+    within(served).await.unwrap();
 }

@@ -25,17 +25,25 @@ fn identity() -> Identity {
     }
 }
 
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 #[tokio::test]
 async fn a_pinned_server_is_used_over_https_and_another_is_refused() {
     use base64::Engine as _;
-    for (n, (daemon, local)) in daemons("https").into_iter().enumerate() {
+    for (daemon, local) in daemons("https") {
         let server = local.server().await.unwrap();
-        // An address that is set already is somebody's: it is used as it is.
-        let set = server.config.get("core.https_address").cloned();
-        let address = match &set {
-            Some(address) => address.as_str().unwrap().to_owned(),
-            None => format!("127.0.0.1:{}", 18443 + n),
-        };
+        // An address that is set already is somebody's and is used as it is, unless it is the
+        // kind this test sets: then a killed run left it.
+        let set = server
+            .config
+            .get("core.https_address")
+            .and_then(|address| address.as_str())
+            .filter(|address| !address.is_empty() && !address.starts_with("127.0.0.1:"))
+            .map(str::to_owned);
+        let address = set.clone().unwrap_or_else(|| format!("127.0.0.1:{}", free_port()));
         let configure = |value: &str| {
             let config = Config::from([("core.https_address".to_owned(), value.to_owned())]);
             let local = local.clone();
