@@ -35,16 +35,15 @@ mod logging;
 mod signal;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::Parser as _;
 
 pub use environment::Environment;
+pub use exit::Exit;
 pub use ui::{Look, Ui};
 
 use cli::Cli;
 use error::CommandError;
-use exit::Exit;
 
 /// What a command works with.
 pub struct Context {
@@ -63,7 +62,7 @@ pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment,
     ui: impl FnOnce(&Environment, Look) -> Ui,
-) -> ExitCode {
+) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return parse_failed(&error, &environment, ui),
@@ -74,10 +73,10 @@ pub fn run(
     logging::start(&ui, cli.global.verbose, serving);
     let context = Context { environment, ui: ui.clone(), global: cli.global };
     match block_on(commands::run(&context, cli.command)) {
-        Ok(()) => Exit::Done.into(),
+        Ok(()) => Exit::Done,
         Err(error) => {
             ui.error(&error);
-            error.exit().into()
+            error.exit()
         }
     }
 }
@@ -87,15 +86,15 @@ fn parse_failed(
     error: &clap::Error,
     environment: &Environment,
     ui: impl FnOnce(&Environment, Look) -> Ui,
-) -> ExitCode {
+) -> Exit {
     let ui = ui(environment, Look::default());
     if error.use_stderr() {
         ui.say(error.render().to_string().trim_end());
-        return Exit::Usage.into();
+        return Exit::Usage;
     }
     match ui.data(&error.render().to_string()) {
-        Ok(()) => Exit::Done.into(),
-        Err(error) => error.exit().into(),
+        Ok(()) => Exit::Done,
+        Err(error) => error.exit(),
     }
 }
 

@@ -1,0 +1,75 @@
+//! The command line as a user meets it, in this process and without a server.
+
+mod manifests;
+mod reference;
+mod session;
+mod usage;
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use capn::{Environment, Exit, Ui};
+
+/// A home folder of its own, and nothing else of the machine's environment.
+struct Home {
+    folder: tempfile::TempDir,
+}
+
+/// What a command printed and how it ended.
+#[must_use = "either snapshot the output or look at how the command ended"]
+struct Ran {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs `capn` with these arguments. Paths in the output are shown as `$HOME`.
+    fn capn(&self, arguments: &[&str]) -> Ran {
+        let home = self.path().to_str().unwrap().to_owned();
+        let environment = Environment::with([("HOME", home.as_str())]);
+        let (out, err) = (Kept::default(), Kept::default());
+        let ui = Ui::plain(out.clone(), err.clone());
+        let arguments = std::iter::once("capn").chain(arguments.iter().copied());
+        let exit = capn::run(arguments.map(Into::into), environment, |_, _| ui);
+        let shown = |kept: &Kept| kept.text().replace(&home, "$HOME");
+        Ran { exit, out: shown(&out), err: shown(&err) }
+    }
+}
+
+impl fmt::Display for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}------- stderr -------\n{}[exit: {:?}]", self.out, self.err, self.exit)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Kept {
+    fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

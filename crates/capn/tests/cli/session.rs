@@ -1,0 +1,129 @@
+//! Commands on the embedded plane, without controllers at work.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use capn::Exit;
+use insta::assert_snapshot;
+
+use crate::Home;
+
+/// The manifests of a cluster, with an identity that leads nowhere.
+fn manifests(home: &Home, name: &str) -> String {
+    let socket = format!("unix://{}/socket", home.path().display());
+    let arguments =
+        ["generate", "cluster", name, "--kubernetes-version", "v1.31.5", "--remote", &socket];
+    let ran = home.capn(&arguments);
+    assert_eq!(ran.exit, Exit::Done, "{ran}");
+    ran.out.replace("$HOME", home.path().to_str().unwrap())
+}
+
+fn apply(home: &Home, text: &str) -> crate::Ran {
+    let file = home.path().join("file.yaml");
+    std::fs::write(&file, text).unwrap();
+    home.capn(&["apply", "--wait", "0", "-f", file.to_str().unwrap()])
+}
+
+#[test]
+fn reading_makes_no_state() {
+    let home = Home::new();
+    assert_snapshot!(home.capn(&["get", "clusters"]), @r"
+    ------- stderr -------
+    no clusters yet; make one: `capn up`
+    [exit: Done]
+    ");
+    assert_eq!(home.capn(&["get", "machines", "-o", "json"]).out, "[]\n");
+    assert_snapshot!(home.capn(&["delete", "cluster", "demo"]), @r"
+    ------- stderr -------
+    there is no cluster `demo`: nothing to delete; there are no clusters; make one: `capn up`
+    [exit: Done]
+    ");
+    assert_eq!(home.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn what_create_would_make_is_applied_and_applied_again_unchanged() {
+    let home = Home::new();
+    let text = manifests(&home, "demo");
+    let first = apply(&home, &text);
+    assert_snapshot!(first, @r"
+    cluster.cluster.x-k8s.io/demo created
+    secret/demo-incus created
+    lxccluster.infrastructure.cluster.x-k8s.io/demo created
+    lxcmachinetemplate.infrastructure.cluster.x-k8s.io/demo-control-plane created
+    kubeadmcontrolplane.controlplane.cluster.x-k8s.io/demo-control-plane created
+    lxcmachinetemplate.infrastructure.cluster.x-k8s.io/demo-md-0 created
+    kubeadmconfigtemplate.bootstrap.cluster.x-k8s.io/demo-md-0 created
+    machinedeployment.cluster.x-k8s.io/demo-md-0 created
+    ------- stderr -------
+    [exit: Done]
+    ");
+    let again = apply(&home, &text);
+    assert_eq!(again.out, first.out.replace("created", "unchanged"), "{again}");
+    assert_eq!(home.capn(&["get", "clusters", "-o", "name"]).out, "demo\n");
+    let state = home.path().join(".local/state/capn");
+    assert_eq!(state.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_field_that_does_not_exist_is_refused_with_its_path() {
+    let home = Home::new();
+    let text = manifests(&home, "demo").replace("  unprivileged: true", "  unpriviledged: true");
+    let ran = apply(&home, &text);
+    assert_eq!(ran.exit, Exit::Failed);
+    assert!(ran.err.contains(r#"unknown field "spec.unpriviledged""#), "{ran}");
+    assert!(ran.err.contains("lxccluster.infrastructure.cluster.x-k8s.io/demo"), "{ran}");
+}
+
+#[test]
+fn a_kind_that_does_not_exist_is_named() {
+    let ran = apply(&Home::new(), "apiVersion: apps/v9\nkind: Nonsense\nmetadata: {name: a}\n");
+    assert_eq!(ran.exit, Exit::Failed);
+    assert!(ran.err.contains("nonsense.apps/a is of a kind that the plane does not have"), "{ran}");
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_an_error_with_those_that_are() {
+    let home = Home::new();
+    assert_eq!(apply(&home, &manifests(&home, "demo")).exit, Exit::Done);
+    for command in
+        [&["describe", "cluster", "dem"][..], &["kubeconfig", "dem"], &["get", "clusters", "dem"]]
+    {
+        let ran = home.capn(command);
+        assert_eq!(ran.exit, Exit::Failed, "{command:?}");
+        let text = "Error: there is no cluster `dem`\nHint: clusters that are there: demo\n";
+        assert_eq!(ran.err, text, "{command:?}");
+    }
+}
+
+#[test]
+fn a_cluster_without_a_kubeconfig_says_where_to_look() {
+    let home = Home::new();
+    assert_eq!(apply(&home, &manifests(&home, "demo")).exit, Exit::Done);
+    assert_snapshot!(home.capn(&["kubeconfig", "demo"]), @r"
+    ------- stderr -------
+    Error: cluster `demo` has no kubeconfig yet
+    Hint: see how far it is: `capn describe cluster demo`
+    [exit: Failed]
+    ");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error_before_anything_is_recorded() {
+    let home = Home::new();
+    let ran = home.capn(&["up", "--bootstrap", "none", "--remote", "unix:///no/socket"]);
+    assert_eq!(ran.exit, Exit::Failed);
+    assert!(ran.err.contains("cannot reach the server at unix:///no/socket"), "{ran}");
+    assert!(ran.err.contains("Hint: is the daemon running?"), "{ran}");
+    assert_eq!(home.capn(&["get", "clusters", "-o", "name"]).out, "");
+}
+
+#[test]
+fn a_remote_that_is_not_configured_says_how_to_add_it() {
+    let ran = Home::new().capn(&["image", "list", "--remote", "lab"]);
+    assert_snapshot!(ran, @r"
+    ------- stderr -------
+    Error: there is no remote `lab`: no configuration of the `incus` or `lxc` command is found
+    Hint: add it: `incus remote add lab https://HOST:8443`
+    [exit: Failed]
+    ");
+}
