@@ -183,7 +183,7 @@ async fn no_connection_of_a_unix_socket_is_kept_for_later() {
     });
     let client = incus_client::Client::unix(&path);
     for _ in 0..2 {
-        within(client.server()).await.unwrap();
+        within("an answer", client.server()).await.unwrap();
     }
-    within(served).await.unwrap();
+    within("the server", served).await.unwrap();
 }
