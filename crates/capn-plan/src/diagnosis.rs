@@ -72,6 +72,11 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
         "check that the server reaches the image server, or build the image with `capn image build`",
     ),
     (
+        &["dns name", "already used on network"],
+        Class::Blocked,
+        "an instance of that name in another project uses the same network: delete or rename it, or choose another name",
+    ),
+    (
         &["no root device could be found"],
         Class::Blocked,
         "give the profile a root disk device, or add one to spec.devices",

@@ -26,22 +26,50 @@ const DELETE_DEADLINE: Duration = Duration::from_secs(120);
 /// Lines of an instance's log that are shown when it does not start.
 const LOG_LINES: usize = 2;
 
-/// Reads the instance: its state when it runs, and what works on it when its making may not be
-/// finished.
+/// Reads the instance with its state, and what works on it when its making may not be finished.
 pub(crate) async fn observe(
     ctx: &Context,
     remote: &Remote,
     name: &InstanceName,
 ) -> Result<Observed, Failure> {
-    let failure = || Failure::server("look at", name.as_str());
-    let Some(instance) = remote.client.instance_full(name.as_str()).await.map_err(failure())?
-    else {
-        return Ok(Observed::default());
-    };
+    match remote.client.instance_full(name.as_str()).await {
+        Ok(None) => Ok(Observed::default()),
+        Ok(Some(instance)) => observed(ctx, remote, name, instance).await,
+        // The instance stopped between two looks of the server; the record can still be read.
+        Err(error) if error.server_text().is_some_and(|text| text.contains("Invalid PID")) => {
+            observe_record(ctx, remote, name).await
+        }
+        Err(error) => Err(Failure::server("look at", name.as_str())(error)),
+    }
+}
+
+/// Reads the instance without its state: for a deletion, which has no use for addresses.
+pub(crate) async fn observe_record(
+    ctx: &Context,
+    remote: &Remote,
+    name: &InstanceName,
+) -> Result<Observed, Failure> {
+    let failure = Failure::server("look at", name.as_str());
+    match remote.client.instance(name.as_str()).await.map_err(failure)? {
+        None => Ok(Observed::default()),
+        Some(found) => {
+            let instance = InstanceFull { instance: found.value, ..InstanceFull::default() };
+            observed(ctx, remote, name, instance).await
+        }
+    }
+}
+
+async fn observed(
+    ctx: &Context,
+    remote: &Remote,
+    name: &InstanceName,
+    instance: InstanceFull,
+) -> Result<Observed, Failure> {
     let operation = match life::of(&instance) {
         Life::Unfinished => {
             let path = format!("/1.0/instances/{name}");
-            let working = remote.client.operations_for(&path).await.map_err(failure())?;
+            let failure = Failure::server("look for operations on", name.as_str());
+            let working = remote.client.operations_for(&path).await.map_err(failure)?;
             working.first().map(|operation| operation.description().to_owned())
         }
         _ => None,
@@ -73,8 +101,8 @@ pub(crate) async fn create(
     remote: &Remote,
     name: &InstanceName,
     launch: &Launch,
+    image: &str,
 ) -> Result<(), Failure> {
-    let failure = || Failure::server("create", name.as_str());
     let made = async {
         let target = launch.target.as_deref();
         let operation = remote.client.create_instance(&launch.request, target).await?;
@@ -93,7 +121,12 @@ pub(crate) async fn create(
             remote.learn(error.server_text().unwrap_or_default());
             Ok(())
         }
-        Err(error) => Err(failure()(error)),
+        Err(error) => Err(Failure::Server {
+            act: "create",
+            instance: name.as_str().to_owned(),
+            log: vec![format!("the image is {image}")],
+            source: Box::new(error),
+        }),
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn step(
         Step::Create(launch) => {
             let image = material.map(|material| material.image.text).unwrap_or_default();
             report::creating(ctx, cluster, name, &image).await?;
-            instance::create(ctx, remote, name, &launch).await?;
+            instance::create(ctx, remote, name, &launch, &image).await?;
             let note = format!("created load balancer {name} from image {image}");
             tell(ctx, cluster, EventType::Normal, "LoadBalancerCreated", note).await;
         }

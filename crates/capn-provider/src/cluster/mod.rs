@@ -128,7 +128,7 @@ async fn settle_deletion(
     report::deletion_begins(ctx, cluster).await?;
     let remote = observe::remote(ctx, cluster).await?;
     for _ in 0..MAX_STEPS {
-        let seen = instance::observe(ctx, &remote, &subject.name).await?;
+        let seen = instance::observe_record(ctx, &remote, &subject.name).await?;
         let wanted = validate::wanted(subject, found, None, &remote.facts());
         match plan(&wanted, &seen) {
             Plan::Do(step) => {

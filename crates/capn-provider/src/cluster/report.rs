@@ -11,6 +11,7 @@ use capn_api::{
 use capn_plan::{
     InstanceName,
     balancer::{Plan, WaitingOn},
+    diagnosis::Class,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
@@ -288,12 +289,19 @@ pub(crate) async fn deletion_failed(
     if failure.is_conflict() || matches!(failure, Failure::Stopping) {
         return failure;
     }
-    let message = format!(
-        "{}; to give up the load balancer and delete only this object, set the annotation {}=true",
-        failure.message(),
-        keys::ORPHAN_INSTANCES_ANNOTATION
-    );
-    let reason = reasons::DELETION_BLOCKED;
+    let (reason, message) = match failure.class() {
+        Class::Passing if !matches!(failure, Failure::Reach { .. } | Failure::NoCluster) => {
+            (reasons::DELETING, failure.message())
+        }
+        _ => (
+            reasons::DELETION_BLOCKED,
+            format!(
+                "{}; to give up the load balancer and delete only this object, set the annotation {}=true",
+                failure.message(),
+                keys::ORPHAN_INSTANCES_ANNOTATION
+            ),
+        ),
+    };
     if let Err(error) = deleting(ctx, &mut cluster.clone(), reason, message).await {
         tracing::debug!(error = error.message(), "cannot report a failure");
     }

@@ -30,7 +30,7 @@ pub(crate) async fn step(
         Step::Create(launch) => {
             let image = material.map(|material| material.image.text).unwrap_or_default();
             report::creating(ctx, machine, name, &image).await?;
-            instance::create(ctx, remote, name, &launch).await?;
+            instance::create(ctx, remote, name, &launch, &image).await?;
             let note = format!("created instance {name} from image {image}");
             tell(ctx, machine, EventType::Normal, "InstanceCreated", note).await;
         }

@@ -127,7 +127,7 @@ async fn settle_deletion(
     report::deletion_begins(ctx, machine).await?;
     let remote = observe::remote(ctx, found).await?;
     for _ in 0..MAX_STEPS {
-        let seen = instance::observe(ctx, &remote, &subject.name).await?;
+        let seen = instance::observe_record(ctx, &remote, &subject.name).await?;
         let wanted = validate::wanted(subject, None, &remote.facts())?;
         match plan(&wanted, &seen) {
             Plan::Do(step) => {

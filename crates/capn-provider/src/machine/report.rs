@@ -10,6 +10,7 @@ use capn_api::{
 };
 use capn_plan::{
     address,
+    diagnosis::Class,
     machine::{Gate, Observed, Plan, WaitingOn},
 };
 use kube::{
@@ -247,12 +248,20 @@ pub(crate) async fn deletion_failed(
     if failure.is_conflict() || matches!(failure, Failure::Stopping) {
         return failure;
     }
-    let message = format!(
-        "{}; to give up the instance and delete only this object, set the annotation {}=true",
-        failure.message(),
-        keys::ORPHAN_INSTANCES_ANNOTATION
-    );
-    let next = deleting(ctx, machine, reasons::DELETION_BLOCKED, message);
+    let (reason, message) = match failure.class() {
+        Class::Passing if !matches!(failure, Failure::Reach { .. } | Failure::NoCluster) => {
+            (reasons::DELETING, failure.message())
+        }
+        _ => (
+            reasons::DELETION_BLOCKED,
+            format!(
+                "{}; to give up the instance and delete only this object, set the annotation {}=true",
+                failure.message(),
+                keys::ORPHAN_INSTANCES_ANNOTATION
+            ),
+        ),
+    };
+    let next = deleting(ctx, machine, reason, message);
     if let Err(error) = write(ctx, &mut machine.clone(), &next).await {
         tracing::debug!(error = error.message(), "cannot report a failure");
     }

@@ -1,6 +1,15 @@
 //! The reconcilers with a real Incus and LXD, where they run on this machine, and the embedded
 //! plane in memory. The part of Cluster API core is played by the tests.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "helpers of tests, which clippy does not know for tests"
+)]
+
 mod adoption;
 mod deletion;
 mod image;
