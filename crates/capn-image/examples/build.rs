@@ -1,7 +1,7 @@
 //! Builds an image and imports it into the local Incus.
 //!
 //! ```text
-//! cargo run -p capn-image --example build -- node|haproxy|KUBERNETES_FOLDER [CACHE [ALIAS]]
+//! cargo run -p capn-image --example build -- node|haproxy|KUBERNETES_FOLDER [CACHE [PROJECT]]
 //! ```
 #![allow(clippy::print_stdout, reason = "an example")]
 
@@ -17,9 +17,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(folder) => Kind::Kubeadm(KubernetesFolder::open(folder).await?),
     };
     let cache = arguments.next().unwrap_or_else(|| "/var/cache/capn".to_owned());
-    let mut request = BuildRequest::new(kind, cache);
-    request.alias = arguments.next();
+    let request = BuildRequest::new(kind, cache);
+
     let client = Client::unix("/var/lib/incus/unix.socket");
+    let client = arguments.next().map_or(client.clone(), |project| client.with_project(project));
     let mut show = |event: Event| match event {
         Event::StageStarted { stage } => println!("{} …", stage.describe()),
         Event::Line { text, .. } => println!("    {text}"),

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
 use crate::{
     binaries::KubernetesFolder,
     oci::{ContainerImage, Content, LayerFile},
+    tree::Tree,
 };
 
 /// Programs that become images of their own, besides etcd, pause and CoreDNS.
@@ -104,11 +105,14 @@ fn minor(version: &str) -> Option<(&str, &str)> {
 pub(crate) fn pause_image(
     reference: &str,
     pause: Option<Utf8PathBuf>,
-    root: &Utf8Path,
+    root: &Tree,
 ) -> ContainerImage {
     let (program, entrypoint) = match pause {
         Some(path) => (path, vec!["/pause".to_owned()]),
-        None => (root.join("usr/bin/catatonit"), vec!["/pause".to_owned(), "-P".to_owned()]),
+        None => (
+            root.find("usr/bin/catatonit").unwrap_or_else(|| "/usr/bin/catatonit".into()),
+            vec!["/pause".to_owned(), "-P".to_owned()],
+        ),
     };
     ContainerImage {
         references: vec![reference.to_owned()],
@@ -124,7 +128,7 @@ pub(crate) fn kubernetes_images(
     names: &ImageNames,
     etcd: &EtcdNames,
     libraries: &BTreeMap<String, Vec<String>>,
-    root: &Utf8Path,
+    root: &Tree,
 ) -> std::io::Result<Vec<ContainerImage>> {
     let program = |name: &str, references: Vec<String>| {
         let path = format!("usr/local/bin/{name}");
@@ -181,29 +185,29 @@ fn binary(path: &str, source: Utf8PathBuf) -> LayerFile {
 fn library_files(
     libraries: &BTreeMap<String, Vec<String>>,
     program: &str,
-    root: &Utf8Path,
+    root: &Tree,
 ) -> Vec<LayerFile> {
     let found = libraries.get(program).map(Vec::as_slice).unwrap_or_default();
-    found.iter().map(|path| binary(path.trim_start_matches('/'), under(root, path))).collect()
+    found
+        .iter()
+        .filter_map(|path| Some(binary(path.trim_start_matches('/'), root.find(path)?)))
+        .collect()
 }
 
 /// iptables and nft with their extensions. The names under /usr/sbin are links into one program.
 fn proxy_files(
     libraries: &BTreeMap<String, Vec<String>>,
-    root: &Utf8Path,
+    root: &Tree,
 ) -> std::io::Result<Vec<LayerFile>> {
     let mut files = Vec::new();
     for program in PROXY_PROGRAMS {
         let path = program.trim_start_matches('/');
-        // Resolved inside the root: links there are absolute and go through /etc/alternatives.
-        let target = resolve_in_root(root, path)?;
-        if target == path {
-            files.push(binary(path, root.join(path)));
-        } else {
+        let target = root.resolve(path)?;
+        if target != path {
             let content = Content::Link(format!("/{target}"));
             files.push(LayerFile { path: path.to_owned(), mode: 0o777, content });
-            files.push(binary(&target, root.join(&target)));
         }
+        files.extend(root.find(&target).map(|source| binary(&target, source)));
         files.extend(library_files(libraries, program, root));
     }
     files.push(LayerFile {
@@ -211,78 +215,25 @@ fn proxy_files(
         mode: 0o777,
         content: Content::Link("/usr/bin/kmod".to_owned()),
     });
-    for directory in extension_folders(root)? {
-        let mut entries: Vec<_> =
-            root.join(&directory).read_dir_utf8()?.collect::<Result<_, _>>()?;
-        entries.sort_by(|a, b| a.file_name().cmp(b.file_name()));
-        for entry in entries {
-            let path = format!("{directory}/{}", entry.file_name());
-            let content = match entry.file_type()?.is_symlink() {
-                true => Content::Link(entry.path().read_link_utf8()?.into_string()),
-                false => Content::Path(entry.path().to_owned()),
+    // Extensions are in usr/lib/x86_64-linux-gnu/xtables, or another architecture's folder.
+    for folder in root.list("usr/lib")?.into_keys() {
+        let folder = format!("usr/lib/{folder}/xtables");
+        for (name, source) in root.list(&folder)? {
+            let content = match source.symlink_metadata()?.file_type().is_symlink() {
+                true => Content::Link(source.read_link_utf8()?.into_string()),
+                false => Content::Path(source),
             };
-            files.push(LayerFile { path, mode: 0o644, content });
+            files.push(LayerFile { path: format!("{folder}/{name}"), mode: 0o644, content });
         }
     }
     for path in ["etc/protocols", "etc/services"] {
-        if root.join(path).is_file() {
-            let content = Content::Path(root.join(path));
-            files.push(LayerFile { path: path.to_owned(), mode: 0o644, content });
-        }
+        files.extend(root.find(path).map(|source| LayerFile {
+            path: path.to_owned(),
+            mode: 0o644,
+            content: Content::Path(source),
+        }));
     }
     Ok(files)
-}
-
-/// `usr/lib/x86_64-linux-gnu/xtables`, whatever the architecture.
-fn extension_folders(root: &Utf8Path) -> std::io::Result<Vec<String>> {
-    let mut found = Vec::new();
-    for entry in root.join("usr/lib").read_dir_utf8()? {
-        let name = entry?.file_name().to_owned();
-        if root.join("usr/lib").join(&name).join("xtables").is_dir() {
-            found.push(format!("usr/lib/{name}/xtables"));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Follows links of a file as a process inside `root` would. Directories on the way are links
-/// only in a merged /usr, which the paths used here do not go through.
-fn resolve_in_root(root: &Utf8Path, path: &str) -> std::io::Result<String> {
-    let mut path = path.to_owned();
-    for _ in 0..16 {
-        let full = root.join(&path);
-        if !full.symlink_metadata()?.file_type().is_symlink() {
-            return Ok(path);
-        }
-        let target = full.read_link_utf8()?;
-        path = match target.as_str().strip_prefix('/') {
-            Some(absolute) => absolute.to_owned(),
-            None => {
-                let parent = Utf8Path::new(&path).parent().unwrap_or(Utf8Path::new(""));
-                normalize(&parent.join(target))
-            }
-        };
-    }
-    Err(std::io::Error::other(format!("too many links at {path}")))
-}
-
-fn normalize(path: &Utf8Path) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.as_str().split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            _ => parts.push(part),
-        }
-    }
-    parts.join("/")
-}
-
-fn under(root: &Utf8Path, absolute: &str) -> Utf8PathBuf {
-    root.join(absolute.trim_start_matches('/'))
 }
 
 #[cfg(test)]
@@ -322,27 +273,15 @@ registry.k8s.io/etcd:3.6.8-0
     }
 
     #[test]
-    fn links_are_followed_inside_the_root() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
-        for path in ["usr/sbin", "etc/alternatives"] {
-            std::fs::create_dir_all(root.join(path)).unwrap();
-        }
-        std::fs::write(root.join("usr/sbin/multi"), "x").unwrap();
-        let link = |target: &str, path: &str| {
-            std::os::unix::fs::symlink(target, root.join(path)).unwrap();
-        };
-        link("/etc/alternatives/iptables", "usr/sbin/iptables");
-        link("../../usr/sbin/multi", "etc/alternatives/iptables");
-        assert_eq!(resolve_in_root(root, "usr/sbin/iptables").unwrap(), "usr/sbin/multi");
-        link("loop", "usr/sbin/loop");
-        assert!(resolve_in_root(root, "usr/sbin/loop").is_err());
-    }
-
-    #[test]
     fn without_a_pause_binary_the_image_holds_debians_static_init() {
-        let image = pause_image("registry.k8s.io/pause:3.10.1", None, Utf8Path::new("/root"));
+        let held = tempfile::tempdir().unwrap();
+        let folder = Utf8PathBuf::from_path_buf(held.path().to_owned()).unwrap();
+        let init = folder.join("usr/bin/catatonit");
+        std::fs::create_dir_all(init.parent().unwrap()).unwrap();
+        std::fs::write(&init, "init").unwrap();
+        let root = Tree::new(vec![folder]);
+        let image = pause_image("registry.k8s.io/pause:3.10.1", None, &root);
         assert_eq!(image.entrypoint, ["/pause", "-P"]);
-        assert_eq!(image.files[0].content, Content::Path("/root/usr/bin/catatonit".into()));
+        assert_eq!(image.files[0].content, Content::Path(init));
     }
 }

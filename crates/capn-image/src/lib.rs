@@ -21,6 +21,7 @@ mod containers;
 mod metadata;
 mod oci;
 mod recipe;
+mod tree;
 
 pub use build::{BuildRequest, BuiltImage, Event, Kind, build};
 pub use name::{ImageFields, ImageSource, Protocol, ServerFlavor, resolve};

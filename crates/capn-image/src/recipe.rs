@@ -80,6 +80,7 @@ pub(crate) const SCRIPTS: &[(&str, &str)] = &[
     ("inside.sh", include_str!("../recipe/scripts/inside.sh")),
     ("node.sh", include_str!("../recipe/scripts/node.sh")),
     ("pack.sh", include_str!("../recipe/scripts/pack.sh")),
+    ("probe.sh", include_str!("../recipe/scripts/probe.sh")),
     ("packages.sh", include_str!("../recipe/scripts/packages.sh")),
 ];
 

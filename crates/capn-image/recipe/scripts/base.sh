@@ -35,4 +35,7 @@ open_target
 echo "security updates"
 apt update
 apt -y dist-upgrade
+date="$(lists_date)"
 close_target
+trim_target
+settle_times "$date"

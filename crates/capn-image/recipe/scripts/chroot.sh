@@ -1,7 +1,45 @@
-# Sourced by the steps that run the target's own programs. Needs TARGET and DEBS.
-# Everything is mounted in this step's namespace only.
+# Sourced by the steps. Everything is mounted in this step's namespace only.
+#
+# The root file system is TARGET: a plain folder or, where LOWER is set, an overlay of UPPER over
+# the folders of LOWER (separated by colons), with WORK for the kernel. Nothing of LOWER changes.
 
+mount_target() {
+    [ -z "${LOWER:-}" ] || mount -t overlay \
+        -o "lowerdir=$LOWER,upperdir=$UPPER,workdir=$WORK" overlay "$TARGET"
+}
+
+unmount_target() {
+    [ -z "${LOWER:-}" ] || umount "$TARGET"
+}
+
+# The newest date of the package lists, in seconds since 1970.
+lists_date() {
+    cat "$TARGET"/var/lib/apt/lists/*_InRelease | sed -n 's/^Date: //p' |
+        while read -r date; do date -u -d "$date" +%s; done | sort -n | tail -n 1
+}
+
+# What no instance reads. Fewer files make every instance faster to create and to delete.
+trim_target() {
+    rm -rf "$TARGET"/var/lib/apt/lists/* "$TARGET"/var/cache/apt/*.bin \
+        "$TARGET"/var/cache/debconf/*-old "$TARGET"/var/lib/dpkg/*-old \
+        "$TARGET"/var/cache/ldconfig "$TARGET"/var/log/apt "$TARGET"/var/log/*.log \
+        "$TARGET"/var/log/fsck "$TARGET"/var/log/journal "$TARGET"/var/lib/systemd/random-seed \
+        "$TARGET"/etc/*- "$TARGET"/etc/.pwd.lock "$TARGET"/var/lib/dbus/machine-id \
+        "$TARGET"/etc/hostname "$TARGET"/boot/* "$TARGET"/usr/share/locale \
+        "$TARGET"/usr/share/man "$TARGET"/usr/share/info "$TARGET"/usr/share/i18n \
+        "$TARGET"/usr/share/lintian "$TARGET"/usr/share/zoneinfo/right \
+        "$TARGET"/usr/share/zoneinfo/posix "$TARGET"/usr/lib/udev/hwdb.d \
+        "$TARGET"/usr/lib/udev/hwdb.bin
+}
+
+# Same inputs, same bytes: no file is newer than the package lists it was made from.
+settle_times() {
+    find "$TARGET" -xdev -newermt "@$1" -print0 | xargs -0r touch -h -d "@$1"
+}
+
+# For running the target's own programs. Needs DEBS.
 open_target() {
+    mount_target
     mount -t proc proc "$TARGET/proc"
     mount -t tmpfs -o mode=0755,size=4m dev "$TARGET/dev"
     for device in null zero full random urandom tty; do
@@ -55,4 +93,5 @@ close_target() {
     ln -sf ../run/systemd/resolve/resolv.conf "$TARGET/etc/resolv.conf"
     umount -R "$TARGET/var/cache/apt/archives" "$TARGET/tmp" "$TARGET/run" "$TARGET/dev" \
         "$TARGET/proc"
+    unmount_target
 }

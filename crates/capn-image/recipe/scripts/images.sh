@@ -1,10 +1,13 @@
 #!/bin/sh
 # Imports container images into TARGET's containerd, unpacked, so that a node that boots has
 # them and a pod starts without a registry.
-# TARGET DEBS ARCHIVE (OCI layout, tar)
+# TARGET DEBS ARCHIVE (OCI layout, tar) STORE (an empty folder)
 set -eu
 . "$SCRIPTS/chroot.sh"
 open_target
+# containerd mounts overlays of its own, which cannot lie in an overlay.
+mkdir -p "$TARGET/var/lib/containerd"
+mount --bind "$STORE" "$TARGET/var/lib/containerd"
 mkdir -p "$TARGET/run/capn-build"
 mount --bind "${ARCHIVE%/*}" "$TARGET/run/capn-build"
 cat >"$TARGET/tmp/containerd.toml" <<-END
@@ -39,6 +42,9 @@ for image in $(ctr images list -q); do
 done
 kill "$(cat "$TARGET/run/containerd.pid")"
 wait "$job" || true
-umount "$TARGET/run/capn-build"
-rm -rf "$TARGET"/var/lib/containerd/io.containerd.content.v1.content/ingest/* "$TARGET/var/lib/containerd/tmpmounts"
+umount "$TARGET/run/capn-build" "$TARGET/var/lib/containerd"
 close_target
+rm -rf "$STORE"/io.containerd.content.v1.content/ingest/* "$STORE/tmpmounts"
+rm -rf "$UPPER/var/lib/containerd"
+mkdir -p "$UPPER/var/lib"
+mv "$STORE" "$UPPER/var/lib/containerd"

@@ -30,17 +30,9 @@ echo "installing $PACKAGES"
 apt -y install $PACKAGES
 
 # The moment of the newest package list stands for the time of the whole image.
-cat "$TARGET"/var/lib/apt/lists/*_InRelease | sed -n 's/^Date: //p' |
-    while read -r date; do date -u -d "$date" +%s; done | sort -n | tail -n 1 >"$EPOCH_FILE"
-
+lists_date >"$EPOCH_FILE"
 close_target
-
-# What no instance reads. Fewer files make every instance faster to create.
-rm -rf "$TARGET"/var/lib/apt/lists/* "$TARGET"/var/cache/apt/*.bin "$TARGET"/var/cache/debconf/*-old \
-    "$TARGET"/var/lib/dpkg/*-old "$TARGET"/var/cache/ldconfig "$TARGET"/var/log/apt \
-    "$TARGET"/var/log/*.log "$TARGET"/var/log/fsck "$TARGET"/var/log/journal \
-    "$TARGET"/var/lib/systemd/random-seed "$TARGET"/etc/*- "$TARGET"/etc/.pwd.lock \
-    "$TARGET"/var/lib/dbus/machine-id "$TARGET"/etc/hostname "$TARGET"/boot/* \
-    "$TARGET"/usr/share/locale "$TARGET"/usr/share/man "$TARGET"/usr/share/info \
-    "$TARGET"/usr/share/i18n "$TARGET"/usr/share/lintian "$TARGET"/usr/share/zoneinfo/right \
-    "$TARGET"/usr/share/zoneinfo/posix "$TARGET"/usr/lib/udev/hwdb.d "$TARGET"/usr/lib/udev/hwdb.bin
+mount_target
+trim_target
+settle_times "$(cat "$EPOCH_FILE")"
+unmount_target

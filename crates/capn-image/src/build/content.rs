@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
-use camino::Utf8Path;
 use tokio::{fs, task::spawn_blocking};
 
 use super::{
     BuildError, Stage,
+    root::Root,
     step::{Progress, Step},
-    workspace::{Workspace, failed, write_files},
+    workspace::{Workspace, failed, make_parent, write_files},
 };
 use crate::{
     binaries::KubernetesFolder,
@@ -72,12 +72,11 @@ impl Content {
 pub(super) async fn configure(
     workspace: &Workspace,
     role: &Role,
-    root: &Utf8Path,
+    root: &Root,
     progress: &mut Progress<'_>,
 ) -> Result<(), BuildError> {
-    write_files(root, &role.files).await?;
-    Step::new(Stage::Configuration, "configure.sh", &workspace.scripts())
-        .variable("TARGET", root)
+    write_files(&root.upper(), &role.files).await?;
+    root.enter(Step::new(Stage::Configuration, "configure.sh", &workspace.scripts()))
         .variable("DEBS", workspace.debs())
         .variable("ROLE", role.name)
         .variable("UNITS", role.units.join(" "))
@@ -91,7 +90,7 @@ pub(super) async fn add(
     workspace: &Workspace,
     content: &Content,
     architecture: &'static str,
-    root: &Utf8Path,
+    root: &Root,
     progress: &mut Progress<'_>,
 ) -> Result<(), BuildError> {
     let kubernetes = match content {
@@ -100,12 +99,12 @@ pub(super) async fn add(
         Content::Kubeadm(kubernetes) => Some(kubernetes),
     };
     let pause = content.pause_image();
-    write_files(root, &recipe::containerd_files(pause)).await?;
+    write_files(&root.upper(), &recipe::containerd_files(pause)).await?;
     let pause_binary = kubernetes.and_then(|found| found.folder.optional("pause"));
-    let mut images = vec![containers::pause_image(pause, pause_binary, root)];
+    let mut images = vec![containers::pause_image(pause, pause_binary, &root.tree())];
     if let Some(kubernetes) = kubernetes {
         install_binaries(&kubernetes.folder, root).await?;
-        write_files(root, &recipe::kubernetes_files()).await?;
+        write_files(&root.upper(), &recipe::kubernetes_files()).await?;
         enable_kubelet(root).await?;
         let libraries = libraries(workspace, &kubernetes.folder, root, progress).await?;
         images.extend(
@@ -114,18 +113,19 @@ pub(super) async fn add(
                 &kubernetes.names,
                 &kubernetes.etcd,
                 &libraries,
-                root,
+                &root.tree(),
             )
-            .map_err(failed("read the programs of kube-proxy in", root))?,
+            .map_err(failed("read the programs of kube-proxy in", root.folder()))?,
         );
     }
     let stage = if kubernetes.is_some() { Stage::Kubernetes } else { Stage::Images };
     import(workspace, stage, images, architecture, root, progress).await
 }
 
-async fn install_binaries(folder: &KubernetesFolder, root: &Utf8Path) -> Result<(), BuildError> {
+async fn install_binaries(folder: &KubernetesFolder, root: &Root) -> Result<(), BuildError> {
     for name in NODE_BINARIES {
-        let target = root.join("usr/bin").join(name);
+        let target = root.upper().join("usr/bin").join(name);
+        make_parent(&target).await?;
         fs::copy(folder.path().join(name), &target).await.map_err(failed("write", &target))?;
         let mode = std::fs::Permissions::from_mode(0o755);
         fs::set_permissions(&target, mode).await.map_err(failed("set the mode of", &target))?;
@@ -134,8 +134,9 @@ async fn install_binaries(folder: &KubernetesFolder, root: &Utf8Path) -> Result<
 }
 
 /// What `systemctl enable kubelet` does; kubeadm warns where it is not.
-async fn enable_kubelet(root: &Utf8Path) -> Result<(), BuildError> {
-    let link = root.join("etc/systemd/system/multi-user.target.wants/kubelet.service");
+async fn enable_kubelet(root: &Root) -> Result<(), BuildError> {
+    let link = root.upper().join("etc/systemd/system/multi-user.target.wants/kubelet.service");
+    make_parent(&link).await?;
     fs::symlink("/usr/lib/systemd/system/kubelet.service", &link)
         .await
         .map_err(failed("write", &link))
@@ -145,14 +146,13 @@ async fn enable_kubelet(root: &Utf8Path) -> Result<(), BuildError> {
 async fn libraries(
     workspace: &Workspace,
     folder: &KubernetesFolder,
-    root: &Utf8Path,
+    root: &Root,
     progress: &mut Progress<'_>,
 ) -> Result<BTreeMap<String, Vec<String>>, BuildError> {
     let output = workspace.work().join("libraries");
     let mut programs: Vec<String> = PROXY_PROGRAMS.iter().map(ToString::to_string).collect();
     programs.extend(folder.programs().into_iter().map(|name| format!("/mnt/{name}")));
-    Step::new(Stage::Kubernetes, "closure.sh", &workspace.scripts())
-        .variable("TARGET", root)
+    root.enter(Step::new(Stage::Kubernetes, "closure.sh", &workspace.scripts()))
         .variable("DEBS", workspace.debs())
         .variable("FOLDER", folder.path())
         .variable("PROGRAMS", programs.join(" "))
@@ -173,7 +173,7 @@ async fn import(
     stage: Stage,
     images: Vec<ContainerImage>,
     architecture: &'static str,
-    root: &Utf8Path,
+    root: &Root,
     progress: &mut Progress<'_>,
 ) -> Result<(), BuildError> {
     let archive = workspace.fresh("images").await?.join("images.tar");
@@ -186,8 +186,8 @@ async fn import(
         .await
         .map_err(|join| failed("write", &archive)(std::io::Error::other(join)))?
         .map_err(failed("write", &archive))?;
-    Step::new(stage, "images.sh", &workspace.scripts())
-        .variable("TARGET", root)
+    root.enter(Step::new(stage, "images.sh", &workspace.scripts()))
+        .variable("STORE", workspace.fresh("store").await?)
         .variable("DEBS", workspace.debs())
         .variable("ARCHIVE", &archive)
         .run(progress)

@@ -13,7 +13,9 @@ use crate::catalog::{PROPERTY_KIND, PROPERTY_RECIPE};
 
 /// Reading, sending and unpacking an image of a gigabyte over a slow network.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(1800);
-const IMPORT_ATTEMPTS: u32 = 3;
+/// A server whose disk is busy (with an image, with what was deleted) may leave requests without
+/// an answer for longer than they wait.
+const ATTEMPTS: u32 = 3;
 const DELETE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the server has under the alias, and for the recipe.
@@ -36,7 +38,16 @@ pub(super) async fn look(
     kind: &str,
     recipe: &str,
 ) -> Result<OnServer, BuildError> {
-    let found = client.image_by_alias(alias).await.map_err(failed("look for the image"))?;
+    let mut attempts_left = ATTEMPTS;
+    let (found, images) = loop {
+        attempts_left -= 1;
+        match found_and_all(client, alias).await {
+            Err(error) if error.is_transient() && attempts_left > 0 => {
+                tracing::warn!(%error, "the server is asked again");
+            }
+            done => break done.map_err(failed("look for the image"))?,
+        }
+    };
     if let Some(image) = &found {
         if !image.properties.contains_key(PROPERTY_KIND) {
             return Err(BuildError::AliasTaken {
@@ -48,9 +59,12 @@ pub(super) async fn look(
             return Ok(OnServer { same_recipe: found.clone(), aliased: found });
         }
     }
-    let images = client.images().await.map_err(failed("list the images"))?;
     let same_recipe = images.into_iter().find(|image| is_of(image, kind, recipe));
     Ok(OnServer { aliased: found, same_recipe })
+}
+
+async fn found_and_all(client: &Client, alias: &str) -> Result<(Option<Image>, Vec<Image>), Error> {
+    Ok((client.image_by_alias(alias).await?, client.images().await?))
 }
 
 fn is_of(image: &Image, kind: &str, recipe: &str) -> bool {
@@ -59,16 +73,13 @@ fn is_of(image: &Image, kind: &str, recipe: &str) -> bool {
 }
 
 /// Uploads the image; its fingerprint. An image that is there already is not sent.
-///
-/// A server whose disk is busy with the image may leave other requests without an answer for
-/// longer than they wait; the import is then taken up again.
 pub(super) async fn upload(
     client: &Client,
     packed: &PackedImage,
     properties: &BTreeMap<String, String>,
     progress: &mut Progress<'_>,
 ) -> Result<String, BuildError> {
-    let mut attempts_left = IMPORT_ATTEMPTS;
+    let mut attempts_left = ATTEMPTS;
     loop {
         attempts_left -= 1;
         match upload_once(client, packed, properties, progress).await {

@@ -1,13 +1,14 @@
 //! The cached root file systems: Debian, and Debian with a role's packages.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use tokio::{fs, process::Command};
 
 use super::{
     Base, BuildError, Event, Stage,
     host::{KEYRING, Mirrors},
+    root::Root,
     step::{Progress, Step},
-    workspace::{Workspace, copy_tree, failed},
+    workspace::{Workspace, failed},
 };
 use crate::recipe::{BASE_PACKAGES, Hash, Role};
 
@@ -19,10 +20,10 @@ pub(super) struct LayerInputs {
     pub(super) role: Role,
 }
 
-/// A finished layer.
-pub(super) struct Layer {
-    /// Its root file system; not to be changed.
-    pub(super) root: Utf8PathBuf,
+/// The finished layers of a role.
+pub(super) struct Layers {
+    /// Folders of the root file system, the uppermost first; not to be changed.
+    pub(super) folders: Vec<Utf8PathBuf>,
     /// Seconds since 1970 of the newest package list.
     pub(super) epoch: i64,
 }
@@ -53,7 +54,7 @@ impl Base {
 
 impl LayerInputs {
     fn base_hash(&self) -> String {
-        Hash::new("base layer 1")
+        Hash::new("base layer 2")
             .part("architecture", self.architecture)
             .part("suite", self.base.suite())
             .part("mirror", &self.mirrors.main)
@@ -66,10 +67,11 @@ impl LayerInputs {
 
     /// Hash of the role's layer, which includes the base's.
     pub(super) fn hash(&self) -> String {
-        Hash::new("role layer 1")
+        Hash::new("role layer 2")
             .part("base", &self.base_hash())
             .part("packages", &self.role.packages.join(" "))
             .part("newer packages", &self.newer_packages())
+            .script("chroot.sh")
             .script("packages.sh")
             .finish()
     }
@@ -82,32 +84,32 @@ impl LayerInputs {
     }
 }
 
-/// The role's layer, made if it is not cached (or if `rebuild`, with its base).
-pub(super) async fn role_layer(
+/// The role's layers, made if they are not cached (or if `rebuild`).
+pub(super) async fn role_layers(
     workspace: &Workspace,
     inputs: &LayerInputs,
     rebuild: bool,
     progress: &mut Progress<'_>,
-) -> Result<Layer, BuildError> {
-    let path = workspace.layer(inputs.role.name, &inputs.hash());
-    if !rebuild && path.exists() {
-        for stage in [Stage::Base, Stage::Packages] {
-            cached(stage, progress);
-        }
-        return open(path).await;
-    }
+) -> Result<Layers, BuildError> {
     let base = base_layer(workspace, inputs, rebuild, progress).await?;
+    let name = format!("{}-{}", inputs.role.name, inputs.base.suite());
+    let path = workspace.layer(&name, &inputs.hash());
+    // What a layer adds fits only the very base it was made over, not one made anew since.
+    let id = read(&base.join("id")).await?;
+    if !rebuild && path.exists() && read(&path.join("base-id")).await? == id {
+        cached(Stage::Packages, progress);
+        return open(workspace, path, &base).await;
+    }
     let started = start(Stage::Packages, progress);
-    let made = workspace.fresh(inputs.role.name).await?;
-    let root = made.join("rootfs");
-    copy_tree(&base, &root).await?;
+    let root = Root::over(workspace, inputs.role.name, vec![base.join("rootfs")]).await?;
+    write(&root.folder().join("base-id"), &id).await?;
     let scripts = workspace.scripts();
-    let mut step = Step::new(Stage::Packages, "packages.sh", &scripts)
-        .variable("TARGET", &root)
+    let mut step = root
+        .enter(Step::new(Stage::Packages, "packages.sh", &scripts))
         .variable("DEBS", workspace.debs())
         .variable("PACKAGES", inputs.role.packages.join(" "))
         .variable("MIRROR", &inputs.mirrors.main)
-        .variable("EPOCH_FILE", made.join("epoch"))
+        .variable("EPOCH_FILE", root.folder().join("epoch"))
         .variable("APT_PROXY", apt_proxy().await);
     if let Some(suite) =
         inputs.base.newer_suite().filter(|_| !inputs.role.newer_packages.is_empty())
@@ -117,26 +119,27 @@ pub(super) async fn role_layer(
             .variable("EXTRA_PACKAGES", inputs.role.newer_packages.join(" "));
     }
     step.run(progress).await?;
-    workspace.keep(&made, &path).await?;
+    root.keep(workspace, &path).await?;
     finish(Stage::Packages, started, progress);
-    open(path).await
+    open(workspace, path, &base).await
 }
 
+/// The folder of the base layer.
 async fn base_layer(
     workspace: &Workspace,
     inputs: &LayerInputs,
     rebuild: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Utf8PathBuf, BuildError> {
-    let path = workspace.layer("base", &inputs.base_hash());
+    let path = workspace.layer(&format!("base-{}", inputs.base.suite()), &inputs.base_hash());
     if !rebuild && path.exists() {
         cached(Stage::Base, progress);
-        return Ok(path.join("rootfs"));
+        return Ok(path);
     }
     let started = start(Stage::Base, progress);
-    let made = workspace.fresh("base").await?;
-    Step::new(Stage::Base, "base.sh", &workspace.scripts())
-        .variable("TARGET", made.join("rootfs"))
+    let root = Root::over(workspace, "base", Vec::new()).await?;
+    let scripts = workspace.scripts();
+    root.enter(Step::new(Stage::Base, "base.sh", &scripts))
         .variable("DEBS", workspace.debs())
         .variable("SUITE", inputs.base.suite())
         .variable("MIRROR", &inputs.mirrors.main)
@@ -146,18 +149,36 @@ async fn base_layer(
         .variable("APT_PROXY", apt_proxy().await)
         .run(progress)
         .await?;
-    workspace.keep(&made, &path).await?;
+    let now = jiff::Timestamp::now().as_nanosecond();
+    write(&root.folder().join("id"), &now.to_string()).await?;
+    root.keep(workspace, &path).await?;
     finish(Stage::Base, started, progress);
-    Ok(path.join("rootfs"))
+    Ok(path)
 }
 
-async fn open(path: Utf8PathBuf) -> Result<Layer, BuildError> {
+async fn open(
+    workspace: &Workspace,
+    path: Utf8PathBuf,
+    base: &Utf8Path,
+) -> Result<Layers, BuildError> {
     let epoch_file = path.join("epoch");
-    let text = fs::read_to_string(&epoch_file).await.map_err(failed("read", &epoch_file))?;
+    let text = read(&epoch_file).await?;
     let epoch = text.trim().parse().map_err(|_| {
         failed("read", &epoch_file)(std::io::Error::other(format!("it holds {text:?}")))
     })?;
-    Ok(Layer { root: path.join("rootfs"), epoch })
+    let mut folders = vec![path.join("rootfs")];
+    if workspace.has_overlay() {
+        folders.push(base.join("rootfs"));
+    }
+    Ok(Layers { folders, epoch })
+}
+
+async fn read(path: &Utf8Path) -> Result<String, BuildError> {
+    fs::read_to_string(path).await.map_err(failed("read", path))
+}
+
+async fn write(path: &Utf8Path, text: &str) -> Result<(), BuildError> {
+    fs::write(path, text).await.map_err(failed("write", path))
 }
 
 /// The proxy this machine's apt is configured with, empty for none.

@@ -12,6 +12,7 @@ mod layers;
 mod pack;
 mod plan;
 mod request;
+mod root;
 mod step;
 mod workspace;
 
@@ -23,11 +24,8 @@ pub use error::BuildError;
 pub use request::{Base, BuildRequest, BuiltImage, Event, Kind, Stage};
 
 use self::{
-    import::OnServer,
-    pack::PackedImage,
-    plan::Plan,
-    step::Progress,
-    workspace::{Workspace, copy_tree},
+    import::OnServer, pack::PackedImage, plan::Plan, root::Root, step::Progress,
+    workspace::Workspace,
 };
 
 /// Builds the image and imports it, unless the server has it from the same inputs already.
@@ -104,10 +102,9 @@ async fn pack(
     path: &camino::Utf8Path,
     progress: &mut Progress<'_>,
 ) -> Result<PackedImage, BuildError> {
-    let layer = layers::role_layer(workspace, &plan.inputs, request.rebuild, progress).await?;
-    let root = workspace.fresh("image").await?.join("rootfs");
+    let layers = layers::role_layers(workspace, &plan.inputs, request.rebuild, progress).await?;
     let started = layers::start(Stage::Configuration, progress);
-    copy_tree(&layer.root, &root).await?;
+    let root = Root::over(workspace, "image", layers.folders).await?;
     content::configure(workspace, &plan.inputs.role, &root, progress).await?;
     layers::finish(Stage::Configuration, started, progress);
     if let Some(stage) = plan.content_stage() {
@@ -116,7 +113,7 @@ async fn pack(
         layers::finish(stage, started, progress);
     }
     let started = layers::start(Stage::Pack, progress);
-    let packed = pack::pack(workspace, &root, &plan.metadata(layer.epoch), path, progress).await?;
+    let packed = pack::pack(workspace, &root, &plan.metadata(layers.epoch), path, progress).await?;
     layers::finish(Stage::Pack, started, progress);
     Ok(packed)
 }

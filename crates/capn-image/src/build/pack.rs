@@ -5,6 +5,7 @@ use tokio::fs;
 
 use super::{
     BuildError, Stage,
+    root::Root,
     step::{Progress, Step},
     workspace::{Workspace, failed},
 };
@@ -30,15 +31,14 @@ impl PackedImage {
 /// Packs `root`, which is spent afterwards, and keeps the result as `path`.
 pub(super) async fn pack(
     workspace: &Workspace,
-    root: &Utf8Path,
+    root: &Root,
     metadata: &ImageMetadata,
     path: &Utf8Path,
     progress: &mut Progress<'_>,
 ) -> Result<PackedImage, BuildError> {
     let folder = workspace.fresh("packed").await?;
     let packed = PackedImage::at(&folder);
-    Step::new(Stage::Pack, "pack.sh", &workspace.scripts())
-        .variable("TARGET", root)
+    root.enter(Step::new(Stage::Pack, "pack.sh", &workspace.scripts()))
         .variable("EPOCH", metadata.creation_date)
         .variable("OUTPUT", &packed.rootfs)
         .variable("COMPRESSION", COMPRESSION)

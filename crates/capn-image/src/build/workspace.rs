@@ -4,7 +4,7 @@
 //! lock                    held by the build that runs
 //! debs/                   downloaded packages
 //! digests.json            digests of Kubernetes binaries, by size and time
-//! layers/NAME-HASH/       root file systems, with `epoch` beside `rootfs`
+//! layers/NAME-HASH/       root file systems, each in `rootfs`, or what it adds to the base
 //! images/KIND-RECIPE/     metadata.tar.gz, rootfs.squashfs
 //! work/                   unfinished; removed by the next build
 //! ```
@@ -16,11 +16,12 @@ use std::fs::{File, TryLockError};
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::{fs, process::Command};
 
-use super::BuildError;
+use super::{BuildError, Stage, root::Root, step::Step};
 use crate::recipe::{self, SCRIPTS};
 
 pub(super) struct Workspace {
     cache: Utf8PathBuf,
+    overlay: bool,
     _lock: File,
 }
 
@@ -41,7 +42,7 @@ impl Workspace {
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
         }
-        let workspace = Self { cache: cache.to_owned(), _lock: lock };
+        let mut workspace = Self { cache: cache.to_owned(), overlay: true, _lock: lock };
         remove(&workspace.work()).await?;
         let scripts = workspace.scripts();
         fs::create_dir_all(&scripts).await.map_err(failed("make", &scripts))?;
@@ -49,7 +50,31 @@ impl Workspace {
             let path = scripts.join(name);
             fs::write(&path, text).await.map_err(failed("write", &path))?;
         }
+        workspace.overlay = workspace.probe().await?;
         Ok(workspace)
+    }
+
+    /// Whether an overlay can be mounted here.
+    async fn probe(&self) -> Result<bool, BuildError> {
+        // The kernel separates folders and options by these.
+        if self.cache.as_str().contains([':', ',', '\\']) {
+            return Ok(false);
+        }
+        let root = Root::over(self, "probe", vec![self.scripts()]).await?;
+        let scripts = self.scripts();
+        let step = root.enter(Step::new(Stage::Base, "probe.sh", &scripts));
+        match step.run(&mut |_| {}).await {
+            Err(BuildError::Step { tail, .. }) => {
+                tracing::debug!(cache = %self.cache, reason = tail, "no overlay, layers are copied");
+                Ok(false)
+            }
+            done => done.map(|()| true),
+        }
+    }
+
+    /// Whether layers lie over each other; else each is whole.
+    pub(super) fn has_overlay(&self) -> bool {
+        self.overlay
     }
 
     /// Where unfinished things are.
@@ -69,7 +94,8 @@ impl Workspace {
 
     /// The folder of a layer, finished or not.
     pub(super) fn layer(&self, name: &str, hash: &str) -> Utf8PathBuf {
-        self.cache.join("layers").join(format!("{name}-{}", short(hash)))
+        let form = if self.overlay { "" } else { "-whole" };
+        self.cache.join("layers").join(format!("{name}{form}-{}", short(hash)))
     }
 
     /// An empty folder for something new.
@@ -136,14 +162,18 @@ pub(super) async fn write_files(root: &Utf8Path, files: &[recipe::File]) -> Resu
     use std::os::unix::fs::PermissionsExt;
     for file in files {
         let path = root.join(file.path.trim_start_matches('/'));
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).await.map_err(failed("make", parent))?;
-        }
+        make_parent(&path).await?;
         fs::write(&path, &file.text).await.map_err(failed("write", &path))?;
         let mode = std::fs::Permissions::from_mode(file.mode);
         fs::set_permissions(&path, mode).await.map_err(failed("set the mode of", &path))?;
     }
     Ok(())
+}
+
+/// Makes the folder a file goes into.
+pub(super) async fn make_parent(path: &Utf8Path) -> Result<(), BuildError> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(parent).await.map_err(failed("make", parent))
 }
 
 /// Removes a folder or file if it is there.
