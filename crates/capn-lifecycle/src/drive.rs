@@ -11,6 +11,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::Context;
 use crate::backoff::Backoff;
@@ -48,14 +49,16 @@ pub(crate) async fn drive<K, Fut>(
     let failed = backoff.clone();
     let config = Config::default().concurrency(ctx.concurrency);
     let stopping = stop.clone();
-    controller
+    let reconciles = TaskTracker::new();
+    let tracker = reconciles.clone();
+    let controller = controller
         .with_config(config)
         .graceful_shutdown_on(async move { stopping.cancelled().await })
         .run(
             move |object, ctx| {
                 let key = key(object.as_ref());
                 let backoff = backoff.clone();
-                let work = reconcile(object, ctx);
+                let work = tracker.track_future(reconcile(object, ctx));
                 async move {
                     let action = work.await?;
                     backoff.forget(&key);
@@ -79,8 +82,17 @@ pub(crate) async fn drive<K, Fut>(
             },
             ctx,
         )
-        .for_each(|_| std::future::ready(()))
-        .await;
+        .for_each(|_| std::future::ready(()));
+    let finished = async {
+        stop.cancelled().await;
+        reconciles.close();
+        reconciles.wait().await;
+    };
+    tokio::select! {
+        () = controller => {}
+        // The controller itself does not end when it is told to before its first list is complete.
+        () = finished => {}
+    }
 }
 
 fn key<K: Resource<DynamicType = ()>>(object: &K) -> ObjectRef<K> {

@@ -19,6 +19,7 @@ use kube::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::task::TaskTracker;
 
 use crate::{backoff::Backoff, context::Context, failure::Failure};
 
@@ -75,15 +76,17 @@ pub(crate) async fn drive<K, Fut>(
     let backoff = Arc::new(Backoff::default());
     let failed = backoff.clone();
     let resync = ctx.options.resync;
-    let stopping = ctx.stop.clone();
-    controller
+    let (stop, stopping) = (ctx.stop.clone(), ctx.stop.clone());
+    let reconciles = TaskTracker::new();
+    let tracker = reconciles.clone();
+    let controller = controller
         .with_config(Config::default().concurrency(ctx.options.concurrency))
         .graceful_shutdown_on(async move { stopping.cancelled().await })
         .run(
             move |object, ctx| {
                 let key = ObjectRef::from_obj(object.as_ref());
                 let backoff = backoff.clone();
-                let work = reconcile(object, ctx);
+                let work = tracker.track_future(reconcile(object, ctx));
                 async move {
                     let action = work.await?;
                     backoff.forget(&key);
@@ -111,6 +114,15 @@ pub(crate) async fn drive<K, Fut>(
             },
             ctx,
         )
-        .for_each(|_| std::future::ready(()))
-        .await;
+        .for_each(|_| std::future::ready(()));
+    let finished = async {
+        stop.cancelled().await;
+        reconciles.close();
+        reconciles.wait().await;
+    };
+    tokio::select! {
+        () = controller => {}
+        // The controller itself does not end when it is told to before its first list is complete.
+        () = finished => {}
+    }
 }
