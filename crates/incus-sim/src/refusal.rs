@@ -1,0 +1,83 @@
+//! Answers in the server's envelope.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use incus_api::{Operation, Reply};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    message: String,
+}
+
+impl Refusal {
+    pub(crate) fn not_found(what: impl std::fmt::Display) -> Self {
+        Self { status: StatusCode::NOT_FOUND, message: format!("{what} not found") }
+    }
+
+    pub(crate) fn bad(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, message: message.into() }
+    }
+
+    pub(crate) fn conflict(what: impl std::fmt::Display) -> Self {
+        Self { status: StatusCode::CONFLICT, message: format!("{what} already exists") }
+    }
+
+    pub(crate) fn stale() -> Self {
+        Self { status: StatusCode::PRECONDITION_FAILED, message: "ETag doesn't match".to_owned() }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        error(self.status, &self.message)
+    }
+}
+
+pub(crate) type Answer = Result<Response, Refusal>;
+
+pub(crate) fn error(status: StatusCode, message: &str) -> Response {
+    (status, Json(Reply::error_json(status.as_u16(), message))).into_response()
+}
+
+pub(crate) fn json(value: impl Serialize) -> Value {
+    // The wire types have text keys only and so are always JSON.
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+pub(crate) fn sync(value: impl Serialize) -> Response {
+    Json(Reply::sync_json(json(value))).into_response()
+}
+
+pub(crate) fn empty() -> Response {
+    sync(Value::Null)
+}
+
+pub(crate) fn started(operation: &Operation) -> Response {
+    (StatusCode::ACCEPTED, Json(Reply::async_json(operation))).into_response()
+}
+
+/// An object with its tag.
+pub(crate) fn tagged(value: impl Serialize) -> Response {
+    let value = json(value);
+    ([("ETag", etag(&value))], Json(Reply::sync_json(value))).into_response()
+}
+
+pub(crate) fn etag(value: &Value) -> String {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = std::hash::DefaultHasher::new();
+    value.to_string().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Refuses a change of something that is not what the client saw.
+pub(crate) fn check_tag(headers: &http::HeaderMap, value: impl Serialize) -> Result<(), Refusal> {
+    match headers.get("If-Match") {
+        Some(tag) if tag.as_bytes() != etag(&json(value)).as_bytes() => Err(Refusal::stale()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,310 @@
+//! Instances.
+
+use axum::extract::State;
+use std::collections::BTreeMap;
+
+use axum::Json;
+use http::HeaderMap;
+use incus_api::{
+    Config, Devices, Image, Instance, InstanceAction, InstancePost, InstancePut, InstanceStatePut,
+    InstancesPost,
+};
+use serde_json::Value;
+
+use super::{Path, Query, Sim};
+use crate::refusal::{Answer, Refusal, check_tag, empty, json, started, sync, tagged};
+use crate::world::{Lifecycle, Machine, World};
+
+fn lifecycle(action: &'static str, key: &(String, String)) -> Lifecycle {
+    Lifecycle { action, project: key.0.clone(), name: key.1.clone() }
+}
+
+pub(crate) async fn list(State(simulator): Sim, query: Query) -> Answer {
+    let project = query.project();
+    let world = simulator.lock();
+    let found: Vec<Value> = world
+        .instances
+        .iter()
+        .filter(|((p, _), _)| *p == project || query.all_projects == "true")
+        .map(|((_, name), machine)| match query.recursion.as_str() {
+            "2" => json(machine.full()),
+            "1" => json(&machine.instance),
+            _ => format!("/1.0/instances/{name}").into(),
+        })
+        .collect();
+    Ok(sync(found))
+}
+
+pub(crate) async fn one(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
+    let world = simulator.lock();
+    let machine = world.instances.get(&query.key(&path)).ok_or_else(missing)?;
+    if query.recursion == "1" {
+        return Ok(tagged(machine.full()));
+    }
+    Ok(tagged(&machine.instance))
+}
+
+fn missing() -> Refusal {
+    Refusal::not_found("Instance")
+}
+
+pub(crate) async fn create(
+    State(simulator): Sim,
+    query: Query,
+    Json(mut post): Json<InstancesPost>,
+) -> Answer {
+    if post.name.is_empty() {
+        post.name = format!("i-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+    }
+    let key = query.key(&post.name);
+    let image = image_of(&simulator.lock(), &key.0, &post)?;
+    let name = post.name.clone();
+    let effect = move |world: &mut World| {
+        if world.instances.contains_key(&key) {
+            return Err(format!("Instance \"{}\" already exists", key.1));
+        }
+        let start = post.start;
+        let machine = make(world, &key.0, post, image);
+        world.instances.insert(key.clone(), machine);
+        let mut told = vec![lifecycle("instance-created", &key)];
+        if start {
+            run(world, &key)?;
+            told.push(lifecycle("instance-started", &key));
+        }
+        Ok(told)
+    };
+    let operation = simulator.start("Creating instance", &query.project(), &name, Box::new(effect));
+    Ok(started(&operation))
+}
+
+fn image_of(world: &World, project: &str, post: &InstancesPost) -> Result<Option<Image>, Refusal> {
+    let source = &post.source;
+    if source.kind != "image" || !source.server.is_empty() {
+        return Ok(None);
+    }
+    let fingerprint = if source.alias.is_empty() {
+        source.fingerprint.clone()
+    } else {
+        let alias = (project.to_owned(), source.alias.clone());
+        let entry = world.aliases.get(&alias);
+        entry.ok_or_else(|| Refusal::not_found("Image alias"))?.target.clone()
+    };
+    let image = world
+        .images
+        .iter()
+        .find(|((p, f), _)| p == project && f.starts_with(&fingerprint))
+        .map(|(_, image)| image.clone());
+    image.map(Some).ok_or_else(|| Refusal::not_found("Image"))
+}
+
+fn make(world: &World, project: &str, post: InstancesPost, image: Option<Image>) -> Machine {
+    let mut config = post.config;
+    if let Some(image) = &image {
+        config.insert("volatile.base_image".into(), image.fingerprint.clone());
+        let properties = &image.properties;
+        config.extend(properties.iter().map(|(k, v)| (format!("image.{k}"), v.clone())));
+    }
+    let instance = Instance {
+        name: post.name,
+        project: project.to_owned(),
+        description: post.description,
+        instance_type: post.instance_type,
+        architecture: "x86_64".into(),
+        location: "none".into(),
+        created_at: "2026-01-01T00:00:00Z".into(),
+        ephemeral: post.ephemeral,
+        profiles: post.profiles.unwrap_or_else(|| vec!["default".into()]),
+        config,
+        devices: post.devices,
+        ..Instance::default()
+    };
+    let mut machine = Machine {
+        instance,
+        state: incus_api::InstanceState::default(),
+        metadata: incus_api::ImageMetadata::default(),
+        templates: BTreeMap::new(),
+        files: BTreeMap::new(),
+    };
+    machine.set_running(None);
+    expand(world, &mut machine.instance);
+    machine
+}
+
+/// Merges the profiles in, the instance's own last.
+fn expand(world: &World, instance: &mut Instance) {
+    let (mut config, mut devices) = (Config::new(), Devices::new());
+    for name in &instance.profiles {
+        let key = ("profiles", instance.project.clone(), name.clone());
+        let Some(profile) = world.things.get(&key) else { continue };
+        let part = |field: &str| profile.get(field).cloned().unwrap_or_default();
+        config.extend(serde_json::from_value::<Config>(part("config")).unwrap_or_default());
+        devices.extend(serde_json::from_value::<Devices>(part("devices")).unwrap_or_default());
+    }
+    config.extend(instance.config.clone());
+    devices.extend(instance.devices.clone());
+    instance.expanded_config = config;
+    instance.expanded_devices = devices;
+}
+
+fn run(world: &mut World, key: &(String, String)) -> Result<(), String> {
+    world.addresses += 1;
+    let address = format!("10.99.{}.{}", world.addresses / 250, world.addresses % 250 + 2);
+    let machine = world.instances.get_mut(key).ok_or("Instance not found")?;
+    machine.set_running(Some(address));
+    Ok(())
+}
+
+pub(crate) async fn put(
+    State(simulator): Sim,
+    query: Query,
+    path: Path<String>,
+    headers: HeaderMap,
+    Json(put): Json<InstancePut>,
+) -> Answer {
+    let key = query.key(&path);
+    check_tag(&headers, &simulator.lock().instances.get(&key).ok_or_else(missing)?.instance)?;
+    let effect = move |world: &mut World| {
+        change(world, &key, |instance| {
+            instance.config = put.config;
+            instance.devices = put.devices;
+            instance.description = put.description;
+            instance.ephemeral = put.ephemeral;
+            instance.profiles = put.profiles.unwrap_or_default();
+        })?;
+        Ok(vec![lifecycle("instance-updated", &key)])
+    };
+    let operation = simulator.start("Updating instance", &query.project(), &path, Box::new(effect));
+    Ok(started(&operation))
+}
+
+pub(crate) async fn patch(
+    State(simulator): Sim,
+    query: Query,
+    path: Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Answer {
+    let key = query.key(&path);
+    {
+        let mut world = simulator.lock();
+        check_tag(&headers, &world.instances.get(&key).ok_or_else(missing)?.instance)?;
+        let part = |field: &str| body.get(field).cloned();
+        let config: Option<Config> = part("config").and_then(|v| serde_json::from_value(v).ok());
+        let devices: Option<Devices> = part("devices").and_then(|v| serde_json::from_value(v).ok());
+        let profiles: Option<Vec<String>> =
+            part("profiles").and_then(|v| serde_json::from_value(v).ok());
+        let description = part("description").and_then(|v| v.as_str().map(str::to_owned));
+        change(&mut world, &key, |instance| {
+            instance.config.extend(config.unwrap_or_default());
+            instance.config.retain(|_, value| !value.is_empty());
+            instance.devices.extend(devices.unwrap_or_default());
+            if let Some(profiles) = profiles {
+                instance.profiles = profiles;
+            }
+            if let Some(description) = description {
+                instance.description = description;
+            }
+        })
+        .map_err(Refusal::bad)?;
+    }
+    simulator.tell(&[lifecycle("instance-updated", &key)]);
+    Ok(empty())
+}
+
+fn change(
+    world: &mut World,
+    key: &(String, String),
+    change: impl FnOnce(&mut Instance),
+) -> Result<(), String> {
+    let machine = world.instances.get_mut(key).ok_or("Instance not found")?;
+    change(&mut machine.instance);
+    let mut instance = machine.instance.clone();
+    expand(world, &mut instance);
+    if let Some(machine) = world.instances.get_mut(key) {
+        machine.instance = instance;
+    }
+    Ok(())
+}
+
+pub(crate) async fn rename(
+    State(simulator): Sim,
+    query: Query,
+    path: Path<String>,
+    Json(post): Json<InstancePost>,
+) -> Answer {
+    let (key, new) = (query.key(&path), query.key(&post.name));
+    if !simulator.lock().instances.contains_key(&key) {
+        return Err(missing());
+    }
+    let effect = move |world: &mut World| {
+        if world.instances.contains_key(&new) {
+            return Err(format!("Instance \"{}\" already exists", new.1));
+        }
+        let mut machine = world.instances.remove(&key).ok_or("Instance not found")?;
+        machine.instance.name = new.1.clone();
+        world.instances.insert(new.clone(), machine);
+        Ok(vec![lifecycle("instance-renamed", &new)])
+    };
+    let operation = simulator.start("Renaming instance", &query.project(), &path, Box::new(effect));
+    Ok(started(&operation))
+}
+
+pub(crate) async fn delete(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
+    let key = query.key(&path);
+    let running = simulator.lock().instances.get(&key).ok_or_else(missing)?.instance.is_running();
+    if running {
+        return Err(Refusal::bad("Instance is running"));
+    }
+    let effect = move |world: &mut World| {
+        world.instances.remove(&key).ok_or("Instance not found")?;
+        Ok(vec![lifecycle("instance-deleted", &key)])
+    };
+    let operation = simulator.start("Deleting instance", &query.project(), &path, Box::new(effect));
+    Ok(started(&operation))
+}
+
+pub(crate) async fn state(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
+    let world = simulator.lock();
+    Ok(tagged(&world.instances.get(&query.key(&path)).ok_or_else(missing)?.state))
+}
+
+pub(crate) async fn set_state(
+    State(simulator): Sim,
+    query: Query,
+    path: Path<String>,
+    Json(put): Json<InstanceStatePut>,
+) -> Answer {
+    let key = query.key(&path);
+    if !simulator.lock().instances.contains_key(&key) {
+        return Err(missing());
+    }
+    let description = match put.action {
+        InstanceAction::Start => "Starting instance",
+        InstanceAction::Stop => "Stopping instance",
+        InstanceAction::Restart => "Restarting instance",
+        InstanceAction::Freeze => "Freezing instance",
+        InstanceAction::Unfreeze => "Unfreezing instance",
+    };
+    let effect = move |world: &mut World| {
+        let machine = world.instances.get_mut(&key).ok_or("Instance not found")?;
+        let running = machine.instance.is_running();
+        let told = match (put.action, running) {
+            (InstanceAction::Start, true) => return Err("The instance is already running".into()),
+            (InstanceAction::Stop, false) => return Err("The instance is already stopped".into()),
+            (InstanceAction::Start | InstanceAction::Restart, _) => {
+                run(world, &key)?;
+                "instance-started"
+            }
+            (InstanceAction::Stop, true) => {
+                machine.set_running(None);
+                if put.force { "instance-stopped" } else { "instance-shutdown" }
+            }
+            (InstanceAction::Freeze | InstanceAction::Unfreeze, _) => {
+                return Err("The simulator does not freeze".into());
+            }
+        };
+        Ok(vec![lifecycle(told, &key)])
+    };
+    let operation = simulator.start(description, &query.project(), &path, Box::new(effect));
+    Ok(started(&operation))
+}

@@ -1,0 +1,109 @@
+//! The REST routes, one file a resource.
+
+mod events;
+mod exec;
+mod files;
+mod images;
+mod instances;
+mod operations;
+mod server;
+mod things;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post, put};
+use serde::Deserialize;
+
+use crate::refusal::Refusal;
+use crate::world::Simulator;
+
+/// The query parameters any route may have.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Params {
+    project: String,
+    recursion: String,
+    path: String,
+    secret: String,
+    timeout: String,
+    #[serde(rename = "type")]
+    kinds: String,
+    #[serde(rename = "all-projects")]
+    all_projects: String,
+}
+
+impl Params {
+    fn project(&self) -> String {
+        if self.project.is_empty() { "default".into() } else { self.project.clone() }
+    }
+
+    fn key(&self, name: &str) -> (String, String) {
+        (self.project(), name.to_owned())
+    }
+}
+
+type Query = axum::extract::Query<Params>;
+type Sim = axum::extract::State<Simulator>;
+type Path<T> = axum::extract::Path<T>;
+
+pub(crate) fn router(simulator: Simulator) -> Router {
+    let mut router = Router::new()
+        .route("/1.0", get(server::get).patch(server::patch))
+        .route("/1.0/cluster", get(server::cluster))
+        .route("/1.0/events", get(events::get))
+        .route("/1.0/operations", get(operations::list))
+        .route("/1.0/operations/{id}", get(operations::one).delete(operations::cancel))
+        .route("/1.0/operations/{id}/wait", get(operations::wait))
+        .route("/1.0/operations/{id}/websocket", get(exec::websocket))
+        .route("/1.0/instances", get(instances::list).post(instances::create))
+        .route(
+            "/1.0/instances/{name}",
+            get(instances::one)
+                .put(instances::put)
+                .patch(instances::patch)
+                .post(instances::rename)
+                .delete(instances::delete),
+        )
+        .route("/1.0/instances/{name}/state", get(instances::state).put(instances::set_state))
+        .route("/1.0/instances/{name}/exec", post(exec::start))
+        .route(
+            "/1.0/instances/{name}/files",
+            get(files::get).post(files::post).delete(files::delete),
+        )
+        .route("/1.0/instances/{name}/metadata", get(files::metadata).put(files::set_metadata))
+        .route(
+            "/1.0/instances/{name}/metadata/templates",
+            get(files::template).post(files::put_template).delete(files::delete_template),
+        )
+        .route("/1.0/images", get(images::list).post(images::create))
+        .route(
+            "/1.0/images/{fingerprint}",
+            get(images::one).put(images::put).delete(images::delete),
+        )
+        .route("/1.0/images/aliases", get(images::aliases).post(images::create_alias))
+        .route(
+            "/1.0/images/aliases/{name}",
+            get(images::alias).put(images::move_alias).delete(images::delete_alias),
+        )
+        .route("/1.0/networks/{name}/leases", get(server::leases))
+        .route("/1.0/networks/{name}/state", get(server::network_state))
+        .route("/1.0/storage-pools/{name}/resources", get(server::pool_resources));
+    for kind in things::KINDS {
+        router = router
+            .route(
+                &format!("/1.0/{kind}"),
+                get(move |s: Sim, q: Query| things::list(kind, s, q))
+                    .post(move |s: Sim, q: Query, b| things::create(kind, s, q, b)),
+            )
+            .route(
+                &format!("/1.0/{kind}/{{name}}"),
+                get(move |s: Sim, q: Query, p| things::one(kind, s, q, p))
+                    .merge(put(move |s: Sim, q: Query, p, h, b| things::put(kind, s, q, p, h, b)))
+                    .delete(move |s: Sim, q: Query, p| things::delete(kind, s, q, p)),
+            );
+    }
+    router
+        .fallback(async || Refusal::not_found("Route"))
+        .layer(DefaultBodyLimit::max(64 << 20))
+        .with_state(simulator)
+}

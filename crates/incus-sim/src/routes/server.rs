@@ -1,0 +1,92 @@
+//! The server itself, and small reads.
+
+use axum::Json;
+use axum::extract::State;
+use incus_api::{Flavor, NetworkLease};
+use serde_json::{Value, json};
+
+use super::{Path, Query, Sim};
+use crate::refusal::{Answer, Refusal, empty, sync};
+
+const EXTENSIONS: [&str; 7] = [
+    "instances",
+    "projects",
+    "api_filtering",
+    "event_lifecycle",
+    "instance_file_head",
+    "operation_wait",
+    "instance_create_start",
+];
+
+pub(crate) async fn get(State(simulator): Sim) -> Answer {
+    let world = simulator.lock();
+    let (server, version) = match world.flavor {
+        Flavor::Incus => ("incus", "6.0.4"),
+        Flavor::Lxd => ("lxd", "5.0.2"),
+    };
+    // What LXD 5.0 lacks of these.
+    let lacking = |name: &str| name == "instance_create_start" || name == "operation_wait";
+    let extensions: Vec<&str> = EXTENSIONS
+        .into_iter()
+        .filter(|name| world.flavor == Flavor::Incus || !lacking(name))
+        .collect();
+    Ok(sync(json!({
+        "api_extensions": extensions, "api_status": "stable", "api_version": "1.0",
+        "auth": "trusted", "auth_methods": ["tls"], "config": world.config,
+        "environment": {
+            "server": server, "server_version": version, "server_name": "simulator",
+            "architectures": ["x86_64"], "driver": "lxc", "kernel": "Linux", "storage": "dir",
+        },
+    })))
+}
+
+pub(crate) async fn patch(State(simulator): Sim, Json(body): Json<Value>) -> Answer {
+    if let Some(config) = body.get("config").and_then(Value::as_object) {
+        simulator.lock().config.extend(config.clone());
+    }
+    Ok(empty())
+}
+
+pub(crate) async fn cluster() -> Answer {
+    Ok(sync(json!({"server_name": "", "enabled": false})))
+}
+
+pub(crate) async fn leases(State(simulator): Sim, query: Query, _: Path<String>) -> Answer {
+    let world = simulator.lock();
+    let project = query.project();
+    let leases: Vec<NetworkLease> = world
+        .instances
+        .iter()
+        .filter(|((p, _), _)| *p == project)
+        .flat_map(|((_, name), machine)| {
+            machine.state.global_addresses().into_iter().map(|(_, address)| NetworkLease {
+                hostname: name.clone(),
+                address: address.address.clone(),
+                kind: "dynamic".into(),
+                ..NetworkLease::default()
+            })
+        })
+        .collect();
+    Ok(sync(leases))
+}
+
+pub(crate) async fn network_state(State(simulator): Sim, path: Path<String>) -> Answer {
+    let key = ("networks", String::new(), path.0);
+    if !simulator.lock().things.contains_key(&key) {
+        return Err(Refusal::not_found("Network"));
+    }
+    Ok(sync(json!({
+        "state": "up", "type": "broadcast", "mtu": 1500,
+        "addresses": [
+            {"family": "inet", "address": "10.99.0.1", "netmask": "16", "scope": "global"},
+        ],
+    })))
+}
+
+pub(crate) async fn pool_resources(State(simulator): Sim, path: Path<String>) -> Answer {
+    let key = ("storage-pools", String::new(), path.0);
+    if !simulator.lock().things.contains_key(&key) {
+        return Err(Refusal::not_found("Storage pool"));
+    }
+    Ok(sync(json!({"space": {"used": 1u64 << 30, "total": 100u64 << 30}})))
+}

@@ -1,0 +1,377 @@
+//! What the server knows, and how the test moves it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use incus_api::{
+    Event, EventKind, EventLifecycle, FileHeaders, Flavor, Image, ImageAliasesEntry, ImageMetadata,
+    Instance, InstanceFull, InstanceState, Operation, StatusCode,
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::broadcast;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::exec::{ExecCall, ExecResult, Session};
+use crate::fault::{Fault, Schedule, Seen};
+
+/// When operations end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// By themselves, this long after they began.
+    Automatic(Duration),
+    /// When the test calls [`Simulator::step`].
+    Stepped,
+}
+
+/// The simulated server. Clones are the same server.
+#[derive(Clone)]
+pub struct Simulator {
+    world: Arc<Mutex<World>>,
+    events: broadcast::Sender<Arc<Event>>,
+    pub(crate) connections: Arc<Mutex<Vec<AbortOnDropHandle<()>>>>,
+}
+
+pub(crate) type Key = (String, String);
+pub(crate) type Effect = Box<dyn FnOnce(&mut World) -> Result<Vec<Lifecycle>, String> + Send>;
+type Runner = Arc<dyn Fn(&ExecCall) -> ExecResult + Send + Sync>;
+
+/// A lifecycle event to send once the change is made.
+pub(crate) struct Lifecycle {
+    pub(crate) action: &'static str,
+    pub(crate) project: String,
+    pub(crate) name: String,
+}
+
+pub(crate) struct Machine {
+    pub(crate) instance: Instance,
+    pub(crate) state: InstanceState,
+    pub(crate) metadata: ImageMetadata,
+    pub(crate) templates: BTreeMap<String, Bytes>,
+    pub(crate) files: BTreeMap<String, (FileHeaders, Bytes)>,
+}
+
+pub(crate) struct World {
+    pub(crate) flavor: Flavor,
+    pub(crate) clock: Clock,
+    pub(crate) instances: BTreeMap<Key, Machine>,
+    pub(crate) images: BTreeMap<Key, Image>,
+    pub(crate) aliases: BTreeMap<Key, ImageAliasesEntry>,
+    /// Profiles, networks, pools, projects: kind, project (empty where it does not matter), name.
+    pub(crate) things: BTreeMap<(&'static str, String, String), Value>,
+    pub(crate) operations: BTreeMap<String, Operation>,
+    waiting: Vec<(String, Effect)>,
+    pub(crate) sessions: HashMap<String, Session>,
+    pub(crate) schedule: Schedule,
+    pub(crate) runner: Runner,
+    pub(crate) addresses: u32,
+    pub(crate) config: Map<String, Value>,
+}
+
+impl Default for Simulator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Simulator {
+    /// An Incus server with the pool `default`, the network `incusbr0`, the profile and project
+    /// `default`, and no instance or image. Its operations end at once.
+    #[must_use]
+    pub fn new() -> Self {
+        let world = World {
+            flavor: Flavor::Incus,
+            clock: Clock::Automatic(Duration::ZERO),
+            instances: BTreeMap::new(),
+            images: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            things: first_things(),
+            operations: BTreeMap::new(),
+            waiting: Vec::new(),
+            sessions: HashMap::new(),
+            schedule: Schedule::default(),
+            runner: Arc::new(|_| ExecResult::default()),
+            addresses: 1,
+            config: Map::new(),
+        };
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            events: broadcast::Sender::new(4096),
+            connections: Arc::default(),
+        }
+    }
+
+    /// Calls itself Incus or LXD from now on.
+    pub fn set_flavor(&self, flavor: Flavor) {
+        self.lock().flavor = flavor;
+    }
+
+    /// Sets the clock. Operations that run already keep theirs.
+    pub fn set_clock(&self, clock: Clock) {
+        self.lock().clock = clock;
+    }
+
+    /// Ends the oldest operation that waits for [`Clock::Stepped`]; false when there is none.
+    pub fn step(&self) -> bool {
+        let next = {
+            let mut world = self.lock();
+            if world.waiting.is_empty() { None } else { Some(world.waiting.remove(0)) }
+        };
+        match next {
+            Some((id, effect)) => {
+                self.finish(&id, effect);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Puts an image with these properties on the server.
+    pub fn add_image(&self, project: &str, alias: &str, properties: &[(&str, &str)]) -> String {
+        let fingerprint = uuid::Uuid::new_v4().simple().to_string().repeat(2);
+        let properties =
+            properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let image = Image {
+            fingerprint: fingerprint.clone(),
+            architecture: "x86_64".into(),
+            properties,
+            project: project.to_owned(),
+            ..Image::default()
+        };
+        let entry = ImageAliasesEntry {
+            name: alias.to_owned(),
+            target: fingerprint.clone(),
+            ..ImageAliasesEntry::default()
+        };
+        let mut world = self.lock();
+        world.images.insert((project.to_owned(), fingerprint.clone()), image);
+        world.aliases.insert((project.to_owned(), alias.to_owned()), entry);
+        fingerprint
+    }
+
+    /// All instances as `(project, instance)`, for a test's assertions.
+    #[must_use]
+    pub fn instances(&self) -> Vec<(String, InstanceFull)> {
+        let world = self.lock();
+        world.instances.iter().map(|((project, _), m)| (project.clone(), m.full())).collect()
+    }
+
+    /// A file of an instance, for a test's assertions.
+    #[must_use]
+    pub fn file(&self, project: &str, instance: &str, path: &str) -> Option<Bytes> {
+        let world = self.lock();
+        let machine = world.instances.get(&(project.to_owned(), instance.to_owned()))?;
+        machine.files.get(path).map(|(_, content)| content.clone())
+    }
+
+    /// Lets an instance stop by itself, as a crashed one does; false when it does not run.
+    pub fn crash(&self, project: &str, instance: &str) -> bool {
+        let key = (project.to_owned(), instance.to_owned());
+        let running = match self.lock().instances.get_mut(&key) {
+            Some(machine) if machine.instance.is_running() => {
+                machine.set_running(None);
+                true
+            }
+            _ => false,
+        };
+        if running {
+            self.tell(&[Lifecycle { action: "instance-shutdown", project: key.0, name: key.1 }]);
+        }
+        running
+    }
+
+    /// Decides what commands do; without it every command succeeds and says nothing.
+    pub fn on_exec(&self, run: impl Fn(&ExecCall) -> ExecResult + Send + Sync + 'static) {
+        self.lock().runner = Arc::new(run);
+    }
+
+    /// Adds a fault.
+    pub fn inject(&self, fault: Fault) {
+        self.lock().schedule.faults.push(fault);
+    }
+
+    /// Requests that came since the start or the last [`Simulator::forget_requests`].
+    #[must_use]
+    pub fn requests(&self) -> Vec<Seen> {
+        self.lock().schedule.seen.clone()
+    }
+
+    /// Counts requests from one again, and drops faults that have not happened.
+    pub fn forget_requests(&self) {
+        self.lock().schedule = Schedule::default();
+    }
+
+    /// A killed and restarted daemon: connections break, operations that ran are forgotten and
+    /// their effect does not happen. Instances keep running.
+    pub fn restart(&self) {
+        {
+            let mut world = self.lock();
+            world.operations.clear();
+            world.waiting.clear();
+            world.sessions.clear();
+        }
+        self.cut();
+    }
+
+    /// Breaks every connection.
+    pub fn cut(&self) {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn tell(&self, lifecycles: &[Lifecycle]) {
+        for lifecycle in lifecycles {
+            let event = EventLifecycle {
+                action: lifecycle.action.to_owned(),
+                source: format!("/1.0/instances/{}?project={}", lifecycle.name, lifecycle.project),
+                name: lifecycle.name.clone(),
+                project: lifecycle.project.clone(),
+                ..EventLifecycle::default()
+            };
+            self.send(EventKind::Lifecycle, crate::refusal::json(event), &lifecycle.project);
+        }
+    }
+
+    pub(crate) fn tell_operation(&self, operation: &Operation, project: &str) {
+        self.send(EventKind::Operation, crate::refusal::json(operation), project);
+    }
+
+    fn send(&self, kind: EventKind, metadata: Value, project: &str) {
+        let event = Event { kind, metadata, project: project.to_owned(), ..Event::default() };
+        // An error means that nobody listens.
+        drop(self.events.send(Arc::new(event)));
+    }
+
+    /// Starts an operation whose effect happens when the clock says so.
+    pub(crate) fn start(
+        &self,
+        description: &str,
+        project: &str,
+        instance: &str,
+        effect: Effect,
+    ) -> Operation {
+        let mut operation = Operation {
+            id: uuid::Uuid::new_v4().to_string(),
+            description: description.to_owned(),
+            status: "Running".into(),
+            status_code: StatusCode::Running,
+            ..Operation::default()
+        };
+        if !instance.is_empty() {
+            let path = format!("/1.0/instances/{instance}?project={project}");
+            operation.resources.insert("instances".into(), vec![path]);
+        }
+        operation.metadata.insert("project".into(), project.into());
+        let clock = {
+            let mut world = self.lock();
+            world.operations.insert(operation.id.clone(), operation.clone());
+            world.clock
+        };
+        self.tell_operation(&operation, project);
+        let id = operation.id.clone();
+        match clock {
+            Clock::Stepped => self.lock().waiting.push((id, effect)),
+            Clock::Automatic(after) => {
+                let simulator = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(after).await;
+                    simulator.finish(&id, effect);
+                });
+            }
+        }
+        operation
+    }
+
+    fn finish(&self, id: &str, effect: Effect) {
+        let (operation, lifecycles) = {
+            let mut world = self.lock();
+            // A restart forgot it: then it does not happen either.
+            if !world.operations.contains_key(id) {
+                return;
+            }
+            let result = effect(&mut world);
+            let Some(operation) = world.operations.get_mut(id) else { return };
+            let lifecycles = match result {
+                Ok(lifecycles) => {
+                    operation.status_code = StatusCode::Success;
+                    lifecycles
+                }
+                Err(message) => {
+                    operation.status_code = StatusCode::Failure;
+                    operation.err = message;
+                    Vec::new()
+                }
+            };
+            operation.status = operation.status_code.to_string();
+            (operation.clone(), lifecycles)
+        };
+        self.tell(&lifecycles);
+        let project = operation.metadata.get("project").and_then(Value::as_str).unwrap_or_default();
+        self.tell_operation(&operation, project);
+    }
+}
+
+impl Machine {
+    pub(crate) fn full(&self) -> InstanceFull {
+        InstanceFull {
+            instance: self.instance.clone(),
+            state: Some(self.state.clone()),
+            ..InstanceFull::default()
+        }
+    }
+
+    /// Runs with this address, or stops.
+    pub(crate) fn set_running(&mut self, address: Option<String>) {
+        let code = if address.is_some() { StatusCode::Running } else { StatusCode::Stopped };
+        self.instance.status_code = code;
+        self.instance.status = code.to_string();
+        self.state = InstanceState {
+            status: code.to_string(),
+            status_code: code,
+            pid: i64::from(address.is_some()),
+            ..InstanceState::default()
+        };
+        if let Some(address) = address {
+            let nic = json!({
+                "addresses": [{"family": "inet", "address": address, "netmask": "16", "scope": "global"}],
+                "state": "up", "type": "broadcast",
+            });
+            let nic = serde_json::from_value(nic).unwrap_or_default();
+            self.state.network.insert("eth0".into(), nic);
+        }
+    }
+}
+
+fn first_things() -> BTreeMap<(&'static str, String, String), Value> {
+    let profile = json!({
+        "name": "default", "description": "", "config": {}, "project": "default",
+        "devices": {
+            "eth0": {"type": "nic", "network": "incusbr0", "name": "eth0"},
+            "root": {"type": "disk", "path": "/", "pool": "default"},
+        },
+    });
+    let network = json!({
+        "name": "incusbr0", "type": "bridge", "managed": true, "status": "Created",
+        "description": "",
+        "config": {"ipv4.address": "10.99.0.1/16", "ipv4.nat": "true", "ipv6.address": "none"},
+    });
+    let pool = json!({
+        "name": "default", "driver": "dir", "status": "Created", "description": "", "config": {},
+    });
+    let project = json!({"name": "default", "description": "", "config": {}});
+    let key = |kind, project: &str, name: &str| (kind, project.to_owned(), name.to_owned());
+    BTreeMap::from([
+        (key("profiles", "default", "default"), profile),
+        (key("networks", "", "incusbr0"), network),
+        (key("storage-pools", "", "default"), pool),
+        (key("projects", "", "default"), project),
+    ])
+}

@@ -1,0 +1,139 @@
+//! The simulator as the real client sees it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use incus_client::api::{InstanceAction, InstanceFilter, InstanceSource, InstancesPost};
+use incus_client::{Client, Error, ExecRequest, FileOptions};
+use incus_sim::{Clock, ExecResult, Fault, FaultKind, Simulator};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn client(simulator: &Simulator) -> Client {
+    Client::custom("simulator", simulator.connector())
+}
+
+fn post(name: &str) -> InstancesPost {
+    InstancesPost {
+        name: name.into(),
+        source: InstanceSource::alias("capn/node"),
+        ..InstancesPost::default()
+    }
+}
+
+async fn launch(client: &Client, name: &str) -> Result<(), Error> {
+    client.create_instance(&post(name), None).await?.wait(LONG).await?;
+    let start = client.set_state(name, InstanceAction::Start, false, None).await?;
+    start.wait(LONG).await.map(drop)
+}
+
+#[tokio::test]
+async fn an_instance_lives_and_goes() {
+    let simulator = Simulator::new();
+    simulator.add_image("default", "capn/node", &[("os", "debian")]);
+    simulator.on_exec(|call| ExecResult {
+        exit_code: 3,
+        stdout: call.stdin.clone(),
+        stderr: Bytes::from(call.request.command.join(" ")),
+    });
+    let client = client(&simulator);
+    launch(&client, "web").await.unwrap();
+    let found = client.instance("web").await.unwrap().unwrap();
+    assert_eq!(found.config["image.os"], "debian");
+    assert!(found.expanded_devices.contains_key("root"));
+    let state = client.instance_state("web").await.unwrap().unwrap();
+    assert_eq!(state.global_addresses().len(), 1);
+
+    let output = client.exec("web", ExecRequest::new(["a", "b"]).stdin("in")).await.unwrap();
+    assert_eq!((output.exit_code, output.stdout_text().as_ref()), (3, "in"));
+    assert_eq!(output.stderr_text(), "a b");
+
+    let options = FileOptions { mode: Some(0o600), ..FileOptions::default() };
+    client.push_file("web", "/etc/x", "one", &options).await.unwrap();
+    client.push_file("web", "/etc/x", "two", &options).await.unwrap();
+    assert_eq!(client.pull_file("web", "/etc/x").await.unwrap().unwrap().content, "two");
+    assert_eq!(client.list_dir("web", "/etc").await.unwrap().unwrap(), ["x"]);
+    assert_eq!(simulator.file("default", "web", "/etc/x").unwrap(), "two");
+
+    assert!(client.delete_instance("web").await.is_err(), "it runs");
+    let stop = client.set_state("web", InstanceAction::Stop, true, None).await.unwrap();
+    stop.wait(LONG).await.unwrap();
+    client.delete_instance("web").await.unwrap().wait(LONG).await.unwrap();
+    assert!(simulator.instances().is_empty());
+}
+
+#[tokio::test]
+async fn a_stepped_operation_ends_when_the_test_says_so() {
+    let simulator = Simulator::new();
+    simulator.add_image("default", "capn/node", &[]);
+    simulator.set_clock(Clock::Stepped);
+    let client = client(&simulator);
+    let create = client.create_instance(&post("web"), None).await.unwrap();
+    let found = client.operations_for("/1.0/instances/web").await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert!(create.wait(Duration::from_millis(50)).await.is_err());
+    assert!(simulator.step() && !simulator.step());
+    create.wait(LONG).await.unwrap();
+    assert_eq!(client.instances(&InstanceFilter::new()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_restart_loses_operations_and_their_effect() {
+    let simulator = Simulator::new();
+    simulator.add_image("default", "capn/node", &[]);
+    simulator.set_clock(Clock::Stepped);
+    let client = client(&simulator);
+    let create = client.create_instance(&post("web"), None).await.unwrap();
+    simulator.restart();
+    let error = create.wait(LONG).await.unwrap_err();
+    assert!(matches!(error, Error::OperationLost { .. }), "{error:?}");
+    assert!(simulator.instances().is_empty());
+}
+
+/// Every change of a launch is failed, cut before and after its effect, and doubled; the launch is
+/// then done again as a caller does it, and has to end in the one running instance.
+#[tokio::test]
+async fn a_launch_is_finished_whatever_happens_to_its_requests() {
+    let simulator = Simulator::new();
+    simulator.add_image("default", "capn/node", &[]);
+    launch(&client(&simulator), "web").await.unwrap();
+    let changes: Vec<usize> =
+        simulator.requests().iter().filter(|r| r.changes()).map(|r| r.number).collect();
+    assert_eq!(changes.len(), 2);
+    let faults =
+        [FaultKind::Fail(503), FaultKind::CutBefore, FaultKind::CutAfter, FaultKind::Twice];
+    for number in changes {
+        for fault in faults {
+            let simulator = Simulator::new();
+            simulator.add_image("default", "capn/node", &[]);
+            simulator.inject(Fault::nth(number, fault));
+            let client = client(&simulator);
+            for _ in 0..3 {
+                resume(&client, "web").await;
+            }
+            let instances = simulator.instances();
+            assert_eq!(instances.len(), 1, "{fault:?} at {number}");
+            assert!(instances[0].1.is_running(), "{fault:?} at {number}");
+        }
+    }
+}
+
+/// Looks, then does what lacks; an error is for the next try.
+async fn resume(client: &Client, name: &str) {
+    let found = client.instance(name).await.unwrap();
+    let step = async {
+        match found {
+            None => client.create_instance(&post(name), None).await?.wait(LONG).await,
+            Some(found) if found.is_running() => return Ok(()),
+            Some(_) => {
+                let start = client.set_state(name, InstanceAction::Start, false, None).await?;
+                start.wait(LONG).await
+            }
+        }
+        .map(drop)
+    };
+    if let Err(error) = step.await {
+        assert!(error.is_transient() || error.server_text().is_some(), "{error}");
+    }
+}
