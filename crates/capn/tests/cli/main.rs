@@ -1,5 +1,7 @@
 //! The command line as a user meets it, in this process and without a server.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
+
 mod manifests;
 mod reference;
 mod session;
