@@ -37,6 +37,10 @@ pub(super) fn set(machine: &Machine, seen: &Observed, list: &mut Conditions, now
             node_healthy(node).set(list, conditions::NODE_HEALTHY);
         }
         NodeSeen::Missing => both(list, &missing(machine)),
+        // Right after a start nothing has been asked yet: what was known before is no worse.
+        NodeSeen::NotKnown
+            if seen.connection == Connection::NotYet
+                && list.get(conditions::NODE_READY).is_some() => {}
         NodeSeen::NotKnown => {
             both(list, &Verdict::unknown(reason::INSPECTION_FAILED, "nodes are not known yet"));
         }

@@ -137,6 +137,17 @@ fn what_was_known_of_a_node_is_believed_for_a_while_without_a_connection() {
     }
 }
 
+#[test]
+fn what_was_known_of_a_node_is_kept_until_the_nodes_have_been_asked_for_after_a_start() {
+    let known = of(provisioned(), &seen());
+    let change = both(provisioned(), &json!({ "status": known }));
+    let started = Observed { connection: Connection::NotYet, node: NodeSeen::NotKnown, ..seen() };
+    let status = of(change, &started);
+    assert_eq!(told(&status, conditions::NODE_READY), is("True", "NodeReady"));
+    let status = of(provisioned(), &started);
+    assert_eq!(told(&status, conditions::NODE_READY).0, "Unknown");
+}
+
 struct SignedMinutes(i64);
 
 impl SignedMinutes {
