@@ -136,3 +136,31 @@ impl Serving {
         self.0.close().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_that_is_closed_at_once_ends_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
+        let session = Session::open(&state, Need::Controllers).await.unwrap();
+        let closed = tokio::time::timeout(Duration::from_secs(10), session.close()).await;
+        closed.expect("controllers end when they are told to").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_plane_that_somebody_has_open_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
+        let first = Session::open_or_make(&state, Need::Objects).await.unwrap();
+        let error = Session::open(&state, Need::Controllers).await.err().unwrap();
+        let text = error.render(|_, text| text.to_owned());
+        assert!(text.contains("another capn command is at work"), "{text}");
+        first.close().await.unwrap();
+        Session::open(&state, Need::Objects).await.unwrap().close().await.unwrap();
+    }
+}
