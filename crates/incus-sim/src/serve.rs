@@ -22,14 +22,12 @@ const BODY_LIMIT: usize = 64 << 20;
 
 impl Simulator {
     /// The routes, without faults.
-    #[must_use]
     pub fn router(&self) -> Router {
         crate::routes::router(self.clone())
     }
 
     /// Makes connections in memory, as the client's custom connector wants it. Needs a tokio
     /// runtime when it is called.
-    #[must_use]
     pub fn connector(
         &self,
     ) -> impl Fn() -> std::future::Ready<io::Result<DuplexStream>> + Clone + Send + Sync + 'static
