@@ -1,5 +1,4 @@
 //! The simulator as the real client sees it.
-#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
 
 use std::time::Duration;
 
