@@ -17,7 +17,7 @@ kubectl_of() { "$binaries/kubectl" --kubeconfig "$scratch/state/clusters/$cluste
 check 'a cluster of one control plane and one worker is up' up_kube
 ready() { [ "$(kubectl_of get nodes --no-headers | grep -c ' Ready ')" = 2 ]; }
 check 'both nodes are Ready' ready
-readyz() { kubectl_of get --raw /readyz | grep -q ok; }
+readyz() { kubectl_of get --raw /readyz | has ok; }
 check 'the API server answers through the load balancer' readyz
 no_power() {
   local instance
@@ -69,14 +69,14 @@ across() {
   done <<<"$pods"
 }
 check 'a pod reaches the pod on the other node' across
-unchanged() { up_kube -o json | grep -q '"changed": false'; }
+unchanged() { up_kube -o json | has '"changed": false'; }
 check 'the same command again changes nothing' unchanged
 serves() {
   capn serve --listen 127.0.0.1:0 >"$scratch/serve.log" 2>&1 &
   local pid=$! status=1
   if until_true 'the plane is served' 20 test -s "$scratch/state/plane.kubeconfig"; then
     "$binaries/kubectl" --kubeconfig "$scratch/state/plane.kubeconfig" get clusters,machines,lxcmachines -A &&
-      capn get clusters -o name | grep -qx "$cluster" && status=0
+      capn get clusters -o name | has -x "$cluster" && status=0
   fi
   kill $pid
   wait $pid || status=1

@@ -1,6 +1,9 @@
 # Shared by ./test and its sections: running checks and counting them.
 # shellcheck shell=bash disable=SC2154 # capn_bin is set by ./test
 
+# grep -q without its early end, which would fail a pipe whose writer still writes.
+has() { grep "$@" >/dev/null; }
+
 passed=0 failed=0 skipped=0
 failures=()
 began=$SECONDS

@@ -27,13 +27,13 @@ check 'containerd runs with the three settings of a user namespace' settings
 visible() {
   local instance
   for instance in $(nodes_of); do
-    incus exec "$instance" -- systemctl status containerd --no-pager -n 50 | grep -qi unprivileged || return 1
+    incus exec "$instance" -- systemctl status containerd --no-pager -n 50 | has -i unprivileged || return 1
   done
 }
 check 'the choice is visible in systemctl status containerd' visible
-proves() { up_none -o json | grep -q '"sandbox": "'; }
+proves() { up_none -o json | has '"sandbox": "'; }
 check 'a pod sandbox runs through CRI in each' proves
-unchanged() { up_none -o json | grep -q '"changed": false'; }
+unchanged() { up_none -o json | has '"changed": false'; }
 check 'the same command again changes nothing' unchanged
 different() {
   local text
@@ -47,14 +47,14 @@ foreign() {
   grep -q 'does not know' <<<"$text"
 }
 check 'instances of another state folder are not touched' foreign
-lists() { capn get machines "$cluster" | grep -q "$cluster-control-plane-0" && capn describe cluster "$cluster" | grep -q 'LXCMachine/'; }
+lists() { capn get machines "$cluster" | has "$cluster-control-plane-0" && capn describe cluster "$cluster" | has 'LXCMachine/'; }
 check 'get and describe show the machines' lists
 scales() { capn scale "$cluster" --workers 2 --wait 3m && [ "$(capn get machines "$cluster" -o name | wc -l)" = 3 ]; }
 check 'a worker is added' scales
 check 'the cluster is deleted' capn delete cluster "$cluster"
 gone() { [ -z "$(instances_of "$cluster")" ]; }
 check 'nothing is left on the server' gone
-again() { capn delete cluster "$cluster" 2>&1 | grep -q 'nothing to delete'; }
+again() { capn delete cluster "$cluster" 2>&1 | has 'nothing to delete'; }
 check 'deleting what is not there is not an error' again
 
 # kill -9 in the middle of everything; the same command finishes it.
