@@ -37,7 +37,7 @@ skip() {
 # Unit and integration tests of all crates; each counts.
 cargo_tests() {
   local log=$scratch/cargo.log ok bad ignored
-  cargo test --workspace --quiet -- --show-output >"$log" 2>&1 </dev/null
+  cargo test --workspace --no-fail-fast --quiet -- --show-output >"$log" 2>&1 </dev/null
   local status=$?
   ok=$(sum passed "$log") bad=$(sum failed "$log") ignored=$(sum ignored "$log")
   passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + ignored))
