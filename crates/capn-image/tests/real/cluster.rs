@@ -9,7 +9,7 @@ use capn_image::{
 };
 use incus_client::{Client, FileOptions};
 
-use super::support::{built, in_project, launched, restart_with, sh, until};
+use super::support::{built, in_one_project, launched, restart_with, sh, until};
 
 const CONTROL_PLANE: &str = "capn-t-img-cp";
 const WORKER: &str = "capn-t-img-w";
@@ -31,19 +31,11 @@ async fn pods_on_two_unprivileged_nodes_reach_each_other_without_a_registry() {
         return;
     };
     let folder = KubernetesFolder::open(path).await.unwrap();
-    in_project("kubeadm image", |server, client| {
-        let folder = folder.clone();
-        async move {
-            // The two servers have the same image; one cluster is enough, on the newer one.
-            if server == "Incus" {
-                bring_up(&client, folder).await;
-            }
-        }
-    })
-    .await;
+    in_one_project("kubeadm image", |client| bring_up(client, folder.clone())).await;
 }
 
-async fn bring_up(client: &Client, folder: KubernetesFolder) {
+async fn bring_up(client: Client, folder: KubernetesFolder) {
+    let client = &client;
     let version = folder.version().to_owned();
     let coredns = folder.optional("coredns").is_some();
     let (image, _) = built(client, Kind::Kubeadm(folder)).await;

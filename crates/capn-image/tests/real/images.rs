@@ -9,7 +9,9 @@ use capn_image::{
 };
 use incus_client::{Client, FileOptions, ImageFiles, ImageUpload, api::ImageAlias};
 
-use super::support::{MINUTE, built, cache, in_project, launched, restart_with, sh};
+use super::support::{
+    MINUTE, built, cache, in_one_project, in_project, launched, restart_with, sh,
+};
 
 const USER_DATA: &str = "## template: jinja
 #cloud-config
@@ -25,7 +27,7 @@ const SETTINGS: [&str; 3] =
 
 #[tokio::test]
 async fn a_node_image_boots_in_a_user_namespace_and_runs_a_pod_sandbox() {
-    in_project("node image", |_, client| async move {
+    in_project("node image", |client| async move {
         let (image, _) = built(&client, Kind::Node).await;
         for (name, key) in
             [("capn-t-img-a", "cloud-init.user-data"), ("capn-t-img-b", "user.user-data")]
@@ -58,7 +60,7 @@ async fn a_node_image_boots_in_a_user_namespace_and_runs_a_pod_sandbox() {
 
 #[tokio::test]
 async fn containerd_follows_when_a_node_becomes_privileged_and_back() {
-    in_project("privileged node", |_, client| async move {
+    in_project("privileged node", |client| async move {
         let name = "capn-t-img-mode";
         let (image, _) = built(&client, Kind::Node).await;
         launched(&client, name, &image.alias, &[("security.nesting", "true")]).await;
@@ -81,7 +83,7 @@ async fn containerd_follows_when_a_node_becomes_privileged_and_back() {
 
 #[tokio::test]
 async fn a_load_balancer_image_starts_listening_to_nobody_and_reloads() {
-    in_project("haproxy image", |_, client| async move {
+    in_project("haproxy image", |client| async move {
         let name = "capn-t-img-lb";
         let (image, _) = built(&client, Kind::Haproxy).await;
         launched(&client, name, &image.alias, &[]).await;
@@ -105,7 +107,7 @@ async fn a_load_balancer_image_starts_listening_to_nobody_and_reloads() {
 
 #[tokio::test]
 async fn the_same_inputs_build_nothing_and_a_lost_alias_comes_back() {
-    in_project("reuse", |_, client| async move {
+    in_one_project("reuse", |client| async move {
         let (first, _) = built(&client, Kind::Node).await;
         let (second, events) = built(&client, Kind::Node).await;
         assert!(second.reused && events.is_empty(), "{events:?}");
@@ -135,7 +137,7 @@ async fn the_same_inputs_build_nothing_and_a_lost_alias_comes_back() {
 
 #[tokio::test]
 async fn somebody_elses_alias_is_not_touched() {
-    in_project("alias clash", |_, client| async move {
+    in_project("alias clash", |client| async move {
         let foreign = foreign_image(&client, "capn/node").await;
         let request = BuildRequest::new(Kind::Node, cache());
         let refused = build(&request, &client, &mut |_| {}).await;
@@ -148,9 +150,10 @@ async fn somebody_elses_alias_is_not_touched() {
 
 #[tokio::test]
 async fn a_build_that_is_dropped_leaves_nothing_mounted_and_the_next_one_succeeds() {
-    in_project("interrupted build", |_, client| async move {
+    in_one_project("interrupted build", |client| async move {
         let cache = tempfile::tempdir().unwrap();
-        let folder = cache.path().to_str().unwrap().to_owned();
+        // A colon keeps the kernel's overlays away, so that copied layers are seen to work too.
+        let folder = format!("{}/co:lon", cache.path().display());
         let request = BuildRequest::new(Kind::Haproxy, folder.clone());
         let (seen, mut lines) = tokio::sync::mpsc::unbounded_channel();
         let build_client = client.clone();

@@ -49,10 +49,27 @@ pub(crate) fn servers(test: &str) -> Vec<(&'static str, Client)> {
 /// Runs `test` on every server, in a new project each, and cleans up.
 pub(crate) async fn in_project<F, Fut>(name: &str, test: F)
 where
-    F: Fn(&'static str, Client) -> Fut,
+    F: Fn(Client) -> Fut,
     Fut: Future<Output = ()>,
 {
-    for (server, client) in servers(name) {
+    in_projects(servers(name), name, test).await;
+}
+
+/// The same on one server only, for what does not depend on the server.
+pub(crate) async fn in_one_project<F, Fut>(name: &str, test: F)
+where
+    F: Fn(Client) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    in_projects(servers(name).into_iter().take(1).collect(), name, test).await;
+}
+
+async fn in_projects<F, Fut>(servers: Vec<(&'static str, Client)>, name: &str, test: F)
+where
+    F: Fn(Client) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    for (server, client) in servers {
         let number = PROJECTS.fetch_add(1, Ordering::Relaxed);
         let project = format!("capn-t-img-{}-{number}", std::process::id());
         let config = Config::from([
@@ -63,7 +80,7 @@ where
         client.create_project(&ProjectsPost { name: project.clone(), put }).await.unwrap();
         println!("{name} on {server}, project {project}");
         let scoped = client.with_project(&project);
-        let result = AssertUnwindSafe(test(server, scoped.clone())).catch_unwind().await;
+        let result = AssertUnwindSafe(test(scoped.clone())).catch_unwind().await;
         clean(&scoped).await;
         client.delete_project(&project).await.unwrap();
         if let Err(panic) = result {
