@@ -48,31 +48,42 @@ YAML
   local instance address
   for instance in $(instances_of "$cluster" | grep -v -- '-lb$'); do
     for address in $(kubectl_of get pods -l app=probe -o jsonpath='{.items[*].status.podIP}'); do
-      incus exec "$instance" -- ping -c 2 -W 3 "$address" || return 1
+      reaches "$address" incus exec "$instance" -- || return 1
     done
   done
+}
+# reaches ADDRESS COMMAND... : nothing listens on port 9, and only who got there can refuse.
+reaches() {
+  local address=$1 said
+  shift
+  said=$("$@" timeout 5 bash -c "</dev/tcp/$address/9" 2>&1 </dev/null)
+  case $said in
+    *'Connection refused'*) return 0 ;;
+    *) echo "$* does not reach $address: $said"; return 1 ;;
+  esac
 }
 pause_image() {
   local instance
   instance=$(instances_of "$cluster" | grep -v -- '-lb$' | head -n 1)
-  incus exec "$instance" -- ctr -n k8s.io images list -q | grep -m 1 pause
+  incus exec "$instance" -- ctr -n k8s.io images list -q | awk '/pause/ && !seen++'
 }
 check 'pods on both nodes are reached from both nodes' pods
 across() {
-  # From the network namespace of one pod to the address of the other.
-  local pod node address
-  local pods
+  # From the network of one pod to the address of the pod on the other node.
+  local pods node own other network
   pods=$(kubectl_of get pods -l app=probe -o jsonpath='{range .items[*]}{.spec.nodeName} {.status.podIP}{"\n"}{end}')
-  while read -r node _; do
-    address=$(awk -v me="$node" '$1 != me {print $2; exit}' <<<"$pods")
-    pod=$(incus exec "$node" -- sh -c "for n in /run/netns/cni-*; do ip netns exec \$(basename \$n) ping -c 2 -W 3 $address && exit 0; done; exit 1" </dev/null) || { echo "$node cannot reach $address: $pod"; return 1; }
+  while read -r node own; do
+    other=$(awk -v me="$node" '$1 != me {print $2}' <<<"$pods")
+    network=$(incus exec "$node" -- sh -c "for n in \$(ip netns list | cut -d' ' -f1); do ip netns exec \$n ip -4 addr | grep -q ' $own/' && echo \$n; done" </dev/null)
+    if [ -z "$network" ]; then echo "$node has no network of a pod with $own"; return 1; fi
+    reaches "$other" incus exec "$node" -- ip netns exec "$network" || return 1
   done <<<"$pods"
 }
 check 'a pod reaches the pod on the other node' across
 unchanged() { up_kube -o json | has '"changed": false'; }
 check 'the same command again changes nothing' unchanged
 serves() {
-  capn serve --listen 127.0.0.1:0 >"$scratch/serve.log" 2>&1 &
+  "$capn_bin" --state-dir "$scratch/state" serve --listen 127.0.0.1:0 >"$scratch/serve.log" 2>&1 &
   local pid=$! status=1
   if until_true 'the plane is served' 20 test -s "$scratch/state/plane.kubeconfig"; then
     "$binaries/kubectl" --kubeconfig "$scratch/state/plane.kubeconfig" get clusters,machines,lxcmachines -A &&
