@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
-use kube_plane::{Plane, PlaneOptions, ServerTls};
-use tokio::net::TcpListener;
+use kube_plane::{Plane, PlaneOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::admission::admissions;
+use super::share::Door;
 use crate::error::CommandError;
 use crate::state::StateDir;
 
@@ -80,12 +81,14 @@ pub(super) struct Embedded {
     plane: Plane,
     stop: watch::Sender<bool>,
     running: JoinSet<Result<(), CommandError>>,
+    /// The kubeconfig by which others find the plane.
+    announced: Option<Utf8PathBuf>,
 }
 
 impl Embedded {
     /// Without controllers.
     pub(super) fn idle(plane: Plane) -> Self {
-        Self { plane, stop: watch::Sender::new(false), running: JoinSet::new() }
+        Self { plane, stop: watch::Sender::new(false), running: JoinSet::new(), announced: None }
     }
 
     /// With all controllers.
@@ -106,8 +109,11 @@ impl Embedded {
         embedded
     }
 
-    /// Serves the plane to others until it is closed.
-    pub(super) fn serve(&mut self, listener: TcpListener, tls: ServerTls) {
+    /// Serves the plane to others until it is closed, and tells them. Gives the URL.
+    pub(super) fn serve(&mut self, door: Door) -> Result<String, CommandError> {
+        door.announce()?;
+        let Door { listener, tls, url, kubeconfig, .. } = door;
+        self.announced = Some(kubeconfig);
         let (plane, stop) = (self.plane.clone(), self.stopped());
         self.running.spawn(async move {
             plane
@@ -115,6 +121,7 @@ impl Embedded {
                 .await
                 .map_err(|error| CommandError::caused("the plane is no longer served", error))
         });
+        Ok(url)
     }
 
     pub(super) fn client(&self) -> Client {
@@ -141,6 +148,13 @@ impl Embedded {
     }
 
     pub(super) async fn close(mut self) -> Result<(), CommandError> {
+        // Gone first, so that no command attaches to a plane that is about to close.
+        if let Some(kubeconfig) = &self.announced
+            && let Err(error) = std::fs::remove_file(kubeconfig)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%kubeconfig, %error, "the kubeconfig of the plane stays behind");
+        }
         self.stop.send_replace(true);
         let mut result = Ok(());
         let all = async {

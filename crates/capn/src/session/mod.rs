@@ -3,17 +3,28 @@
 mod admission;
 mod embedded;
 mod served;
+mod share;
+
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use kube::Client;
-use kube_plane::{Plane, ServerTls};
-use tokio::net::TcpListener;
+use kube_plane::Plane;
 
 use crate::error::CommandError;
 use crate::state::StateDir;
 
 pub use embedded::{OpenError, definitions, open_plane};
+pub use share::Holder;
 
 use embedded::Embedded;
+use share::Door;
+
+/// How long another command may have the plane before this one gives up: one that only reads is
+/// through by then.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The pause between two tries.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// What a command needs of the plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +42,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens the plane of the state folder, or attaches to the `capn serve` that has it open.
+    /// Opens the plane of the state folder, or attaches to the process that has it open:
+    /// `capn serve` for everything, another command for reading.
     ///
     /// # Errors
     ///
@@ -50,18 +62,39 @@ impl Session {
     ///
     /// As [`Session::open`].
     pub async fn open_or_make(state: &StateDir, need: Need) -> Result<Self, CommandError> {
-        match open_plane(state).await {
-            Ok(plane) => Ok(Self::embedded(match need {
-                Need::Objects => Embedded::idle(plane),
-                Need::Controllers => Embedded::running(plane),
-            })),
-            Err(OpenError::Locked(locked)) => {
-                let client = served::attach(state, *locked).await?;
-                tracing::info!("attached to the plane that is served");
-                Ok(Self { client, embedded: None })
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let locked = match open_plane(state).await {
+                Ok(plane) => return Ok(Self::embedded(Self::start(plane, state, need).await)),
+                Err(OpenError::Locked(locked)) => locked,
+                Err(OpenError::Other(error)) => return Err(error),
+            };
+            if let Some(client) = served::attach(state, need).await {
+                tracing::info!("attached to the plane that another process has open");
+                return Ok(Self { client, embedded: None });
             }
-            Err(OpenError::Other(error)) => Err(error),
+            if tokio::time::Instant::now() > patience {
+                return Err(served::busy(state, *locked));
+            }
+            tokio::time::sleep(RETRY).await;
         }
+    }
+
+    async fn start(plane: Plane, state: &StateDir, need: Need) -> Embedded {
+        if need == Need::Objects {
+            return Embedded::idle(plane);
+        }
+        let mut embedded = Embedded::running(plane);
+        // Others can look on while this command works; it works also if they cannot.
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let shared = match Door::open(state, any_port, &[], Holder::Command).await {
+            Ok(door) => embedded.serve(door).map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = shared {
+            tracing::info!(%error, "others cannot look on");
+        }
+        embedded
     }
 
     fn embedded(embedded: Embedded) -> Self {
@@ -112,19 +145,37 @@ impl Session {
 }
 
 /// A plane with its controllers that is served to other processes.
-pub struct Serving(Embedded);
+pub struct Serving {
+    embedded: Embedded,
+    url: String,
+}
 
 impl Serving {
-    /// Starts controllers and server.
-    pub fn start(plane: Plane, listener: TcpListener, tls: ServerTls) -> Self {
+    /// Opens the plane, starts controllers and server, and tells others.
+    ///
+    /// # Errors
+    ///
+    /// When another process has the plane open, or the address cannot be listened on.
+    pub async fn start(
+        state: &StateDir,
+        listen: SocketAddr,
+        hosts: &[String],
+    ) -> Result<Self, CommandError> {
+        let plane = open_plane(state).await.map_err(|error| error.into_command(state))?;
+        let door = Door::open(state, listen, hosts, Holder::Serve).await?;
         let mut embedded = Embedded::running(plane);
-        embedded.serve(listener, tls);
-        Self(embedded)
+        let url = embedded.serve(door)?;
+        Ok(Self { embedded, url })
+    }
+
+    /// Where the plane is reached.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Waits until something ends although nobody asked it to.
     pub async fn ended(&mut self) -> CommandError {
-        self.0.ended().await
+        self.embedded.ended().await
     }
 
     /// Stops everything and writes everything back.
@@ -133,7 +184,7 @@ impl Serving {
     ///
     /// As [`Session::close`].
     pub async fn close(self) -> Result<(), CommandError> {
-        self.0.close().await
+        self.embedded.close().await
     }
 }
 
@@ -150,6 +201,20 @@ mod tests {
         let session = Session::open(&state, Need::Controllers).await.unwrap();
         let closed = tokio::time::timeout(Duration::from_secs(10), session.close()).await;
         closed.expect("controllers end when they are told to").unwrap();
+    }
+
+    #[tokio::test]
+    async fn others_can_look_on_while_a_command_works_but_not_work_themselves() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
+        let working = Session::open(&state, Need::Controllers).await.unwrap();
+        let looking = Session::open(&state, Need::Objects).await.unwrap();
+        assert!(looking.is_served());
+        looking.client().apiserver_version().await.unwrap();
+        assert!(Session::open(&state, Need::Controllers).await.is_err());
+        looking.close().await.unwrap();
+        working.close().await.unwrap();
+        assert!(!state.plane_kubeconfig().exists());
     }
 
     #[tokio::test]

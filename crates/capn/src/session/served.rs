@@ -1,46 +1,36 @@
 //! Attaching to the process that has the plane open.
 
+use std::time::Duration;
+
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use crate::error::{CommandError, Doing as _};
+use super::{Holder, Need};
+use crate::error::CommandError;
 use crate::state::StateDir;
 
-/// A client of the served plane. `locked` says who has it open, in case nobody serves it.
-pub(super) async fn attach(
-    state: &StateDir,
-    locked: kube_plane::Error,
-) -> Result<Client, CommandError> {
-    let path = state.plane_kubeconfig();
-    if !path.exists() {
-        return Err(CommandError::caused(
-            format!("another capn command is at work in {}", state.path()),
-            locked,
-        )
-        .hint("wait for it to end, then try again")
-        .hint("`capn serve` keeps the plane open for any number of commands at the same time"));
+/// A process on this machine answers at once or is gone.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// A client of the plane, if its holder lets others in and does what is needed.
+pub(super) async fn attach(state: &StateDir, need: Need) -> Option<Client> {
+    let kubeconfig = Kubeconfig::read_from(state.plane_kubeconfig()).ok()?;
+    let by_serve = kubeconfig.current_context.as_deref() == Some(Holder::Serve.context());
+    // Another command ends, and its controllers with it, when what it was asked for holds.
+    if need == Need::Controllers && !by_serve {
+        return None;
     }
-    let client = client_from(&path).await?;
-    client.apiserver_version().await.map_err(|error| {
-        CommandError::caused(
-            format!("the plane served for {} does not answer", state.path()),
-            error,
-        )
-        .hint(format!("is `capn serve` still starting? try again, or look at {path}"))
-    })?;
-    Ok(client)
+    let options = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.ok()?;
+    let client = Client::try_from(config).ok()?;
+    // A process that was killed leaves its kubeconfig behind.
+    let answer = tokio::time::timeout(ANSWER, client.apiserver_version()).await;
+    answer.ok()?.is_ok().then_some(client)
 }
 
-/// A client from a kubeconfig file.
-///
-/// # Errors
-///
-/// When the file cannot be read or used.
-pub(crate) async fn client_from(path: &camino::Utf8Path) -> Result<Client, CommandError> {
-    let kubeconfig =
-        Kubeconfig::read_from(path).doing(format!("cannot read the kubeconfig {path}"))?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .doing(format!("cannot use the kubeconfig {path}"))?;
-    Client::try_from(config).doing(format!("cannot use the kubeconfig {path}"))
+/// Why a command has to wait for another one.
+pub(super) fn busy(state: &StateDir, locked: kube_plane::Error) -> CommandError {
+    CommandError::caused(format!("another capn command is at work in {}", state.path()), locked)
+        .hint("wait for it to end, then try again")
+        .hint("`capn serve` keeps the plane open for any number of commands at the same time")
 }
