@@ -15,7 +15,7 @@ cat >"$TARGET/etc/dpkg/dpkg.cfg.d/capn-build" <<-END
 	path-exclude=/usr/share/man/*
 	END
 http_proxy="${http_proxy:-${APT_PROXY:-}}" debootstrap --variant=minbase --keyring="$KEYRING" \
-    --cache-dir="$DEBS" --include="$(echo $PACKAGES | tr ' ' ',')" "$SUITE" "$TARGET" "$MIRROR"
+    --cache-dir="$DEBS" "$SUITE" "$TARGET" "$MIRROR"
 
 rm -f "$TARGET/etc/apt/sources.list"
 cat >"$TARGET/etc/apt/sources.list.d/debian.sources" <<-END
@@ -32,9 +32,11 @@ cat >"$TARGET/etc/apt/sources.list.d/debian.sources" <<-END
 	Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 	END
 open_target
-echo "security updates"
+echo "security updates, and installing $PACKAGES"
 apt update
 apt -y dist-upgrade
+# Not by debootstrap, which takes twice the time for them and not their newest versions.
+apt -y install $PACKAGES
 date="$(lists_date)"
 close_target
 trim_target

@@ -44,7 +44,9 @@ kill "$(cat "$TARGET/run/containerd.pid")"
 wait "$job" || true
 umount "$TARGET/run/capn-build" "$TARGET/var/lib/containerd"
 close_target
-rm -rf "$STORE"/io.containerd.content.v1.content/ingest/* "$STORE/tmpmounts"
+# Leftovers, and the identity that each node's containerd makes for itself.
+rm -rf "$STORE"/io.containerd.content.v1.content/ingest/* "$STORE/tmpmounts" \
+    "$STORE/io.containerd.grpc.v1.introspection"
 rm -rf "$UPPER/var/lib/containerd"
 mkdir -p "$UPPER/var/lib"
 mv "$STORE" "$UPPER/var/lib/containerd"
