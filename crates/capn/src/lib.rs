@@ -36,6 +36,7 @@ mod signal;
 
 use std::ffi::OsString;
 
+use camino::Utf8Path;
 use clap::Parser as _;
 
 pub use environment::Environment;
@@ -53,6 +54,25 @@ pub struct Context {
     pub ui: Ui,
     /// Options of every command.
     pub global: cli::Global,
+    /// How this program was called.
+    pub program: String,
+}
+
+impl Context {
+    /// How this program is called again from anywhere, with the same state folder.
+    pub fn again(&self) -> String {
+        let absolute = |path: &Utf8Path| {
+            camino::absolute_utf8(path).map_or_else(|_| path.to_string(), |path| path.to_string())
+        };
+        let program = match self.environment.has_program("capn") {
+            true => "capn".to_owned(),
+            false => absolute(Utf8Path::new(&self.program)),
+        };
+        match &self.global.state_dir {
+            None => program,
+            Some(folder) => format!("{program} --state-dir {}", absolute(folder)),
+        }
+    }
 }
 
 /// Parses the command line, runs the command, prints what failed.
@@ -63,6 +83,10 @@ pub fn run(
     environment: Environment,
     ui: impl FnOnce(&Environment, Look) -> Ui,
 ) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let program = arguments
+        .first()
+        .map_or_else(|| "capn".to_owned(), |program| program.to_string_lossy().into_owned());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return parse_failed(&error, &environment, ui),
@@ -71,7 +95,7 @@ pub fn run(
     let ui = ui(&environment, look);
     let serving = matches!(cli.command, cli::Command::Serve(_));
     logging::start(&ui, cli.global.verbose, serving);
-    let context = Context { environment, ui: ui.clone(), global: cli.global };
+    let context = Context { environment, ui: ui.clone(), global: cli.global, program };
     match block_on(commands::run(&context, cli.command)) {
         Ok(()) => Exit::Done,
         Err(error) => {

@@ -4,9 +4,10 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 
 use super::prove::Proof;
+use crate::Context;
 use crate::error::CommandError;
 use crate::manifest::ClusterRequest;
-use crate::ui::{Table, Ui};
+use crate::ui::Table;
 use crate::watch::View;
 
 /// One node, or one instance of a cluster without Kubernetes.
@@ -54,6 +55,9 @@ pub struct Made {
     pub proofs: Vec<Proof>,
     /// Whether this command had anything to do.
     pub changed: bool,
+    /// How a command is run in a node, up to the node's name.
+    #[serde(skip)]
+    pub(super) exec: Option<String>,
 }
 
 impl Made {
@@ -68,6 +72,7 @@ impl Made {
             nodes: Vec::new(),
             proofs: Vec::new(),
             changed: true,
+            exec: None,
         }
     }
 
@@ -119,8 +124,8 @@ impl Made {
     }
 
     /// The nodes as a table on stdout; on stderr where the kubeconfig is and what to do next.
-    /// Without kubectl on this machine, that of a node is named.
-    pub(crate) fn print(&self, ui: &Ui, has_kubectl: bool) -> Result<(), CommandError> {
+    pub(crate) fn print(&self, context: &Context) -> Result<(), CommandError> {
+        let ui = &context.ui;
         if self.nodes.is_empty() {
             return Ok(());
         }
@@ -139,31 +144,37 @@ impl Made {
         ui.say("");
         ui.table(&table)?;
         ui.say("");
-        let name = &self.name;
-        match &self.kubeconfig {
-            Some(path) => {
-                ui.say(format!("kubeconfig: {path}"));
-                ui.say("next:");
-                match self.nodes.first() {
-                    Some(node) if !has_kubectl => ui.say(format!(
-                        "  incus exec {} -- kubectl --kubeconfig /etc/kubernetes/admin.conf get pods -A",
-                        node.name
-                    )),
-                    _ => ui.say(format!("  kubectl --kubeconfig {path} get pods -A")),
-                }
-                ui.say(format!("  capn describe cluster {name}"));
-                ui.say(format!("  capn delete cluster {name}"));
-            }
-            None => {
-                ui.say("next:");
-                if let Some(node) = self.nodes.first() {
-                    ui.say(format!("  incus exec {} -- systemctl status containerd", node.name));
-                }
-                ui.say(format!("  capn describe cluster {name}"));
-                ui.say(format!("  capn delete cluster {name}"));
-            }
+        if let Some(path) = &self.kubeconfig {
+            ui.say(format!("kubeconfig: {path}"));
+        }
+        ui.say("next:");
+        for line in self.next(&context.again(), context.environment.has_program("kubectl")) {
+            ui.say(format!("  {line}"));
         }
         Ok(())
+    }
+
+    /// The next commands to type. Without kubectl on this machine, that of a node is named.
+    fn next(&self, capn: &str, has_kubectl: bool) -> Vec<String> {
+        let in_node = |command: &str| {
+            let (exec, node) = (self.exec.as_ref()?, self.nodes.first()?);
+            Some(format!("{exec} {} -- {command}", node.name))
+        };
+        let first = match &self.kubeconfig {
+            Some(_) if !has_kubectl && self.exec.is_some() => {
+                in_node("kubectl --kubeconfig /etc/kubernetes/admin.conf get pods -A")
+            }
+            Some(path) => Some(format!("kubectl --kubeconfig {path} get pods -A")),
+            None => in_node("systemctl status containerd"),
+        };
+        let name = &self.name;
+        first
+            .into_iter()
+            .chain([
+                format!("{capn} describe cluster {name}"),
+                format!("{capn} delete cluster {name}"),
+            ])
+            .collect()
     }
 }
 

@@ -142,11 +142,12 @@ impl Work<'_> {
     /// What there is now that everything holds.
     async fn outcome(&self, prepared: &Prepared, changed: bool) -> Result<Made, CommandError> {
         let request = &prepared.request;
+        let exec = prepared.identity.exec_command();
         let view = watch::read(&self.client, &request.namespace, self.name).await;
         if request.bootstrap == Bootstrap::None {
             let server = prepared.identity.client()?;
             let proofs = prove::all(&self.context.ui, &server, request, &view).await?;
-            return Ok(Made::instances(request, &view, proofs, changed));
+            return Ok(Made { exec, ..Made::instances(request, &view, proofs, changed) });
         }
         let text = workload::kubeconfig(&self.client, &request.namespace, self.name).await?;
         let path = self.state.cluster_kubeconfig(self.name);
@@ -154,7 +155,7 @@ impl Work<'_> {
             write_private(&path, &text)?;
         }
         let nodes = workload::nodes(&text).await?;
-        Ok(Made::cluster(request, &view, nodes, path, changed))
+        Ok(Made { exec, ..Made::cluster(request, &view, nodes, path, changed) })
     }
 
     /// Says how to go on after a failure: what was made stays.

@@ -58,8 +58,6 @@ pub(super) fn print(
         Some(Format::Json) => context.ui.data(&crate::output::json(made)?),
         Some(Format::Yaml) => context.ui.data(&crate::output::yaml(made)?),
         Some(Format::Name) => context.ui.data(&format!("cluster/{}\n", made.name)),
-        None | Some(Format::Table | Format::Wide) => {
-            made.print(&context.ui, context.environment.has_program("kubectl"))
-        }
+        None | Some(Format::Table | Format::Wide) => made.print(context),
     }
 }

@@ -39,6 +39,17 @@ impl Identity {
         self.server.strip_prefix("unix://").map(Utf8Path::new)
     }
 
+    /// The command line client that runs a command in an instance of this server, with the name
+    /// of the instance and the command still to come. Only for a server of this machine: what a
+    /// remote is called where the user sits is not recorded.
+    pub fn exec_command(&self) -> Option<String> {
+        let client = if self.socket()?.as_str().contains("lxd") { "lxc" } else { "incus" };
+        Some(match &self.project {
+            None => format!("{client} exec"),
+            Some(project) => format!("{client} exec --project {project}"),
+        })
+    }
+
     /// Keys and values of the Secret, sorted by key.
     pub fn secret_entries(&self) -> Vec<(&'static str, String)> {
         let entries = [
