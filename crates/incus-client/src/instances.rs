@@ -24,6 +24,22 @@ impl Client {
         Ok(found.into_iter().filter(|instance| filter.matches(instance)).collect())
     }
 
+    /// Instances of every project that this client may see, without their state. On a server
+    /// without the extension `instance_all_projects` only those of this client's project.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn instances_of_all_projects(&self) -> Result<Vec<Instance>> {
+        if !self.supports("instance_all_projects").await? {
+            return self.instances(&InstanceFilter::new()).await;
+        }
+        let request =
+            Request::get(&["instances"]).query("recursion", "1").query("all-projects", "true");
+        let found: Option<Vec<Instance>> =
+            self.send_slow(request).await?.decode("a list of instances")?;
+        Ok(found.unwrap_or_default())
+    }
+
     /// Instances of the project that fit the filter, with state and addresses.
     ///
     /// The server asks every running instance for its state: much more work than

@@ -129,6 +129,7 @@ impl Work<'_> {
         if identity.socket().is_some() {
             check_host(request)?;
         }
+        preflight::isolated_ids(&server, request, identity.socket().is_some()).await?;
         step.done(format!(
             "{} {} at {}, project `{}`",
             found.environment.server,

@@ -106,14 +106,13 @@ fn recorded<'a>(existing: &'a Existing, name: &str) -> Result<&'a ClusterRequest
 /// Refuses options that contradict each other or cannot be carried out.
 fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     if let Some(version) = &request.kubernetes_version {
-        KubernetesVersion::from_str(version).map_err(CommandError::usage)?;
+        KubernetesVersion::from_str(version).map_err(|problem| {
+            CommandError::usage(problem)
+                .hint("releases are listed at https://kubernetes.io/releases/; `capn image list` shows those with an image here")
+        })?;
     }
-    if request.bootstrap == Bootstrap::Kubeadm && request.control_planes != 1 {
-        return Err(CommandError::usage(format!(
-            "{} control planes are asked for, but this release makes one",
-            request.control_planes
-        ))
-        .hint("use `--control-planes 1`; workers can be as many as you like"));
+    if request.bootstrap == Bootstrap::Kubeadm {
+        preflight::control_planes(request.control_planes)?;
     }
     match (request.load_balancer, &request.control_plane_endpoint) {
         (LoadBalancer::External, None) => {
@@ -165,6 +164,10 @@ fn same(recorded: &ClusterRequest, request: &ClusterRequest) -> Result<(), Comma
     if found.iter().any(|difference| difference.option == "--workers") {
         error = error.hint(format!("`capn scale {name} --workers {}`", request.workers));
     }
+    if found.iter().any(|difference| difference.option == "--control-planes") {
+        error =
+            error.hint(format!("`capn scale {name} --control-planes {}`", request.control_planes));
+    }
     Err(error
         .hint("leave those options out to continue with the cluster as it is")
         .hint(format!("or choose another name, or begin anew: `capn delete cluster {name}`")))
@@ -206,7 +209,7 @@ mod tests {
         let endpoint = Some(Endpoint { host: "a".into(), port: 1 });
         let cases = [
             ClusterRequest { kubernetes_version: Some("v1.2.3".into()), ..demo() },
-            ClusterRequest { control_planes: 3, ..demo() },
+            ClusterRequest { control_planes: 2, ..demo() },
             ClusterRequest { load_balancer: LoadBalancer::External, ..demo() },
             ClusterRequest { control_plane_endpoint: endpoint, ..demo() },
             ClusterRequest { pod_cidr: "10.244.0.0".into(), ..demo() },

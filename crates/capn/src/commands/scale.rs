@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use capi_api::MachineDeployment;
+use capi_api::{KubeadmControlPlane, MachineDeployment};
 use clap::Args;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{NamespaceArg, duration};
 use crate::Context;
 use crate::cluster;
 use crate::error::{CommandError, Doing as _};
+use crate::preflight;
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::StateDir;
@@ -23,8 +25,12 @@ pub struct ScaleArgs {
     /// Name of the cluster
     pub name: String,
     /// Number of worker machines
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=999), required = true)]
-    pub workers: u32,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=999), required_unless_present = "control_planes")]
+    pub workers: Option<u32>,
+    /// Number of control plane machines; an odd number, since more than half of them have to
+    /// agree
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub control_planes: Option<u32>,
     /// Where it is.
     #[command(flatten)]
     pub namespace: NamespaceArg,
@@ -34,8 +40,11 @@ pub struct ScaleArgs {
 }
 
 pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), CommandError> {
-    let ScaleArgs { name, workers, namespace, wait } = args;
+    let ScaleArgs { name, workers, control_planes, namespace, wait } = args;
     let namespace = namespace.namespace;
+    if let Some(wanted) = control_planes {
+        preflight::control_planes(wanted)?;
+    }
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
     let need = if state.database().exists() { Need::Controllers } else { Need::Objects };
@@ -43,25 +52,37 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
     let client = session.client().clone();
     let work = async {
         let existing = cluster::existing(&client, &namespace, &name).await?;
-        let deployment = existing
-            .request
-            .as_ref()
-            .map_or_else(|| format!("{name}-md-0"), |request| request.workers_name());
         let before = watch::read(&client, &namespace, &name).await;
         let known = watch::reached(&before, &Asked::by(&before));
-        let deployments: Api<MachineDeployment> = Api::namespaced(client.clone(), &namespace);
-        let patch = Patch::Merge(json!({ "spec": { "replicas": workers } }));
-        deployments
-            .patch(&deployment, &PatchParams::default(), &patch)
-            .await
-            .doing(format!("cannot change the MachineDeployment `{deployment}`"))?;
+        let recorded = existing.request.as_ref();
+        if let Some(wanted) = control_planes {
+            let Some(found) = &before.control_plane else {
+                return Err(CommandError::new(format!(
+                    "cluster `{name}` has no KubeadmControlPlane: each of its control planes is a Machine of its own"
+                ))
+                .hint("`--control-planes` is for clusters whose nodes kubeadm makes"));
+            };
+            let object = found.meta().name.clone().unwrap_or_default();
+            set_replicas::<KubeadmControlPlane>(&client, &namespace, &object, wanted).await?;
+        }
+        if let Some(wanted) = workers {
+            let object =
+                recorded.map_or_else(|| format!("{name}-md-0"), |request| request.workers_name());
+            set_replicas::<MachineDeployment>(&client, &namespace, &object, wanted).await?;
+        }
         if wait.is_zero() {
             return Ok(());
         }
         let mut objects = Objects::of(&client, &namespace, &name);
         let deadline = Deadline::after(wait);
-        watch::follow_wanted(&context.ui, &mut objects, deadline, known).await?;
-        context.ui.say(format!("cluster `{name}` has {workers} workers"));
+        let view = watch::follow_wanted(&context.ui, &mut objects, deadline, known).await?;
+        let has = Asked::by(&view);
+        let counted = [
+            control_planes.map(|_| count(has.control_planes, "control plane")),
+            workers.map(|_| count(has.workers, "worker")),
+        ];
+        let counted: Vec<String> = counted.into_iter().flatten().collect();
+        context.ui.say(format!("cluster `{name}` has {}", counted.join(" and ")));
         Ok(())
     };
     let result = tokio::select! {
@@ -71,4 +92,31 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
     };
     let closed = session.close().await;
     result.map_err(|error| error.while_doing(format!("cannot scale cluster `{name}`"))).and(closed)
+}
+
+fn count(n: usize, one: &str) -> String {
+    match n {
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}s"),
+    }
+}
+
+async fn set_replicas<K>(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    replicas: u32,
+) -> Result<(), CommandError>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+    api.patch(name, &PatchParams::default(), &patch)
+        .await
+        .doing(format!("cannot change the {} `{name}`", K::kind(&())))
+        .map(drop)
 }

@@ -2,14 +2,18 @@
 
 mod foreign;
 mod host;
+mod ids;
 mod limits;
 mod name;
+mod quorum;
 mod server;
 mod version;
 
 pub use foreign::no_foreign_instances;
 pub use host::{CgroupSetup, cgroup_setup, cgroups, subordinate_ids};
+pub use ids::isolated_ids;
 pub use limits::user_limits;
 pub use name::cluster_name;
+pub use quorum::control_planes;
 pub use server::{contact, profiles};
 pub use version::{KubernetesVersion, OLDEST};
