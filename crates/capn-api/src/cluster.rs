@@ -93,6 +93,25 @@ impl LXCClusterSpec {
         }
     }
 
+    /// Checks that `isolation` and `unprivileged` agree. The definition has the same rule; a
+    /// server with another definition of the kind does not know it.
+    ///
+    /// # Errors
+    ///
+    /// With both values and what to do.
+    pub fn check_isolation(&self) -> Result<(), String> {
+        match (self.isolation, self.unprivileged) {
+            (Some(isolation), Some(unprivileged))
+                if unprivileged == (isolation == Isolation::Privileged) =>
+            {
+                Err(format!(
+                    "spec.isolation {isolation} and spec.unprivileged {unprivileged} of the LXCCluster contradict each other: leave out one of them"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The port of the API server: the endpoint's, else 6443.
     pub fn endpoint_port(&self) -> u16 {
         self.control_plane_endpoint

@@ -23,11 +23,14 @@ pub struct Diagnosis {
     pub hint: Option<&'static str>,
 }
 
+/// What to do about a restriction of a project.
+const FENCED: &str = "the identity's project is restricted: ask for less, have whoever looks after the server lift the restriction, or use an identity for another project";
+
 /// Parts of a refusal, all in lower case, and what it means when all of them occur.
 const KNOWN: &[(&[&str], Class, &str)] = &[
     (
         &["not enough uid/gid available"],
-        Class::Blocked,
+        Class::Final,
         "the host has no range of user ids left for another isolated instance: give root a larger range in /etc/subuid and /etc/subgid and restart the server, delete isolated instances, or use isolation shared",
     ),
     (
@@ -45,7 +48,11 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
         Class::Blocked,
         "raise the limit of the project or the storage pool",
     ),
-    (&["reached maximum number of"], Class::Blocked, "raise the limits of the project"),
+    (
+        &["reached maximum"],
+        Class::Blocked,
+        "raise the limits of the project, or give machines back",
+    ),
     (
         &["requested profile", "doesn't exist"],
         Class::Blocked,
@@ -92,11 +99,19 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
         "create the storage pool on the server, or correct the profile or spec.devices",
     ),
     (
-        &["not allowed in project"],
-        Class::Blocked,
-        "lift the project's restriction, or use another project",
+        &["privileged containers are forbidden"],
+        Class::Final,
+        "the identity's project allows no privileged machines: set spec.unprivileged: true in the LXCCluster (or spec.isolation to shared or isolated), or use an identity for another project",
     ),
-    (&["is forbidden"], Class::Blocked, "lift the project's restriction, or use another project"),
+    (
+        &["config, either directly or via a profile"],
+        Class::Blocked,
+        "the project limits that resource, so that each machine has to say how much it takes: give it a flavor such as c2-m4, or set limits.cpu and limits.memory in a profile of the project",
+    ),
+    (&["not allowed in project"], Class::Final, FENCED),
+    (&["is forbidden"], Class::Final, FENCED),
+    (&["are forbidden"], Class::Final, FENCED),
+    (&["only managed network devices are allowed"], Class::Final, FENCED),
     (&["provided instance type doesn't exist"], Class::Final, "use a flavor such as c2-m4"),
     (&["unknown configuration key"], Class::Final, "correct spec.config"),
     (&["invalid config"], Class::Final, "correct spec.config"),
@@ -144,6 +159,26 @@ mod tests {
         for (refusal, class) in [
             (
                 "Failed creating instance record: Failed initializing instance: Not enough uid/gid available for the container",
+                Class::Final,
+            ),
+            (
+                "Failed checking if instance creation allowed: Invalid value \"true\" for config \"security.privileged\" on container \"a\" of project \"p\": Privileged containers are forbidden",
+                Class::Final,
+            ),
+            (
+                "Failed checking if instance creation allowed: Use of low-level config \"raw.lxc\" on container \"a\" of project \"p\" is forbidden",
+                Class::Final,
+            ),
+            (
+                "Failed checking if instance creation allowed: Invalid device \"b\" on container \"a\" of project \"p\": Unix character devices are forbidden",
+                Class::Final,
+            ),
+            (
+                "Failed checking if instance creation allowed: Failed getting usage of project entities: Instance \"a\" in project \"p\" has no \"limits.cpu\" config, either directly or via a profile",
+                Class::Blocked,
+            ),
+            (
+                "Failed checking if instance creation allowed: Reached maximum aggregate value \"4GiB\" for \"limits.memory\" in project \"p\"",
                 Class::Blocked,
             ),
             ("Requested profile \"nope\" doesn't exist", Class::Blocked),

@@ -6,6 +6,7 @@ use incus_api::{Config, Devices, InstanceSource, InstanceType, InstancesPost, se
 use crate::{
     InstanceName, Owner,
     devices::{self, DeviceError},
+    fence::Fence,
     modules::{self, Unloadable},
     profile,
 };
@@ -54,6 +55,8 @@ pub struct MachineLaunch<'a> {
     pub user_data: &'a str,
     /// The server.
     pub server: &'a ServerFacts,
+    /// What the project allows.
+    pub fence: &'a Fence,
 }
 
 /// The launch of a machine of type `container`.
@@ -65,17 +68,28 @@ pub struct MachineLaunch<'a> {
 ///
 /// When a device string of the spec cannot be understood.
 pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
-    let MachineLaunch { name, owner, spec, isolation, skip_defaults, source, user_data, server } =
-        input;
+    let MachineLaunch {
+        name,
+        owner,
+        spec,
+        isolation,
+        skip_defaults,
+        source,
+        user_data,
+        server,
+        fence,
+    } = input;
     let mut config = Config::new();
     let mut all_devices = Devices::new();
     if *skip_defaults {
         config.extend(profile::id_map(*isolation));
     } else {
-        let defaults = profile::kubeadm(*isolation, server.flavor, &server.unloadable);
+        let defaults = profile::kubeadm(*isolation, server.flavor, &server.unloadable, fence);
         config.extend(defaults.config);
         all_devices.extend(defaults.devices);
-        if !server.unloadable.is_empty() {
+        if !fence.allows_low_level() {
+            config.insert(capn_api::keys::INSTANCE_MODULES.into(), modules::FENCED.to_owned());
+        } else if !server.unloadable.is_empty() {
             config.insert(capn_api::keys::INSTANCE_MODULES.into(), server.unloadable.describe());
         }
     }

@@ -14,7 +14,9 @@
 //! | [`owner`] | whose instance it is |
 //! | [`life`] | how far an instance has come, from the server's own marks |
 //! | [`address`] | which addresses of an instance count |
+//! | [`fence`] | what a restricted project lets its tenants do |
 //! | [`modules`] | what to do when the server cannot load kernel modules |
+//! | [`bootstrap`] | how far the bootstrap data of an instance has come |
 //! | [`haproxy`] | the load balancer's configuration |
 //! | [`cni`] | the pod network of a node |
 //! | [`diagnosis`] | what a server's refusal means and what the user can do |
@@ -22,9 +24,11 @@
 
 pub mod address;
 pub mod balancer;
+pub mod bootstrap;
 pub mod cni;
 pub mod devices;
 pub mod diagnosis;
+pub mod fence;
 pub mod haproxy;
 pub mod launch;
 pub mod life;

@@ -9,6 +9,9 @@ use incus_api::Config;
 /// The instance config key.
 pub const KEY: &str = "linux.kernel_modules";
 
+/// Why an instance of a restricted project names no modules, for its own record.
+pub const FENCED: &str = "the project is restricted; modules are left to the host";
+
 /// Modules a node uses: service proxying, packet filtering, the overlay filesystem.
 const DEFAULT: [&str; 12] = [
     "ip_vs",

@@ -4,7 +4,7 @@
 use capn_api::Isolation;
 use incus_api::{Config, Devices, server::Flavor};
 
-use crate::modules;
+use crate::{fence::Fence, modules};
 
 /// Config and devices to merge into an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,21 +32,31 @@ lxc.cap.drop=
 /// * Nesting lets runc mount procfs; without it current runc cannot start a pod in an
 ///   unprivileged container under AppArmor.
 /// * LXD confines snapd and AppArmor in the guest such that their units hang; they are masked.
-pub fn kubeadm(isolation: Isolation, server: Flavor, without: &modules::Unloadable) -> Defaults {
+/// * What a restricted project forbids is left out: the host then has to have its modules loaded,
+///   and kubeadm finds the kernel's configuration in `/proc/config.gz` or not at all.
+pub fn kubeadm(
+    isolation: Isolation,
+    server: Flavor,
+    without: &modules::Unloadable,
+    fence: &Fence,
+) -> Defaults {
     let mut config = Config::from([("security.nesting".to_owned(), "true".to_owned())]);
-    if let Some(list) = modules::list(without) {
+    if let Some(list) = modules::list(without).filter(|_| fence.allows_low_level()) {
         config.insert(modules::KEY.into(), list);
     }
-    let mut devices = Devices::from([(
-        "kubeadm-host-boot".to_owned(),
-        device(&[
-            ("type", "disk"),
-            ("source", "/boot"),
-            ("path", "/usr/lib/ostree-boot"),
-            ("readonly", "true"),
-            ("required", "false"),
-        ]),
-    )]);
+    let mut devices = Devices::new();
+    if fence.allows_host_path("/boot") {
+        devices.insert(
+            "kubeadm-host-boot".into(),
+            device(&[
+                ("type", "disk"),
+                ("source", "/boot"),
+                ("path", "/usr/lib/ostree-boot"),
+                ("readonly", "true"),
+                ("required", "false"),
+            ]),
+        );
+    }
     match isolation {
         Isolation::Privileged => {
             config.insert("security.privileged".into(), "true".into());
@@ -57,7 +67,7 @@ pub fn kubeadm(isolation: Isolation, server: Flavor, without: &modules::Unloadab
             );
         }
         Isolation::Shared | Isolation::Isolated => {
-            if server == Flavor::Lxd {
+            if server == Flavor::Lxd && fence.allows_host_path("/dev/null") {
                 devices.insert("00-disable-snapd".into(), masked("snapd"));
                 devices.insert("00-disable-apparmor".into(), masked("apparmor"));
             }
@@ -95,7 +105,11 @@ mod tests {
     use super::*;
 
     fn names(isolation: Isolation, server: Flavor) -> (Vec<String>, Vec<String>) {
-        let defaults = kubeadm(isolation, server, &modules::Unloadable::default());
+        within(isolation, server, &Fence::default())
+    }
+
+    fn within(isolation: Isolation, server: Flavor, fence: &Fence) -> (Vec<String>, Vec<String>) {
+        let defaults = kubeadm(isolation, server, &modules::Unloadable::default(), fence);
         (defaults.config.into_keys().collect(), defaults.devices.into_keys().collect())
     }
 
@@ -126,6 +140,24 @@ mod tests {
             let (found_config, found_devices) = names(isolation, server);
             assert_eq!(found_config, config, "{isolation} on {server}");
             assert_eq!(found_devices, devices, "{isolation} on {server}");
+        }
+    }
+
+    #[test]
+    fn within_a_fence_a_node_asks_for_nothing_of_the_host() {
+        let project = incus_api::Project {
+            config: Config::from([("restricted".to_owned(), "true".to_owned())]),
+            ..Default::default()
+        };
+        for (isolation, config) in [
+            (Isolation::Shared, &["security.nesting"][..]),
+            (Isolation::Isolated, &["security.idmap.isolated", "security.nesting"]),
+        ] {
+            for server in [Flavor::Incus, Flavor::Lxd] {
+                let (found, devices) = within(isolation, server, &Fence::of(&project));
+                assert_eq!(found, config, "{isolation} on {server}");
+                assert!(devices.is_empty(), "{isolation} on {server}: {devices:?}");
+            }
         }
     }
 }

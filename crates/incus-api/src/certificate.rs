@@ -46,3 +46,22 @@ pub struct CertificatesPost {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub password: String,
 }
+
+/// `PUT /1.0/certificates/FINGERPRINT`: what a certificate may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificatePut {
+    /// Name.
+    pub name: String,
+    /// `client` or `metrics`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Allow `projects` only.
+    pub restricted: bool,
+    /// Projects a restricted one may use.
+    #[serde(deserialize_with = "crate::null::default")]
+    pub projects: Vec<String>,
+    /// The certificate, PEM; empty leaves it as it is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub certificate: String,
+}

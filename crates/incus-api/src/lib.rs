@@ -44,7 +44,7 @@ pub mod state;
 pub mod status;
 pub mod storage;
 
-pub use certificate::{Certificate, CertificatesPost};
+pub use certificate::{Certificate, CertificatePut, CertificatesPost};
 pub use cluster::{Cluster, ClusterMember};
 pub use event::{Event, EventKind, EventLifecycle, EventLogging};
 pub use exec::{ExecControl, ExecPost};

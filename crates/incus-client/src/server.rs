@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use incus_api::{
-    Certificate, CertificatesPost, Cluster, ClusterMember, Config, Flavor, Request, Server,
+    Certificate, CertificatePut, CertificatesPost, Cluster, ClusterMember, Config, Flavor, Request,
+    Server,
 };
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -11,6 +12,7 @@ use tokio::sync::OnceCell;
 use crate::call::with_json;
 use crate::client::Client;
 use crate::error::Result;
+use crate::versioned::Versioned;
 
 /// What the server can do, asked once. A server only gains abilities, and only by a restart.
 #[derive(Default)]
@@ -110,6 +112,30 @@ impl Client {
     /// [`is_conflict`](crate::Error::is_conflict) when the certificate is trusted already.
     pub async fn add_certificate(&self, post: &CertificatesPost) -> Result<()> {
         self.done(with_json(Request::post(&["certificates"]), post)?).await
+    }
+
+    /// One certificate the server trusts, by its whole fingerprint; `None` when it does not, or
+    /// when this client may not know.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn certificate(&self, fingerprint: &str) -> Result<Option<Versioned<Certificate>>> {
+        self.find(Request::get(&["certificates", fingerprint]), "a certificate").await
+    }
+
+    /// Changes what a trusted certificate may do.
+    ///
+    /// # Errors
+    /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
+    /// no longer the certificate's.
+    pub async fn put_certificate(
+        &self,
+        fingerprint: &str,
+        put: &CertificatePut,
+        etag: Option<&str>,
+    ) -> Result<()> {
+        let request = Request::put(&["certificates", fingerprint]).if_match(etag);
+        self.done(with_json(request, put)?).await
     }
 
     /// Trusts a certificate no more.

@@ -36,6 +36,7 @@ fn launched(
         source: InstanceSource::alias("capn/kubeadm/v1.36.0"),
         user_data: "#cloud-config\n",
         server,
+        fence: &Fence::default(),
     })
     .unwrap()
 }

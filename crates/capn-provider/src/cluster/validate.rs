@@ -58,6 +58,9 @@ pub(crate) fn standing(cluster: &LXCCluster, found: &References) -> Standing {
     if found.cluster.is_none() {
         return Standing::Nothing;
     }
+    if let Err(message) = cluster.spec.check_isolation() {
+        return Standing::Invalid(Failure::Invalid { message });
+    }
     match cluster.spec.load_balancer.kind() {
         Some(LoadBalancerKind::External) => match cluster.spec.endpoint_host() {
             Some(_) => Standing::External,
@@ -247,6 +250,12 @@ mod tests {
             (json!({ "loadBalancer": { "ovn": {} } }), "type ovn are not supported yet"),
             (json!({ "loadBalancer": { "kubeVIP": {} } }), "type kubeVIP are not supported yet"),
             (json!({ "loadBalancer": {} }), "exactly one"),
+            (
+                json!({
+                    "loadBalancer": { "lxc": {} }, "isolation": "isolated", "unprivileged": false,
+                }),
+                "isolation isolated and spec.unprivileged false of the LXCCluster contradict",
+            ),
             (
                 json!({ "loadBalancer": { "lxc": { "customHAProxyConfigTemplate": "x" } } }),
                 "not supported yet",

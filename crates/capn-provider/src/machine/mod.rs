@@ -1,6 +1,7 @@
 //! LXCMachine: one machine as one instance.
 
 mod apply;
+mod bootstrap;
 mod observe;
 mod report;
 mod validate;
@@ -67,10 +68,16 @@ async fn keep(
     subject: Subject,
 ) -> Result<Action, Failure> {
     if let Some(gate) = subject.held_by() {
-        return report::outcome(ctx, machine, &subject, Outcome::gated(gate)).await;
+        return report::outcome(ctx, machine, &subject, Outcome::gated(gate), None).await;
     }
     match settle(ctx, &mut machine, found, &subject).await {
-        Ok(outcome) => report::outcome(ctx, machine, &subject, outcome).await,
+        Ok(outcome) => {
+            let progress = match &outcome {
+                Outcome::Ready { .. } => bootstrap::observe(ctx, &machine, found, &subject).await,
+                _ => None,
+            };
+            report::outcome(ctx, machine, &subject, outcome, progress).await
+        }
         Err(failure) => Err(report::failed(ctx, &machine, failure).await),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use capi_api::core::{Cluster, Machine};
 use capn_api::{LXCCluster, LXCMachine};
+use capn_plan::fence::Fence;
 use k8s_openapi::api::core::v1::Secret;
 
 use super::validate::Subject;
@@ -54,9 +55,11 @@ pub(crate) async fn remote(ctx: &Context, found: &References) -> Result<Arc<Remo
 pub(crate) struct Material {
     pub(crate) image: Image,
     pub(crate) user_data: String,
+    /// What the project allows.
+    pub(crate) fence: Fence,
 }
 
-/// Reads the bootstrap data and finds the image.
+/// Reads the bootstrap data, finds the image, and looks at what the project allows.
 pub(crate) async fn material(
     ctx: &Context,
     remote: &Remote,
@@ -65,7 +68,20 @@ pub(crate) async fn material(
 ) -> Result<Material, Failure> {
     let user_data = bootstrap_data(ctx, found).await?;
     let image = images::of_machine(remote, &subject.spec.image, subject.version.as_deref()).await?;
-    Ok(Material { image, user_data })
+    let fence = fence(remote, subject).await?;
+    Ok(Material { image, user_data, fence })
+}
+
+/// The restrictions of the project. Asked for each launch, since whoever looks after the server
+/// may lift one at any time.
+async fn fence(remote: &Remote, subject: &Subject) -> Result<Fence, Failure> {
+    let Some(project) = remote.client.project() else { return Ok(Fence::default()) };
+    match remote.client.get_project(project).await {
+        Ok(found) => Ok(found.map_or_else(Fence::default, |found| Fence::of(&found.value))),
+        // Whoever may not look finds out from the refusal of the launch.
+        Err(error) if error.is_forbidden() => Ok(Fence::default()),
+        Err(error) => Err(Failure::server("look at the project of", subject.name.as_str())(error)),
+    }
 }
 
 async fn bootstrap_data(ctx: &Context, found: &References) -> Result<String, Failure> {

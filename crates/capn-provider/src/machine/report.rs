@@ -9,7 +9,8 @@ use capn_api::{
     keys, provider_id,
 };
 use capn_plan::{
-    address,
+    InstanceName, address,
+    bootstrap::Progress,
     diagnosis::Class,
     machine::{Gate, Observed, Plan, WaitingOn},
 };
@@ -19,7 +20,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::validate::Subject;
+use super::{bootstrap, validate::Subject};
 use crate::{context::Context, failure::Failure, notice::tell, patch, references::namespace};
 
 /// What became of a reconcile that did not fail.
@@ -86,6 +87,7 @@ pub(crate) async fn outcome(
     mut machine: LXCMachine,
     subject: &Subject,
     outcome: Outcome,
+    bootstrap: Option<Progress>,
 ) -> Result<Action, Failure> {
     let name = &subject.name;
     let api = api(ctx, &machine);
@@ -107,7 +109,10 @@ pub(crate) async fn outcome(
                 let note = format!("instance {name} runs at {}", list.join(", "));
                 tell(ctx, &machine, EventType::Normal, "InstanceReady", note).await;
             }
-            Action::requeue(ctx.options.resync)
+            match bootstrapped(ctx, &machine, &mut verdict, name, bootstrap.as_ref()).await {
+                true => Action::requeue(ctx.options.resync),
+                false => Action::requeue(bootstrap::AGAIN),
+            }
         }
         Outcome::Waiting(on) => {
             if on == WaitingOn::Replacement && next.ready {
@@ -128,6 +133,36 @@ pub(crate) async fn outcome(
     next.conditions = verdict.finish();
     patch::status(&api, &machine, machine.status.as_ref(), &next).await?;
     Ok(action)
+}
+
+/// Reports how the bootstrap data fares. Whether there is nothing more to ask.
+async fn bootstrapped(
+    ctx: &Context,
+    machine: &LXCMachine,
+    verdict: &mut Verdict,
+    name: &InstanceName,
+    progress: Option<&Progress>,
+) -> bool {
+    let Some(progress) = progress else {
+        let known = verdict.0.get(kinds::BOOTSTRAP_SUCCEEDED);
+        return known.is_some_and(|known| known.status == "True");
+    };
+    let (status, reason, message) = match progress {
+        Progress::Running => (Status::False, reasons::BOOTSTRAPPING, String::new()),
+        Progress::Ended => (Status::True, reasons::BOOTSTRAP_SUCCEEDED, String::new()),
+        Progress::Unknown => return true,
+        Progress::Failed(lines) => {
+            let message = Progress::failure(lines, name.as_str());
+            (Status::False, reasons::BOOTSTRAP_FAILED, message)
+        }
+    };
+    let before = verdict.0.get(kinds::BOOTSTRAP_SUCCEEDED);
+    let is_news = before.is_none_or(|before| before.reason != reason);
+    if is_news && reason == reasons::BOOTSTRAP_FAILED {
+        tell(ctx, machine, EventType::Warning, reason, message.clone()).await;
+    }
+    verdict.0.set(kinds::BOOTSTRAP_SUCCEEDED, status, reason, message);
+    *progress == Progress::Ended
 }
 
 /// No event of a server is needed to go on where Kubernetes tells.
@@ -156,7 +191,7 @@ async fn named(
 pub(crate) async fn creating(
     ctx: &Context,
     machine: &mut LXCMachine,
-    name: &capn_plan::InstanceName,
+    name: &InstanceName,
     image: &str,
 ) -> Result<(), Failure> {
     let mut next = status(machine);

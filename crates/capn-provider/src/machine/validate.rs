@@ -95,6 +95,9 @@ fn subject(machine: &LXCMachine, found: &References) -> Result<Subject, Failure>
             ),
         });
     }
+    if let Some(cluster) = &found.lxc_cluster {
+        cluster.spec.check_isolation().map_err(|message| Failure::Invalid { message })?;
+    }
     identified(machine, found)
 }
 
@@ -176,6 +179,11 @@ pub(crate) fn wanted(
     material: Option<&Material>,
     server: &ServerFacts,
 ) -> Result<Machine, Failure> {
+    if let Some(material) = material
+        && let Some(message) = material.fence.refusal(subject.isolation)
+    {
+        return Err(Failure::Invalid { message });
+    }
     let launch = material
         .map(|material| {
             launch::machine(&MachineLaunch {
@@ -187,6 +195,7 @@ pub(crate) fn wanted(
                 source: material.image.source.clone(),
                 user_data: &material.user_data,
                 server,
+                fence: &material.fence,
             })
             .map(Box::new)
             .map_err(|error| Failure::Invalid { message: format!("{error}; {}", error.hint()) })
