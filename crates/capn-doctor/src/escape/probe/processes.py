@@ -1,0 +1,185 @@
+# Processes, namespaces and networks outside the node.
+
+
+def shared_namespace(kind):
+    inode, known = namespace(kind), TARGETS.get("namespaces", {}).get(kind, INITIAL.get(kind))
+    if inode is None:
+        return UNKNOWN, f"no /proc/self/ns/{kind}"
+    if known is not None:
+        return (OPEN if inode == known else CLOSED), f"{kind}:[{inode}]"
+    return None
+
+
+@door("host-process-namespace", "processes")
+def pid_namespace():
+    if read("/proc/2/comm").strip() == "kthreadd":
+        return OPEN, "the kernel's threads are seen"
+    return shared_namespace("pid")
+
+
+@door("host-name-namespace", "processes")
+def uts_namespace():
+    return shared_namespace("uts")
+
+
+@door("host-ipc-namespace", "processes")
+def ipc_namespace():
+    return shared_namespace("ipc")
+
+
+@door("host-mount-namespace", "processes")
+def mount_namespace():
+    """Asks the kernel for neighbouring mount namespaces, which could then be entered.
+
+    The kernel gives those whose user namespace we rule. Ours hold our own processes; one that
+    holds none of them, or belongs to the first user namespace, is the host's or a neighbour's.
+    """
+    same = shared_namespace("mnt")
+    if same and same[0] == OPEN:
+        return same
+    NS_MNT_GET_NEXT, NS_MNT_GET_PREV, NS_GET_USERNS = 0x8010B70B, 0x8010B70C, 0xB701
+    ours = {namespace("mnt", pid) for pid in os.listdir("/proc") if pid.isdigit()}
+    seen = 0
+    for request in (NS_MNT_GET_PREV, NS_MNT_GET_NEXT):
+        handle = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+        for _ in range(256):
+            information = ctypes.create_string_buffer(struct.pack("<IIQ", 16, 0, 0), 16)
+            ctypes.set_errno(0)
+            found = LIBC.ioctl(handle, ctypes.c_ulong(request), information)
+            os.close(handle)
+            if found < 0:
+                error = ctypes.get_errno()
+                break
+            handle, seen = found, seen + 1
+            owner = LIBC.ioctl(handle, NS_GET_USERNS)
+            foreign = owner < 0 or os.fstat(owner).st_ino == INITIAL["user"]
+            if owner >= 0:
+                os.close(owner)
+            inode = os.fstat(handle).st_ino
+            if foreign and inode not in ours:
+                return OPEN, f"mnt:[{inode}] outside the node can be opened"
+        if error == errno.ENOTTY:
+            return ABSENT, "the kernel does not list mount namespaces"
+    return CLOSED, f"{seen} others are seen, all of them ours"
+
+
+@door("host-network-namespace", "network")
+def net_namespace():
+    same = shared_namespace("net")
+    if same:
+        return same
+    NS_GET_USERNS = 0xB701
+    owner = LIBC.ioctl(os.open("/proc/self/ns/net", os.O_RDONLY), NS_GET_USERNS)
+    if owner >= 0 and os.fstat(owner).st_ino != INITIAL["user"]:
+        return CLOSED, "the network belongs to the node's user namespace"
+    devices = glob.glob("/sys/class/net/*/device")
+    bridges = [path for path in glob.glob("/sys/class/net/*/bridge")
+               if re.search(r"/(incus|lxd)br", path)]
+    if devices or bridges:
+        return OPEN, "interfaces of the host are seen: " + ", ".join(devices + bridges)
+    return CLOSED, "only interfaces of the node are seen"
+
+
+@door("foreign-processes", "processes")
+def foreign():
+    """Every process that is seen has to be in our PID namespace or in one below it."""
+    NS_GET_PARENT = 0xB702
+    own, seen = namespace("pid"), 0
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        inode = namespace("pid", pid)
+        if inode is None:
+            continue
+        seen += 1
+        if inode == own:
+            continue
+        try:
+            handle = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY)
+        except OSError:
+            continue
+        while handle >= 0 and os.fstat(handle).st_ino != own:
+            handle = LIBC.ioctl(handle, NS_GET_PARENT)
+        if handle < 0:
+            return OPEN, f"process {pid} is not ours: {read(f'/proc/{pid}/comm').strip()}"
+    return CLOSED, f"{seen} processes are seen, all of them ours"
+
+
+@door("foreign-ptrace", "processes")
+def ptrace():
+    """Opens the memory of processes whose owner is not one of the node's ids."""
+    tried = 0
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            if os.stat(f"/proc/{pid}").st_uid != 65534:
+                continue
+            status = read(f"/proc/{pid}/status")
+            if re.search(r"^Uid:\s+65534\b", status, re.M) and in_initial_user_namespace():
+                continue
+            tried += 1
+            os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR))
+            return OPEN, f"the memory of process {pid} opens"
+        except OSError:
+            continue
+    return CLOSED, f"{tried} processes of foreign owners, none opens"
+
+
+@door("outer-root", "processes")
+def outer_root():
+    """The root, working folder and open files of every process lead only into our own mounts."""
+    ours = {m[0] for m in mounts()}
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        for way in ("root", "cwd"):
+            try:
+                found = os.stat(f"/proc/{pid}/{way}/")
+            except OSError:
+                continue
+            number = f"{os.major(found.st_dev)}:{os.minor(found.st_dev)}"
+            inner = namespace("mnt", pid) == namespace("mnt")
+            if inner and number not in ours:
+                return OPEN, f"/proc/{pid}/{way} leads to device {number}, which is not mounted here"
+    return CLOSED, "no process leads out"
+
+
+@door("reboot-host", "processes")
+def reboot():
+    """Magic numbers that are refused, after the right was checked. Outside the first PID
+    namespace a reboot ends the node only."""
+    _, error = call("reboot", 0, 0, 0, None)
+    if error == errno.EINVAL and namespace("pid") != INITIAL["pid"]:
+        return CLOSED, "would end the node only"
+    return verdict(error, opened=(errno.EINVAL,))
+
+
+@door("audit", "network")
+def audit():
+    """Asks the kernel's audit for its status; whoever may, may change it too."""
+    NETLINK_AUDIT, AUDIT_GET = 9, 1000
+    try:
+        link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
+        link.settimeout(3)
+        # NLM_F_REQUEST | NLM_F_ACK
+        link.sendto(struct.pack("<IHHII", 16, AUDIT_GET, 5, 1, 0), (0, 0))
+        answer = link.recv(8192)
+    except OSError as failure:
+        refused = (errno.EPERM, errno.EACCES, errno.ECONNREFUSED)
+        none = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT)
+        return verdict(failure.errno or errno.EAGAIN, closed=refused, absent=none)
+    kind, = struct.unpack("<H", answer[4:6])
+    if kind == 2:
+        error, = struct.unpack("<i", answer[16:20])
+        return verdict(-error, opened=(0,), closed=(errno.EPERM, errno.ECONNREFUSED))
+    return OPEN, "its status is told"
+
+
+@door("host-packets", "network")
+def packets():
+    """Opens a raw socket: it must see interfaces of the node's own network only."""
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)).close()
+    except OSError as failure:
+        return verdict(failure.errno, what="raw socket")
+    bridges = [name for _, name in socket.if_nameindex()
+               if os.path.isdir(f"/sys/class/net/{name}/bridge") and re.match(r"(incus|lxd)br", name)]
+    if bridges:
+        return OPEN, "the host's bridge is seen: " + ", ".join(bridges)
+    result, detail = net_namespace()
+    return result, f"raw sockets work in the node's network: {detail}"
