@@ -7,6 +7,7 @@
 //! | [`binaries`] | where Kubernetes node binaries come from: a folder, or the official downloads |
 //! | [`build`] | `capn image build`: Debian base, node and haproxy images, imported with an alias |
 //! | [`cri`] | runs a pod sandbox in an instance through containerd's CRI, to prove that it can |
+//! | [`simplestreams`] | image servers: what they hold, and how a folder becomes one |
 //!
 //! The library prints nothing and reads no environment: folders, servers and the progress
 //! callback are arguments.
@@ -16,6 +17,7 @@ pub mod build;
 pub mod catalog;
 pub mod cri;
 pub mod name;
+pub mod simplestreams;
 
 mod containers;
 mod metadata;

@@ -1,0 +1,266 @@
+//! Where an image goes in the documents. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{Import, place::Placed};
+use crate::catalog::{PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION};
+use crate::simplestreams::document::{Item, Product, Products, Version};
+use crate::simplestreams::error::StreamsError;
+use crate::simplestreams::folder::Tree;
+use crate::simplestreams::tarball::{FileKind, ImageMetadata};
+
+/// Something of the metadata file, and of the root if that is a file of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Files<T> {
+    pub(super) metadata: T,
+    pub(super) root: Option<T>,
+}
+
+/// What is to be written about an image.
+pub(super) struct Entry<'a> {
+    import: &'a Import,
+    architecture: &'static str,
+    created: Timestamp,
+    properties: BTreeMap<String, String>,
+    key: String,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn new(import: &'a Import, metadata: ImageMetadata) -> Self {
+        let ImageMetadata { architecture, creation_date, mut properties, .. } = metadata;
+        properties.extend(import.properties.clone());
+        let created = Timestamp::from_second(creation_date).unwrap_or(Timestamp::UNIX_EPOCH);
+        let mut entry = Self { import, architecture, created, properties, key: String::new() };
+        let (os, release) = (entry.property("os"), entry.property("release"));
+        let key = format!("{os}:{release}:{}:{architecture}", entry.variant());
+        entry.key = import.product.clone().unwrap_or(key);
+        entry
+    }
+
+    fn property(&self, key: &str) -> &str {
+        match self.properties.get(key).map(String::as_str) {
+            None | Some("") => "unknown",
+            Some(value) => value,
+        }
+    }
+
+    /// Node images differ by Kubernetes version, and aliases are those of a product.
+    fn variant(&self) -> String {
+        let of = |key: &str| self.properties.get(key).filter(|value| !value.is_empty());
+        match (of(PROPERTY_KIND), of(PROPERTY_KUBERNETES_VERSION), of("variant")) {
+            (Some(kind), Some(version), _) => format!("{kind}-{version}"),
+            (_, _, Some(variant)) => variant.clone(),
+            (Some(kind), ..) => kind.clone(),
+            _ => "default".to_owned(),
+        }
+    }
+
+    fn default_alias(&self) -> String {
+        format!("{}/{}/{}", self.property("os"), self.property("release"), self.variant())
+    }
+
+    /// Refuses what stands against what is there.
+    pub(super) fn check(&self, tree: &Tree, import: &Import) -> Result<(), StreamsError> {
+        for (key, product) in tree.documents.iter().flat_map(|(_, document)| &document.products) {
+            if *key == self.key && product.arch != self.architecture {
+                return Err(StreamsError::OtherArchitecture {
+                    product: key.clone(),
+                    found: product.arch.clone(),
+                    wanted: self.architecture.to_owned(),
+                });
+            }
+            if *key == self.key || product.arch != self.architecture || import.move_aliases {
+                continue;
+            }
+            if let Some(alias) =
+                product.alias_list().find(|a| import.aliases.iter().any(|w| w == a))
+            {
+                // An image that is there already may have come under another key.
+                if product.versions.values().any(|version| self.may_be(version)) {
+                    continue;
+                }
+                return Err(StreamsError::AliasTaken {
+                    alias: alias.to_owned(),
+                    product: key.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn may_be(&self, version: &Version) -> bool {
+        version.capn_properties == self.ours()
+    }
+
+    fn ours(&self) -> BTreeMap<String, String> {
+        let is_ours = |(key, _): &(&String, &String)| key.starts_with("capn.");
+        self.properties
+            .iter()
+            .filter(is_ours)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    /// Adds the image; number of the document, key of the product, key of the version.
+    pub(super) fn add(
+        &self,
+        tree: &mut Tree,
+        placed: &Placed,
+    ) -> Result<(usize, String, String), StreamsError> {
+        let has = |(_, document): &(String, Products)| document.products.contains_key(&self.key);
+        let number = tree.documents.iter().position(has).unwrap_or(0);
+        let product = tree.documents[number]
+            .1
+            .products
+            .entry(self.key.clone())
+            .or_insert_with(|| self.product());
+        let root_type = placed.kinds.root.map(root_ftype);
+        let serial = self
+            .serials()
+            .into_iter()
+            .find(|serial| {
+                product.versions.get(serial).is_none_or(|version| has_room(version, root_type))
+            })
+            .ok_or_else(|| StreamsError::VersionTaken {
+                product: self.key.clone(),
+                version: self.serials().concat(),
+            })?;
+        let version = product.versions.entry(serial.clone()).or_default();
+        version.capn_properties.extend(self.ours());
+        put_items(version, placed);
+        Ok((number, self.key.clone(), serial))
+    }
+
+    fn product(&self) -> Product {
+        let requirements: BTreeMap<String, String> = self
+            .properties
+            .iter()
+            .filter_map(|(key, value)| {
+                Some((key.strip_prefix("requirements.")?.to_owned(), value.clone()))
+            })
+            .collect();
+        let release = self.property("release").to_owned();
+        Product {
+            arch: self.architecture.to_owned(),
+            os: self.property("os").to_owned(),
+            release_title: release.clone(),
+            release,
+            version: self.properties.get("version").cloned().unwrap_or_default(),
+            variant: self.variant(),
+            lxd_requirements: requirements.clone(),
+            requirements,
+            ..Product::default()
+        }
+    }
+
+    /// The minute of its creation, and where that is taken, the second.
+    fn serials(&self) -> [String; 2] {
+        let created = self.created.to_zoned(TimeZone::UTC);
+        ["%Y%m%d%H%M", "%Y%m%d%H%M%S"].map(|form| created.strftime(form).to_string())
+    }
+
+    /// Gives the product its aliases; those that were taken from others.
+    pub(super) fn name(
+        &self,
+        tree: &mut Tree,
+        number: usize,
+        key: &str,
+        existed: bool,
+    ) -> Vec<(String, String)> {
+        let mut wanted = self.import.aliases.clone();
+        let mut moved = Vec::new();
+        for (other, product) in tree.documents.iter_mut().flat_map(|(_, doc)| &mut doc.products) {
+            if other == key || product.arch != self.architecture {
+                continue;
+            }
+            let (taken, kept): (Vec<&str>, Vec<&str>) =
+                product.alias_list().partition(|alias| wanted.iter().any(|w| w == alias));
+            if !taken.is_empty() {
+                moved.extend(taken.iter().map(|alias| ((*alias).to_owned(), other.clone())));
+                product.aliases = kept.join(",");
+            }
+        }
+        let Some(product) = tree.documents[number].1.products.get_mut(key) else {
+            return moved;
+        };
+        let mut aliases: Vec<String> = product.alias_list().map(str::to_owned).collect();
+        if wanted.is_empty() && aliases.is_empty() && !existed {
+            wanted.push(self.default_alias());
+        }
+        for alias in wanted {
+            if !aliases.contains(&alias) {
+                aliases.push(alias);
+            }
+        }
+        product.aliases = aliases.join(",");
+        moved
+    }
+}
+
+/// What Incus and LXD call a root of that kind.
+fn root_ftype(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Squashfs => "squashfs",
+        FileKind::Qcow2 => "disk-kvm.img",
+        _ => "root.tar.xz",
+    }
+}
+
+/// Whether an image with such a root can be added to a version.
+fn has_room(version: &Version, root_type: Option<&str>) -> bool {
+    match root_type {
+        Some(root) => version.items.values().all(|item| item.ftype != root),
+        None => version.items.values().all(|item| !item.ftype.ends_with("_combined.tar.gz")),
+    }
+}
+
+fn put_items(version: &mut Version, placed: &Placed) {
+    let metadata = Item {
+        path: placed.files.metadata.path.clone(),
+        size: placed.files.metadata.size,
+        sha256: Some(placed.files.metadata.sha256.clone()),
+        ..Item::default()
+    };
+    let Some((root, kind)) = placed.files.root.as_ref().zip(placed.kinds.root) else {
+        for ftype in ["incus_combined.tar.gz", "lxd_combined.tar.gz"] {
+            let item = Item { ftype: ftype.to_owned(), ..metadata.clone() };
+            version.items.insert(ftype.to_owned(), item);
+        }
+        return;
+    };
+    let root_type = root_ftype(kind);
+    let item = Item {
+        ftype: root_type.to_owned(),
+        path: root.path.clone(),
+        size: root.size,
+        sha256: Some(root.sha256.clone()),
+        ..Item::default()
+    };
+    version.items.insert(root_type.to_owned(), item);
+    for ftype in ["incus.tar.xz", "lxd.tar.xz"] {
+        // A container and a virtual machine of one version may share their metadata, or not.
+        let is_same = |item: &Item| item.ftype == ftype && item.sha256 == metadata.sha256;
+        let same = version.items.iter().find(|(_, item)| is_same(item));
+        let key = match same {
+            Some((key, _)) => key.clone(),
+            None if version.items.contains_key(ftype) => format!("{root_type}.{ftype}"),
+            None => ftype.to_owned(),
+        };
+        let item = version
+            .items
+            .entry(key)
+            .or_insert_with(|| Item { ftype: ftype.to_owned(), ..metadata.clone() });
+        let combined = Some(placed.fingerprint.clone());
+        match root_type {
+            "squashfs" => item.combined_squashfs_sha256 = combined,
+            "disk-kvm.img" => item.combined_disk_kvm_img_sha256 = combined,
+            _ => {
+                // The former name is the one that other readers know.
+                item.combined_sha256.clone_from(&combined);
+                item.combined_rootxz_sha256 = combined;
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What is wrong in a tree, and where. Pure.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_path_to_error::Segment;
+
+/// A place in a document. What is absent does not apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// Key of the product.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    /// Key of the version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Key of the item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// Name of the field, with those above it that are none of the former.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+impl Place {
+    /// The place of a product.
+    pub fn product(product: &str) -> Self {
+        Self { product: Some(product.to_owned()), ..Self::default() }
+    }
+
+    /// The place of a version.
+    pub fn version(product: &str, version: &str) -> Self {
+        Self { version: Some(version.to_owned()), ..Self::product(product) }
+    }
+
+    /// The place of an item.
+    pub fn item(product: &str, version: &str, item: &str) -> Self {
+        Self { item: Some(item.to_owned()), ..Self::version(product, version) }
+    }
+
+    /// From `products.KEY.versions.KEY.items.KEY.FIELD`; keys may have dots of their own.
+    pub(super) fn of_path(path: &serde_path_to_error::Path) -> Self {
+        let keys: Vec<String> = path
+            .iter()
+            .map(|segment| match segment {
+                Segment::Map { key } => key.clone(),
+                Segment::Seq { index } => index.to_string(),
+                Segment::Enum { variant } => variant.clone(),
+                Segment::Unknown => "?".to_owned(),
+            })
+            .collect();
+        let mut rest = keys.as_slice();
+        let mut under = |name: &str| match rest {
+            [first, key, more @ ..] if first == name => {
+                rest = more;
+                Some(key.clone())
+            }
+            _ => None,
+        };
+        let product = under("products");
+        let version = under("versions");
+        let item = under("items");
+        let field = (!rest.is_empty()).then(|| rest.join("."));
+        Self { product, version, item, field }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("product", &self.product),
+            ("version", &self.version),
+            ("item", &self.item),
+            ("field", &self.field),
+        ];
+        let mut is_first = true;
+        for (what, name) in parts {
+            if let Some(name) = name {
+                let comma = if is_first { "" } else { ", " };
+                write!(f, "{comma}{what} {name}")?;
+                is_first = false;
+            }
+        }
+        if is_first { f.write_str("the document") } else { Ok(()) }
+    }
+}
+
+/// Something that keeps an image, or a part of one, from being used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Where.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What, as a sentence without a full stop.
+    pub problem: String,
+}
+
+impl Problem {
+    /// A problem of a place.
+    pub fn new(place: Place, problem: impl Into<String>) -> Self {
+        Self { place, problem: problem.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.problem)
+    }
+}
