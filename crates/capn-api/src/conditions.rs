@@ -13,6 +13,8 @@ pub const DELETING: &str = "Deleting";
 pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";
 /// LXCMachine: whether the instance exists, runs and has an address.
 pub const INSTANCE_PROVISIONED: &str = "InstanceProvisioned";
+/// LXCMachine: whether the bootstrap data made a node of the instance, as the instance tells.
+pub const BOOTSTRAP_SUCCEEDED: &str = "BootstrapSucceeded";
 
 /// Reasons of conditions.
 pub mod reasons {
@@ -75,4 +77,11 @@ pub mod reasons {
     pub const INSTANCE_PROVISIONING_ABORTED: &str = "InstanceProvisioningAborted";
     /// A provisioned instance is gone; it is not made again.
     pub const INSTANCE_DELETED: &str = "InstanceDeleted";
+
+    /// The bootstrap data is at work in the instance.
+    pub const BOOTSTRAPPING: &str = "Bootstrapping";
+    /// The bootstrap data ended well, or the node registered.
+    pub const BOOTSTRAP_SUCCEEDED: &str = "BootstrapSucceeded";
+    /// The bootstrap data failed; it does not run again.
+    pub const BOOTSTRAP_FAILED: &str = "BootstrapFailed";
 }

@@ -92,6 +92,10 @@ impl BinariesError {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NoFolder { .. } => Some(format!(
+                "name a folder that holds {}, or leave it out: then a prebuilt image or the official downloads are used",
+                super::folder::REQUIRED.join(" ")
+            )),
             Self::Incomplete { .. } => Some(format!(
                 "put {} there, optionally pause and coredns",
                 super::folder::REQUIRED.join(" ")
@@ -108,7 +112,7 @@ impl BinariesError {
                 super::folder::REQUIRED.join(" ")
             )),
             Self::Checksum { .. } => Some("try again; if it stays, do not use the file".to_owned()),
-            Self::NoFolder { .. } | Self::Version { .. } | Self::File { .. } => None,
+            Self::Version { .. } | Self::File { .. } => None,
         }
     }
 }

@@ -42,9 +42,13 @@ impl OpenError {
 
 /// Every definition the plane knows: Cluster API's and ours.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    let mut all = capi_api::crds();
-    all.extend(capn_api::crds());
-    all
+    std::thread::scope(|scope| {
+        let groups = capi_api::GROUPS.into_iter().chain([capn_api::crds as fn() -> _]);
+        let made: Vec<_> = groups.map(|group| scope.spawn(group)).collect();
+        made.into_iter()
+            .flat_map(|group| group.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// Opens the plane of a state folder, and makes it if there is none.

@@ -136,12 +136,20 @@ struct Shown {
     ui: Ui,
     busy: HashMap<String, (Step, StepView)>,
     over: HashSet<String>,
+    /// Failures that were told, by step.
+    told: HashSet<(String, String)>,
     order: Vec<String>,
 }
 
 impl Shown {
     fn new(ui: &Ui) -> Self {
-        Self { ui: ui.clone(), busy: HashMap::new(), over: HashSet::new(), order: Vec::new() }
+        Self {
+            ui: ui.clone(),
+            busy: HashMap::new(),
+            over: HashSet::new(),
+            told: HashSet::new(),
+            order: Vec::new(),
+        }
     }
 
     fn update(&mut self, steps: Vec<StepView>) {
@@ -151,6 +159,11 @@ impl Shown {
                 State::Busy(waits) => {
                     let waits = waits.clone();
                     self.show(step, &waits);
+                }
+                State::Retrying(why) => {
+                    let why = why.clone();
+                    self.tell(&step, &why);
+                    self.show(step, &why);
                 }
                 State::Done => self.finish(&step),
             }
@@ -181,6 +194,13 @@ impl Shown {
         *view = step;
     }
 
+    /// Says once what failed, in a pipe too: whoever waits should not have to guess.
+    fn tell(&mut self, step: &StepView, why: &str) {
+        if self.told.insert((step.key.clone(), why.to_owned())) {
+            self.ui.note(format!("{}: {why}; it is tried again", step.doing));
+        }
+    }
+
     fn finish(&mut self, step: &StepView) {
         if !self.over.insert(step.key.clone()) {
             return;
@@ -194,7 +214,7 @@ impl Shown {
     fn fail(&mut self) {
         for key in self.order.clone() {
             if let Some((shown, view)) = self.busy.remove(&key)
-                && let State::Busy(waits) = &view.state
+                && let State::Busy(waits) | State::Retrying(waits) = &view.state
                 && !waits.is_empty()
             {
                 shown.failed(format!("{}: {waits}", view.doing));
@@ -207,7 +227,9 @@ impl Shown {
             .iter()
             .filter_map(|key| self.busy.get(key))
             .map(|(_, view)| match &view.state {
-                State::Busy(waits) if !waits.is_empty() => format!("{}: {waits}", view.doing),
+                State::Busy(waits) | State::Retrying(waits) if !waits.is_empty() => {
+                    format!("{}: {waits}", view.doing)
+                }
                 _ => view.doing.clone(),
             })
             .collect()

@@ -2,7 +2,10 @@
 
 use capi_api::conditions::{NODE_READY, is_true};
 use capi_api::{Machine, conditions};
-use capn_api::conditions::{INSTANCE_PROVISIONED, LOAD_BALANCER_AVAILABLE, reasons};
+use capn_api::conditions::{
+    BOOTSTRAP_SUCCEEDED, INSTANCE_PROVISIONED, LOAD_BALANCER_AVAILABLE, reasons,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::View;
@@ -61,6 +64,8 @@ impl Asked {
 pub enum State {
     /// Under way; what it waits for, if that is known.
     Busy(String),
+    /// It failed and is tried again; why it failed.
+    Retrying(String),
     /// Reached.
     Done,
 }
@@ -138,6 +143,15 @@ fn stuck(view: &View) -> Option<(String, String)> {
         let object = format!("the load balancer of cluster `{}`", lxc_cluster.name_any());
         return Some((object, complaint(found)));
     }
+    let failed_inside = view.lxc_machines.iter().find_map(|machine| {
+        let found = condition(machine_conditions(machine), BOOTSTRAP_SUCCEEDED)?;
+        (found.reason == reasons::BOOTSTRAP_FAILED)
+            .then(|| (format!("the node of machine `{}`", machine.name_any()), complaint(found)))
+    });
+    failed_inside.or_else(|| never_provisioned(view))
+}
+
+fn never_provisioned(view: &View) -> Option<(String, String)> {
     view.lxc_machines.iter().find_map(|machine| {
         let found = condition(machine_conditions(machine), INSTANCE_PROVISIONED)?;
         let is_final = found.status != "True"
@@ -161,15 +175,15 @@ fn load_balancer(view: &View) -> StepView {
         .as_ref()
         .and_then(|lxc_cluster| condition(cluster_conditions(lxc_cluster), LOAD_BALANCER_AVAILABLE))
         .filter(|found| found.status != "True")
-        .map(complaint)
-        .unwrap_or_default();
+        .map(unmet)
+        .unwrap_or_else(busy);
     StepView {
         key: "load-balancer".to_owned(),
         doing: "load balancer".to_owned(),
         done: format!("load balancer at {}", endpoint.as_deref().unwrap_or("its address")),
         state: match (provisioned, endpoint) {
             (true, Some(_)) => State::Done,
-            _ => State::Busy(waits),
+            _ => waits,
         },
     }
 }
@@ -193,13 +207,11 @@ fn instance_step(view: &View, machine: &Machine) -> StepView {
         done: format!("{role} `{name}` runs at {}{image}", at.unwrap_or("an unknown address")),
         state: match provisioned && at.is_some() {
             true => State::Done,
-            false => State::Busy(
-                lxc_machine
-                    .and_then(|found| condition(machine_conditions(found), INSTANCE_PROVISIONED))
-                    .filter(|found| found.status != "True")
-                    .map(complaint)
-                    .unwrap_or_default(),
-            ),
+            false => lxc_machine
+                .and_then(|found| condition(machine_conditions(found), INSTANCE_PROVISIONED))
+                .filter(|found| found.status != "True")
+                .map(unmet)
+                .unwrap_or_else(busy),
         },
     }
 }
@@ -224,6 +236,26 @@ fn node_step(machine: &Machine, readiness: Readiness) -> StepView {
         state: if reached { State::Done } else { State::Busy(waits) },
     }
 }
+
+/// What a condition that does not hold says about a step.
+fn unmet(condition: &Condition) -> State {
+    match FAILING.contains(&condition.reason.as_str()) {
+        true => State::Retrying(complaint(condition)),
+        false => State::Busy(complaint(condition)),
+    }
+}
+
+fn busy() -> State {
+    State::Busy(String::new())
+}
+
+/// Reasons that mean something failed and is tried again.
+const FAILING: [&str; 4] = [
+    reasons::INSTANCE_PROVISIONING_FAILED,
+    reasons::LOAD_BALANCER_PROVISIONING_FAILED,
+    reasons::SERVER_UNAVAILABLE,
+    reasons::IDENTITY_UNAVAILABLE,
+];
 
 fn role(machine: &Machine) -> &'static str {
     if machine.is_control_plane() { "control plane" } else { "worker" }

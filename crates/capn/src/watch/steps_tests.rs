@@ -160,6 +160,21 @@ fn an_aborted_instance_ends_the_wait_with_its_message() {
 }
 
 #[test]
+fn bootstrap_data_that_failed_ends_the_wait_with_its_last_lines() {
+    let mut status = running();
+    status["conditions"] =
+        condition_of("BootstrapSucceeded", "False", "BootstrapFailed", "Port 6443 is in use");
+    let view = view(&[machine("a", true, json!({}))], &[lxc_machine("a", status)]);
+    assert_eq!(
+        verdict(&view, &ONE_EACH),
+        Verdict::Never {
+            object: "the node of machine `a`".into(),
+            problem: "Port 6443 is in use".into()
+        }
+    );
+}
+
+#[test]
 fn an_instance_that_is_retried_says_what_failed_and_goes_on() {
     let status = json!({
         "conditions": condition_of(
@@ -167,7 +182,7 @@ fn an_instance_that_is_retried_says_what_failed_and_goes_on() {
     });
     let view = view(&[machine("a", true, json!({}))], &[lxc_machine("a", status)]);
     assert_eq!(verdict(&view, &ONE_EACH), Verdict::NotYet);
-    assert_eq!(steps(&view, &ONE_EACH)[1].state, State::Busy("no space left".into()));
+    assert_eq!(steps(&view, &ONE_EACH)[1].state, State::Retrying("no space left".into()));
 }
 
 #[test]

@@ -1,0 +1,147 @@
+//! How far the bootstrap data of an instance has come, as the instance itself tells.
+
+/// A program for `sh -c` that tells how the bootstrap data fares. Its first line is one of the
+/// words that [`Progress::read`] knows; the lines after it are the end of cloud-init's output.
+///
+/// `bootstrap-success.complete` is the sentinel file of Cluster API's bootstrap contract.
+/// cloud-init alone cannot be believed: on a full disk it dies before it can write its status, so
+/// that only systemd knows.
+pub const LOOK: &str = r#"
+if [ -e /run/cluster-api/bootstrap-success.complete ]; then echo succeeded; exit; fi
+if ! command -v cloud-init >/dev/null; then echo unknown; exit; fi
+for unit in cloud-init-local cloud-init-network cloud-init cloud-config cloud-final; do
+  if systemctl is-failed --quiet "$unit.service" 2>/dev/null; then failed=1; fi
+done
+if [ -n "$failed" ]; then
+  echo failed
+  tail -n 40 /var/log/cloud-init-output.log
+  df -P / | awk 'NR == 2 && $4 == 0 { print "No space left on device: the root disk is full" }'
+elif systemctl is-active --quiet cloud-final.service; then echo ended
+else echo running
+fi
+"#;
+
+/// Lines of the output that are worth showing.
+const SHOWN_LINES: usize = 3;
+/// Characters of one of them.
+const SHOWN_CHARACTERS: usize = 300;
+
+/// How far the bootstrap data of an instance has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is at work.
+    Running,
+    /// It succeeded, or it ended and claims nothing.
+    Ended,
+    /// It failed, and nothing tries again; the last lines that say something.
+    Failed(Vec<String>),
+    /// The instance cannot tell: it has no cloud-init.
+    Unknown,
+}
+
+impl Progress {
+    /// Reads what [`LOOK`] printed.
+    pub fn read(output: &str) -> Self {
+        let mut lines = output.lines();
+        match lines.next().map(str::trim) {
+            Some("running") => Self::Running,
+            Some("succeeded" | "ended") => Self::Ended,
+            Some("failed") => Self::Failed(telling(lines)),
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The message of a failure on the instance `name`.
+    pub fn failure(lines: &[String], name: &str) -> String {
+        let said = match lines {
+            [] => "it left no output".to_owned(),
+            lines => lines.join(" | "),
+        };
+        format!(
+            "the bootstrap data of instance {name} failed: {said}; all of it: `incus exec {name} -- cat /var/log/cloud-init-output.log`; it does not run again by itself: delete the Machine or the cluster once the cause is gone"
+        )
+    }
+}
+
+/// The last lines that say something: cloud-init's own account of the failure and Python's
+/// frames say nothing about the cause.
+fn telling<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Vec<String> {
+    let noise = |line: &&str| {
+        let line = line.trim();
+        line.is_empty()
+            || line.starts_with("File \"")
+            || line.starts_with("Traceback")
+            || line.starts_with("Cloud-init v.")
+            || line.starts_with("To see the stack trace")
+            || line.chars().all(|c| matches!(c, '^' | '~' | ' '))
+            || line.contains("cc_scripts_user.py[WARNING]")
+            || line.contains("util.py[WARNING]")
+    };
+    let mut last: Vec<String> = lines
+        .rev()
+        .filter(|line| !noise(line))
+        .take(SHOWN_LINES)
+        .map(|line| line.trim().chars().take(SHOWN_CHARACTERS).collect())
+        .collect();
+    last.reverse();
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_instance_prints_is_read() {
+        let cases = [
+            ("running\n", Progress::Running),
+            ("succeeded\n", Progress::Ended),
+            ("ended\n", Progress::Ended),
+            ("unknown\n", Progress::Unknown),
+            ("", Progress::Unknown),
+            ("sh: not found\n", Progress::Unknown),
+            ("failed\n", Progress::Failed(Vec::new())),
+        ];
+        for (output, want) in cases {
+            assert_eq!(Progress::read(output), want, "{output:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_shows_the_cause_and_not_the_noise() {
+        let output = "failed
+[init] Using Kubernetes version: v1.36.2
+error execution phase preflight: [ERROR Port-6443]: Port 6443 is in use
+2026-11-24 17:11:36,000 - cc_scripts_user.py[WARNING]: Failed to run module scripts_user
+Traceback (most recent call last):
+  File \"/usr/lib/python3/dist-packages/cloudinit/atomic_helper.py\", line 51, in write_json
+           ^^^^^^^^^^^
+Cloud-init v. 22.4.2 finished at Tue, 24 Nov 2026 17:11:36 +0000. Datasource DataSourceNoCloud
+";
+        let Progress::Failed(lines) = Progress::read(output) else {
+            panic!("not read as a failure");
+        };
+        assert_eq!(
+            lines,
+            [
+                "[init] Using Kubernetes version: v1.36.2",
+                "error execution phase preflight: [ERROR Port-6443]: Port 6443 is in use",
+            ]
+        );
+        let message = Progress::failure(&lines, "demo-0");
+        assert!(
+            message.contains("Port 6443 is in use; all of it: `incus exec demo-0"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let output = format!("failed\n{}\n", "x".repeat(5_000));
+        let Progress::Failed(lines) = Progress::read(&output) else {
+            panic!("not read as a failure");
+        };
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines.first().map(String::len), Some(SHOWN_CHARACTERS));
+    }
+}

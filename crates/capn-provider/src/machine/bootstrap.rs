@@ -1,0 +1,58 @@
+//! Asks an instance how its bootstrap data fares, while there is no node yet.
+//!
+//! Without this a failed `kubeadm` looks like one that takes long, and only a look into the
+//! instance tells.
+
+use std::time::Duration;
+
+use capi_api::conditions;
+use capn_api::{LXCMachine, conditions as kinds};
+use capn_plan::bootstrap::{LOOK, Progress};
+use incus_client::ExecRequest;
+
+use super::{
+    observe::{self, References},
+    validate::Subject,
+};
+use crate::context::Context;
+
+/// How long the instance may take to answer.
+const LOOK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// When to ask again; nothing tells that bootstrap data has ended.
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
+
+/// How the bootstrap data fares. `None` where nothing is to be said: the instance has only just
+/// started, is known to have ended, or does not let itself be asked.
+pub(super) async fn observe(
+    ctx: &Context,
+    machine: &LXCMachine,
+    found: &References,
+    subject: &Subject,
+) -> Option<Progress> {
+    if found.machine.as_ref().is_some_and(|owner| owner.node_name().is_some()) {
+        return Some(Progress::Ended);
+    }
+    let status = machine.status.as_ref()?;
+    let known = conditions::get(Some(&status.conditions), kinds::BOOTSTRAP_SUCCEEDED);
+    if known.is_some_and(|known| known.status == "True") {
+        return None;
+    }
+    if !status.ready {
+        return Some(Progress::Running);
+    }
+    let remote = observe::remote(ctx, found).await.ok()?;
+    let mut request = ExecRequest::new(["sh", "-c", LOOK]);
+    request.deadline = LOOK_DEADLINE;
+    match remote.client.exec(subject.name.as_str(), request).await {
+        Ok(output) => Some(Progress::read(&String::from_utf8_lossy(&output.stdout))),
+        Err(error) => {
+            tracing::debug!(
+                instance = subject.name.as_str(),
+                error = &error as &dyn std::error::Error,
+                "cannot ask how the bootstrap data fares"
+            );
+            None
+        }
+    }
+}
