@@ -223,6 +223,14 @@ pub enum Error {
         /// Cause.
         source: std::io::Error,
     },
+    /// A local file cannot be written.
+    #[error("cannot write {}", path.display())]
+    WriteFile {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
     /// An alias points to an image that is not the one meant.
     #[error("image alias {alias} points to image {found}, not to {wanted}")]
     AliasTaken {

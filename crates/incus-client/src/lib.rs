@@ -10,7 +10,7 @@
 //! | run commands | [`Client::exec`], [`Client::exec_stream`], [`Client::tunnel`] |
 //! | move files | [`Client::push_file`], [`Client::pull_file`] |
 //! | follow what happens | [`Client::events`] |
-//! | bring images | [`Client::import_image`] |
+//! | bring images, and fetch them | [`Client::import_image`], [`Client::export_image`] |
 //!
 //! # Promises
 //!

@@ -1,5 +1,6 @@
 //! Images and their aliases.
 
+mod export;
 mod fingerprint;
 mod multipart;
 mod upload;

@@ -1,0 +1,155 @@
+//! Bringing an image to files on this machine.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use http::header;
+use http_body_util::{BodyExt, BodyStream};
+use hyper::body::Incoming;
+use incus_api::{Method, Request};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+
+use super::upload::ImageFiles;
+use crate::call::{Body, refusal};
+use crate::client::Client;
+use crate::error::{Call, Error, Result};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Pieces = BoxStream<'static, Result<Bytes, Failure>>;
+
+/// Names of the files in the folder. The parts of a split image are told apart by their names in
+/// the answer, which both servers give.
+const METADATA: &str = "metadata";
+const ROOT: &str = "rootfs";
+const DISK: &str = "rootfs.img";
+const UNIFIED: &str = "image";
+/// A refusal has no more text than this.
+const REFUSAL_LIMIT: usize = 1 << 20;
+
+impl Client {
+    /// Writes the files of an image into a folder that exists, in at most `deadline`. `progress`
+    /// is told how many bytes were written so far.
+    ///
+    /// # Guarantees
+    /// Files are streamed; memory use does not depend on their size. Their bytes one after the
+    /// other have the image's fingerprint as their SHA-256, which is for the caller to check.
+    ///
+    /// # Cancellation
+    /// Leaves files that are incomplete.
+    ///
+    /// # Errors
+    /// * [`is_not_found`](Error::is_not_found) when there is no such image.
+    /// * [`Error::WriteFile`] when a file cannot be written.
+    /// * [`Error::ReadAnswer`] when the connection breaks.
+    pub async fn export_image(
+        &self,
+        fingerprint: &str,
+        folder: &Path,
+        deadline: Duration,
+        progress: impl Fn(u64) + Send + Sync,
+    ) -> Result<ImageFiles> {
+        let request = self.scoped(Request::get(&["images", fingerprint, "export"]));
+        let call = Call::new(Method::Get.as_str(), request.path_and_query());
+        let export = self.export(&request, call.clone(), folder, &progress);
+        match tokio::time::timeout(deadline, export).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout { call, after: deadline }),
+        }
+    }
+
+    async fn export(
+        &self,
+        request: &Request,
+        call: Call,
+        folder: &Path,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<ImageFiles> {
+        let wire = &self.shared.wire;
+        let asking = http::Request::builder()
+            .method(request.method().as_str())
+            .uri(wire.uri(&call, &request.path_and_query())?)
+            .header(header::USER_AGENT, concat!("incus-client/", env!("CARGO_PKG_VERSION")))
+            .body(Body::default())
+            .map_err(|source| Error::BuildRequest { call: call.clone(), source: source.into() })?;
+        let response =
+            wire.http.request(asking).await.map_err(|source| wire.failed(&call, source))?;
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            let body = http_body_util::Limited::new(response.into_body(), REFUSAL_LIMIT);
+            let body = body
+                .collect()
+                .await
+                .map_err(|source| Error::ReadAnswer { call: call.clone(), source })?;
+            return Err(refusal(call, status, &body.to_bytes()));
+        }
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let boundary = multer::parse_boundary(kind).ok();
+        let pieces = pieces(response.into_body());
+        let mut writing = Writing { call, folder, progress, written: 0 };
+        match boundary {
+            None => Ok(ImageFiles::Unified(writing.file(UNIFIED, pieces).await?)),
+            Some(boundary) => writing.parts(multer::Multipart::new(pieces, boundary)).await,
+        }
+    }
+}
+
+fn pieces(body: Incoming) -> Pieces {
+    let frames = TryStreamExt::map_err(BodyStream::new(body), Failure::from);
+    // Trailers are no data.
+    Box::pin(frames.try_filter_map(|frame| async move { Ok(frame.into_data().ok()) }))
+}
+
+struct Writing<'a> {
+    call: Call,
+    folder: &'a Path,
+    progress: &'a (dyn Fn(u64) + Send + Sync),
+    written: u64,
+}
+
+impl Writing<'_> {
+    async fn parts(&mut self, mut parts: multer::Multipart<'static>) -> Result<ImageFiles> {
+        let (mut metadata, mut rootfs, mut disk) = (None, None, None);
+        loop {
+            let part = parts.next_field().await.map_err(|error| self.broken(error.into()))?;
+            let Some(part) = part else { break };
+            let (name, place) = match part.name() {
+                Some("metadata") => (METADATA, &mut metadata),
+                Some("rootfs") => (ROOT, &mut rootfs),
+                Some("rootfs.img") => (DISK, &mut disk),
+                // Nothing an image needs.
+                _ => continue,
+            };
+            let pieces = Box::pin(part.map_err(Failure::from));
+            *place = Some(self.file(name, pieces).await?);
+        }
+        match (metadata, rootfs, disk) {
+            (Some(metadata), Some(rootfs), None) => Ok(ImageFiles::Split { metadata, rootfs }),
+            (Some(metadata), None, Some(disk)) => Ok(ImageFiles::SplitVm { metadata, disk }),
+            _ => Err(self.broken("it lacks the metadata or the root filesystem".into())),
+        }
+    }
+
+    async fn file(&mut self, name: &str, mut pieces: Pieces) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        let failed = |source| Error::WriteFile { path: path.clone(), source };
+        let mut file = File::create(&path).await.map_err(failed)?;
+        loop {
+            let piece = pieces.try_next().await.map_err(|source| self.broken(source))?;
+            let Some(piece) = piece else { break };
+            file.write_all(&piece).await.map_err(failed)?;
+            self.written += piece.len() as u64;
+            (self.progress)(self.written);
+        }
+        file.flush().await.map_err(failed)?;
+        Ok(path)
+    }
+
+    fn broken(&self, source: Failure) -> Error {
+        Error::ReadAnswer { call: self.call.clone(), source }
+    }
+}
