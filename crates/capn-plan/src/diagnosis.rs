@@ -44,6 +44,11 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
         "free space in the server's storage pool, or use a larger one",
     ),
     (
+        &["run out of disk space"],
+        Class::Blocked,
+        "free space in the server's storage pool, or use a larger one",
+    ),
+    (
         &["disk quota exceeded"],
         Class::Blocked,
         "raise the limit of the project or the storage pool",
@@ -190,6 +195,10 @@ mod tests {
                 Class::Final,
             ),
             ("write /var/lib/incus/x: no space left on device", Class::Blocked),
+            (
+                "Failed creating instance from image: Unable to unpack image, run out of disk space",
+                Class::Blocked,
+            ),
             ("Failed to run: incusd forkstart: exit status 1", Class::Passing),
         ] {
             assert_eq!(diagnose(refusal).class, class, "{refusal}");
