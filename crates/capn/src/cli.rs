@@ -68,6 +68,9 @@ pub enum Command {
     /// Build and list images of nodes and load balancers
     #[command(subcommand)]
     Image(ImageWhat),
+    /// Make and delete identities by which management clusters reach a server
+    #[command(subcommand)]
+    Identity(IdentityWhat),
     /// Print the version
     Version(commands::version::VersionArgs),
     /// Print the completion script of a shell
@@ -109,6 +112,15 @@ pub enum ImageWhat {
     Build(commands::image::build::BuildArgs),
     /// List the images that nodes and load balancers can be made from
     List(commands::image::list::ListArgs),
+}
+
+/// What can be done with identities.
+#[derive(Debug, Subcommand)]
+pub enum IdentityWhat {
+    /// Print or apply the Secret by which a management cluster reaches a server
+    Create(Box<commands::identity::create::IdentityCreateArgs>),
+    /// Delete an identity: its Secret, and the trust in a certificate that was made for it
+    Delete(commands::identity::delete::IdentityDeleteArgs),
 }
 
 #[cfg(test)]

@@ -65,6 +65,11 @@ impl StateDir {
         self.path.join("clusters").join(format!("{cluster}.kubeconfig"))
     }
 
+    /// Identities whose keys were made here.
+    pub fn identities(&self) -> Utf8PathBuf {
+        self.path.join("identities")
+    }
+
     /// Makes the folder, for this user only.
     ///
     /// # Errors

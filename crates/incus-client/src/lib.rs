@@ -75,5 +75,5 @@ pub use files::{FileOptions, PulledFile};
 pub use images::{ImageFiles, ImageUpload, ImportedImage, UploadProgress};
 pub use incus_api as api;
 pub use operations::Operation;
-pub use transport::{HttpsRemote, TlsError, certificate_fingerprint};
+pub use transport::{HttpsRemote, TlsError, certificate_fingerprint, server_certificate};
 pub use versioned::Versioned;

@@ -1,6 +1,6 @@
 //! Networks.
 
-use incus_api::{Network, NetworkLease, NetworkPut, NetworkState, NetworksPost, Request};
+use incus_api::{Config, Network, NetworkLease, NetworkPut, NetworkState, NetworksPost, Request};
 
 use crate::call::with_json;
 use crate::client::Client;
@@ -50,6 +50,15 @@ impl Client {
     /// [`is_conflict`](crate::Error::is_conflict) when the name is taken.
     pub async fn create_network(&self, post: &NetworksPost) -> Result<()> {
         self.done(with_json(self.scoped(Request::post(&["networks"])), post)?).await
+    }
+
+    /// Changes configuration keys of a network; a key with an empty value is unset.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn patch_network(&self, name: &str, config: &Config) -> Result<()> {
+        let body = serde_json::json!({ "config": config });
+        self.done(with_json(self.scoped(Request::patch(&["networks", name])), &body)?).await
     }
 
     /// Replaces a network's configuration and description.

@@ -1,6 +1,6 @@
 //! Projects.
 
-use incus_api::{Project, ProjectPut, ProjectsPost, Request};
+use incus_api::{Config, Project, ProjectPut, ProjectsPost, Request};
 
 use crate::call::with_json;
 use crate::client::Client;
@@ -48,6 +48,15 @@ impl Client {
     ) -> Result<()> {
         let request = Request::put(&["projects", name]).if_match(etag);
         self.done(with_json(request, put)?).await
+    }
+
+    /// Changes configuration keys of a project; a key with an empty value is unset.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn patch_project(&self, name: &str, config: &Config) -> Result<()> {
+        let body = serde_json::json!({ "config": config });
+        self.done(with_json(Request::patch(&["projects", name]), &body)?).await
     }
 
     /// Deletes an empty project.

@@ -8,6 +8,7 @@ pub mod delete;
 pub mod describe;
 pub mod generate;
 pub mod get;
+pub mod identity;
 pub mod image;
 pub mod kubeconfig;
 pub mod scale;
@@ -16,7 +17,9 @@ pub mod up;
 pub mod version;
 
 use crate::Context;
-use crate::cli::{Command, CreateWhat, DeleteWhat, DescribeWhat, GenerateWhat, ImageWhat};
+use crate::cli::{
+    Command, CreateWhat, DeleteWhat, DescribeWhat, GenerateWhat, IdentityWhat, ImageWhat,
+};
 use crate::error::CommandError;
 
 /// Runs a command.
@@ -38,6 +41,10 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
         Command::Serve(args) => serve::run(context, args).await,
         Command::Image(ImageWhat::Build(args)) => image::build::run(context, args).await,
         Command::Image(ImageWhat::List(args)) => image::list::run(context, args).await,
+        Command::Identity(IdentityWhat::Create(args)) => {
+            identity::create::run(context, *args).await
+        }
+        Command::Identity(IdentityWhat::Delete(args)) => identity::delete::run(context, args).await,
         Command::Version(args) => version::run(context, args),
         Command::Completion(args) => completion::run(context, &args),
     }

@@ -24,13 +24,9 @@ use crate::watch::{self, Asked, Deadline, Objects};
 pub struct ScaleArgs {
     /// Name of the cluster
     pub name: String,
-    /// Number of worker machines
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=999), required_unless_present = "control_planes")]
-    pub workers: Option<u32>,
-    /// Number of control plane machines; an odd number, since more than half of them have to
-    /// agree
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99))]
-    pub control_planes: Option<u32>,
+    /// How many of what.
+    #[command(flatten)]
+    pub counts: Counts,
     /// Where it is.
     #[command(flatten)]
     pub namespace: NamespaceArg,
@@ -39,8 +35,21 @@ pub struct ScaleArgs {
     pub wait: Duration,
 }
 
+/// The numbers of machines; at least one of them has to be given.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct Counts {
+    /// Number of worker machines
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=999))]
+    pub workers: Option<u32>,
+    /// Number of control plane machines; an odd number, since more than half of them have to
+    /// agree
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub control_planes: Option<u32>,
+}
+
 pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), CommandError> {
-    let ScaleArgs { name, workers, control_planes, namespace, wait } = args;
+    let ScaleArgs { name, counts: Counts { workers, control_planes }, namespace, wait } = args;
     let namespace = namespace.namespace;
     if let Some(wanted) = control_planes {
         preflight::control_planes(wanted)?;

@@ -1,6 +1,25 @@
-//! How a server is reached: the local socket, or a remote of the Incus or LXD command line client.
+//! How a server is reached: the local socket, or a remote of the Incus or LXD command line client;
+//! and how an identity for it is made that a management cluster can use.
+//!
+//! | module | is |
+//! |---|---|
+//! | `remotes` | the configuration of the `incus` and `lxc` commands |
+//! | [`secret`] | the Secret of an identity |
+//! | [`token`] | an identity from a trust token |
+//! | [`fence`], [`tenant`] | a restricted project, and a certificate that is limited to it |
+//! | [`proof`] | what the holder of such a certificate can and cannot do |
+//! | [`listen`] | the address at which certificates are of use |
+//! | [`kept`] | identities whose keys were made here |
 
+pub mod fence;
+pub mod kept;
+mod keys;
+pub mod listen;
+pub mod proof;
 mod remotes;
+pub mod secret;
+pub mod tenant;
+pub mod token;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -118,6 +137,11 @@ pub fn resolve(
         }
         Some(name) => remotes::find(environment, name, project),
     }
+}
+
+/// Names of the remotes of the client configurations that are reached over the network.
+pub fn remotes_with_address(environment: &Environment) -> Vec<String> {
+    remotes::with_address(environment)
 }
 
 fn local(environment: &Environment, project: Option<&str>) -> Result<Identity, CommandError> {

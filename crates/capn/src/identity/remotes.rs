@@ -70,6 +70,23 @@ pub(super) fn find(
     Err(error.hint(format!("add it: `incus remote add {name} https://HOST:8443`")))
 }
 
+/// Names of the remotes that are reached over the network and can run instances.
+pub(super) fn with_address(environment: &Environment) -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in environment.client_configs() {
+        // What cannot be read is said by whoever needs it; this only makes suggestions.
+        let text = std::fs::read_to_string(folder.join("config.yml")).unwrap_or_default();
+        let Ok(config) = serde_saphyr::from_str::<Config>(&text) else { continue };
+        let usable = config.remotes.into_iter().filter(|(name, remote)| {
+            remote.addr.starts_with("https://") && identity(&folder, name, remote, None).is_ok()
+        });
+        found.extend(usable.map(|(name, _)| name));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
 fn identity(
     folder: &Utf8Path,
     name: &str,
@@ -157,6 +174,12 @@ mod tests {
         let (_home, environment) = home(CONFIG);
         let error = find(&environment, "images", None).unwrap_err();
         assert!(error.to_string().contains("serves images only"), "{error}");
+    }
+
+    #[test]
+    fn only_remotes_that_can_run_instances_are_suggested() {
+        let (_home, environment) = home(CONFIG);
+        assert_eq!(with_address(&environment), ["lab"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The connector is chosen once, in a constructor of [`crate::Client`]; nothing above it knows
 //! which one it is. Only HTTP/1.1 is spoken: WebSockets are upgrades, and upgrades need it.
 
+mod shown;
 mod stream;
 mod tls;
 mod verify;
@@ -17,6 +18,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
+pub use shown::server_certificate;
 pub(crate) use stream::Stream;
 pub(crate) use tls::Tls;
 pub use tls::{HttpsRemote, TlsError, certificate_fingerprint};

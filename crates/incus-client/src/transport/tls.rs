@@ -68,6 +68,23 @@ pub enum TlsError {
     /// rustls refuses the settings.
     #[error("TLS 1.3 cannot be set up")]
     Setup(#[source] rustls::Error),
+    /// The server cannot be reached, or the handshake failed.
+    #[error("no TLS connection")]
+    Connect(#[source] std::io::Error),
+    /// No connection in time.
+    #[error("no TLS connection within {} s", after.as_secs())]
+    Timeout {
+        /// How long was waited.
+        after: std::time::Duration,
+    },
+    /// The server has another certificate than the one that was expected.
+    #[error("the server's certificate has the fingerprint {found}, not {expected}")]
+    OtherCertificate {
+        /// SHA-256 of the certificate it has.
+        found: String,
+        /// SHA-256 of the certificate it should have.
+        expected: String,
+    },
     /// No certificate is pinned, and the host trusts no authority either.
     #[error("no server certificate is given, and the host has no trusted authorities")]
     NoAuthorities,

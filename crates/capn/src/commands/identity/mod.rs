@@ -1,0 +1,62 @@
+//! `capn identity`
+
+pub mod create;
+pub mod delete;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use k8s_openapi::api::core::v1::Secret;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client};
+
+use crate::error::{CommandError, Doing as _};
+use crate::session::{Need, Session};
+use crate::state::StateDir;
+
+/// Where Secrets are applied.
+enum Place {
+    /// The embedded plane.
+    Plane(Session),
+    /// Another management cluster.
+    Other(Client),
+}
+
+impl Place {
+    /// Opens the cluster that a kubeconfig names, else the embedded plane.
+    async fn open(state: &StateDir, kubeconfig: Option<&Utf8Path>) -> Result<Self, CommandError> {
+        let Some(path) = kubeconfig else {
+            return Ok(Self::Plane(Session::open_or_make(state, Need::Objects).await?));
+        };
+        let doing = || format!("cannot use the management cluster that {path} names");
+        let parsed = Kubeconfig::read_from(path).doing(doing())?;
+        let config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
+            .await
+            .doing(doing())?;
+        Ok(Self::Other(Client::try_from(config).doing(doing())?))
+    }
+
+    fn client(&self) -> &Client {
+        match self {
+            Self::Plane(session) => session.client(),
+            Self::Other(client) => client,
+        }
+    }
+
+    async fn close(self) -> Result<(), CommandError> {
+        match self {
+            Self::Plane(session) => session.close().await,
+            Self::Other(_) => Ok(()),
+        }
+    }
+
+    fn secrets(&self, namespace: &str) -> Api<Secret> {
+        Api::namespaced(self.client().clone(), namespace)
+    }
+}
+
+/// The management cluster that is not the embedded plane.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TargetArgs {
+    /// Kubeconfig of a management cluster [default: the embedded plane]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<Utf8PathBuf>,
+}

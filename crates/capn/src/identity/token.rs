@@ -1,0 +1,123 @@
+//! Trust tokens: one-time permissions to make a certificate known to a server, as
+//! `incus config trust add` and `lxc config trust add` print them.
+
+use base64::Engine as _;
+use incus_client::Client;
+use incus_client::api::CertificatesPost;
+use serde::Deserialize;
+
+use super::kept::Kept;
+use crate::error::{CommandError, Doing as _};
+
+/// What is in a token, as far as it concerns a client.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct Token {
+    /// SHA-256 of the server's certificate.
+    pub fingerprint: String,
+    /// `HOST:PORT` of the server, several as it does not know which of them others can reach.
+    pub addresses: Vec<String>,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+/// Reads a token.
+///
+/// # Errors
+///
+/// Wrong usage, when it is none.
+pub fn parse(text: &str) -> Result<Token, CommandError> {
+    let token = base64::engine::general_purpose::STANDARD
+        .decode(text.trim())
+        .ok()
+        .and_then(|json| serde_json::from_slice::<Token>(&json).ok())
+        .filter(|token| !token.fingerprint.is_empty() && !token.addresses.is_empty());
+    token.ok_or_else(|| {
+        CommandError::usage("`--token` is not a trust token").hint(
+            "get one on the server: `incus config trust add NAME` (or `lxc config trust add --name NAME`), and give all of what it prints",
+        )
+    })
+}
+
+/// Finds the address at which the server of a token answers, and makes a key for it. Nothing is
+/// changed on the server.
+///
+/// # Errors
+///
+/// When it answers at none of its addresses, or is another server.
+pub async fn prepare(
+    token: &Token,
+    name: &str,
+    project: Option<&str>,
+) -> Result<Kept, CommandError> {
+    let mut failed: Option<CommandError> = None;
+    for address in &token.addresses {
+        let url = format!("https://{address}");
+        match incus_client::server_certificate(&url, &token.fingerprint).await {
+            Ok(server_certificate) => {
+                let project = project.map(str::to_owned);
+                return Kept::mint(name, url, server_certificate, project, None);
+            }
+            Err(error) => {
+                let error = CommandError::caused(
+                    format!("the server of the token does not answer at {url}"),
+                    error,
+                );
+                failed = Some(match failed {
+                    None => error,
+                    Some(first) => first.and_also(&error),
+                });
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| CommandError::new("the token names no address")))
+}
+
+/// Uses the token up: the server trusts the kept certificate from now on.
+///
+/// # Errors
+///
+/// When the token is not valid (any more).
+pub async fn redeem(client: &Client, text: &str, name: &str) -> Result<(), CommandError> {
+    let post = CertificatesPost {
+        name: name.to_owned(),
+        kind: "client".to_owned(),
+        // Each server reads the field it knows.
+        trust_token: text.trim().to_owned(),
+        password: text.trim().to_owned(),
+        ..CertificatesPost::default()
+    };
+    match client.add_certificate(&post).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_connection() => {
+            Err(error).doing("the server did not say whether it took the token")
+                .map_err(|error| error.hint("the same command goes on"))
+        }
+        Err(error) => Err(error).doing("the server does not take the token").map_err(|error| {
+            error.hint("a token can be used once and may expire: get a new one with `incus config trust add NAME`")
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    #[test]
+    fn tokens_are_read_and_anything_else_is_wrong_usage() {
+        let encode = |json: &str| base64::engine::general_purpose::STANDARD.encode(json);
+        let token = parse(&encode(
+            r#"{"client_name":"a","fingerprint":"ab12","addresses":["10.0.0.1:8443"],"secret":"SECRET","expires_at":"0001-01-01T00:00:00Z"}"#,
+        ))
+        .unwrap();
+        assert_eq!(token.addresses, ["10.0.0.1:8443"]);
+        assert!(!format!("{token:?}").contains("SECRET"));
+        for text in ["", "abc", &encode("{}"), &encode(r#"{"fingerprint":"a","addresses":[]}"#)] {
+            assert_eq!(parse(text).unwrap_err().exit(), Exit::Usage, "{text}");
+        }
+    }
+}
