@@ -1,12 +1,30 @@
-//! Builds an image and imports it into the local Incus.
+//! Builds an image, imports it into the local Incus, and looks at it.
 //!
 //! ```text
-//! cargo run -p capn-image --example build -- node|haproxy|KUBERNETES_FOLDER [CACHE [PROJECT]]
+//! cargo run -p capn-image --example build -- node|haproxy|KUBERNETES_FOLDER [CACHE [PROJECT [SUITE]]]
 //! ```
 #![allow(clippy::print_stdout, reason = "an example")]
 
-use capn_image::{BuildRequest, Event, Kind, binaries::KubernetesFolder, build};
-use incus_client::Client;
+use capn_image::{
+    BuildRequest, Event, Kind,
+    binaries::KubernetesFolder,
+    build,
+    build::{Base, ValidationCase},
+};
+use incus_client::{
+    Client,
+    api::{Config, Devices},
+};
+
+/// An instance with these config keys set to true.
+fn case(name: &'static str, keys: &[&str]) -> ValidationCase {
+    ValidationCase {
+        name,
+        unprivileged: name == "unprivileged",
+        config: keys.iter().map(|key| ((*key).to_owned(), "true".to_owned())).collect::<Config>(),
+        devices: Devices::new(),
+    }
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,10 +35,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(folder) => Kind::Kubeadm(KubernetesFolder::open(folder).await?),
     };
     let cache = arguments.next().unwrap_or_else(|| "/var/cache/capn".to_owned());
-    let request = BuildRequest::new(kind, cache);
+    let mut request = BuildRequest::new(kind, cache);
+    request.manifest = true;
+    request.validate = vec![
+        case("unprivileged", &["security.nesting"]),
+        case("privileged", &["security.nesting", "security.privileged"]),
+    ];
 
     let client = Client::unix("/var/lib/incus/unix.socket");
     let client = arguments.next().map_or(client.clone(), |project| client.with_project(project));
+    let suite = arguments.next();
+    request.base = Base::ALL.into_iter().find(|base| Some(base.suite()) == suite.as_deref());
     let mut show = |event: Event| match event {
         Event::StageStarted { stage } => println!("{} …", stage.describe()),
         Event::Line { text, .. } => println!("    {text}"),

@@ -1,6 +1,6 @@
 //! Our aliases and property keys, the public image servers, and the default images.
 
-use crate::name::{ImageSource, Protocol};
+use crate::name::{ImageServers, ImageSource, Protocol};
 
 /// Where the prebuilt images of the project are published (simplestreams).
 pub const IMAGE_SERVER: &str = "https://images.linuxcontainers.org/capn/";
@@ -25,6 +25,8 @@ pub const HAPROXY_ALIAS: &str = "capn/haproxy";
 pub const PROPERTY_KIND: &str = "capn.kind";
 /// Property: hash of everything the image was built from.
 pub const PROPERTY_RECIPE: &str = "capn.recipe";
+/// Property: SHA-256 of the image's manifest, which it holds as `/usr/share/capn/manifest.json`.
+pub const PROPERTY_MANIFEST: &str = "capn.manifest";
 /// Property: `v1.36.0`.
 pub const PROPERTY_KUBERNETES_VERSION: &str = "capn.kubernetes-version";
 /// Property: version of the etcd in the image, `3.6.5`, without `v`.
@@ -43,24 +45,31 @@ pub fn kubeadm_alias(version: &str) -> String {
 
 /// Image of a machine that names none: our own alias where the server has it, else the prebuilt
 /// image of the same version.
-pub fn default_machine_image(version: &str, local_alias_exists: bool) -> ImageSource {
+pub fn default_machine_image(
+    version: &str,
+    local_alias_exists: bool,
+    servers: &ImageServers,
+) -> ImageSource {
     match local_alias_exists {
         true => ImageSource::Alias(kubeadm_alias(version)),
-        false => prebuilt(format!("kubeadm/{}", with_v(version))),
+        false => prebuilt(format!("kubeadm/{}", with_v(version)), servers),
     }
 }
 
 /// Image of a load balancer that names none.
-pub fn default_load_balancer_image(local_alias_exists: bool) -> ImageSource {
+pub fn default_load_balancer_image(
+    local_alias_exists: bool,
+    servers: &ImageServers,
+) -> ImageSource {
     match local_alias_exists {
         true => ImageSource::Alias(HAPROXY_ALIAS.to_owned()),
-        false => prebuilt("haproxy".to_owned()),
+        false => prebuilt("haproxy".to_owned(), servers),
     }
 }
 
-fn prebuilt(image: String) -> ImageSource {
+fn prebuilt(image: String, servers: &ImageServers) -> ImageSource {
     ImageSource::Remote {
-        server: IMAGE_SERVER.to_owned(),
+        server: servers.default_url().to_owned(),
         protocol: Protocol::Simplestreams,
         image,
         by_fingerprint: false,
@@ -81,14 +90,14 @@ mod tests {
     #[test]
     fn the_local_image_is_preferred_and_the_prebuilt_one_is_the_fallback() {
         assert_eq!(
-            default_machine_image("1.36.0", true),
+            default_machine_image("1.36.0", true, &ImageServers::default()),
             ImageSource::Alias("capn/kubeadm/v1.36.0".into())
         );
-        let ImageSource::Remote { server, image, .. } = default_machine_image("v1.36.0", false)
+        let ImageSource::Remote { server, image, .. } = default_machine_image("v1.36.0", false, &ImageServers::default())
         else {
             panic!("a remote image");
         };
         assert_eq!((server.as_str(), image.as_str()), (IMAGE_SERVER, "kubeadm/v1.36.0"));
-        assert_eq!(default_load_balancer_image(true), ImageSource::Alias("capn/haproxy".into()));
+        assert_eq!(default_load_balancer_image(true, &ImageServers::default()), ImageSource::Alias("capn/haproxy".into()));
     }
 }

@@ -5,7 +5,8 @@
 //! | [`name`] | image names as manifests write them, resolved to what a server is asked for; pure |
 //! | [`catalog`] | our aliases and property keys, and which image an instance gets when none is named; pure |
 //! | [`binaries`] | where Kubernetes node binaries come from: a folder, or the official downloads |
-//! | [`build`] | `capn image build`: Debian base, node and haproxy images, imported with an alias |
+//! | [`build`] | `capn image build`: Debian or Ubuntu with a role on top, imported, looked at, and given an alias |
+//! | [`containerd`] | the form of containerd's configuration, by its version; pure |
 //! | [`cri`] | runs a pod sandbox in an instance through containerd's CRI, to prove that it can |
 //! | [`simplestreams`] | image servers: what they hold, and how a folder becomes one |
 //!
@@ -15,6 +16,7 @@
 pub mod binaries;
 pub mod build;
 pub mod catalog;
+pub mod containerd;
 pub mod cri;
 pub mod name;
 pub mod simplestreams;
@@ -22,6 +24,7 @@ pub mod simplestreams;
 mod containers;
 mod metadata;
 mod oci;
+mod packages;
 mod recipe;
 mod tree;
 

@@ -53,7 +53,8 @@ const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Writes the images into one archive. `architecture` is the OCI word (`amd64`).
+/// Writes the images into one archive; their digests, in the same order. `architecture` is the
+/// OCI word (`amd64`).
 ///
 /// # Errors
 ///
@@ -62,11 +63,12 @@ pub(crate) fn write_archive(
     images: &[ContainerImage],
     architecture: &str,
     output: impl Write + Seek,
-) -> io::Result<()> {
+) -> io::Result<Vec<String>> {
     let mut archive = tar::Builder::new(output);
     append_bytes(&mut archive, "oci-layout", LAYOUT.as_bytes())?;
     let mut written = BTreeSet::new();
     let mut manifests = Vec::new();
+    let mut digests = Vec::new();
     for image in images {
         let layer = measure(image)?;
         if written.insert(layer.digest.clone()) {
@@ -96,10 +98,12 @@ pub(crate) fn write_archive(
             entry["annotations"] = json!({ "io.containerd.image.name": reference });
             manifests.push(entry);
         }
+        digests.push(format!("sha256:{digest}"));
     }
     let index = to_bytes(&json!({ "schemaVersion": 2, "manifests": manifests }))?;
     append_bytes(&mut archive, "index.json", &index)?;
-    archive.into_inner()?.flush()
+    archive.into_inner()?.flush()?;
+    Ok(digests)
 }
 
 struct Measured {

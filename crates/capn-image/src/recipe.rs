@@ -151,7 +151,8 @@ pub(crate) fn haproxy() -> Role {
 }
 
 /// A node, with Kubernetes or without. Its configuration does not depend on that, so that both
-/// images share the cached layer; the sandbox image is set by [`containerd_files`] afterwards.
+/// images share the cached layer; containerd's configuration comes with
+/// the content.
 pub(crate) fn node() -> Role {
     let mut files = base_files();
     files.extend([
@@ -218,22 +219,6 @@ pub(crate) fn node() -> Role {
             "capn-pod-network.path",
         ],
     }
-}
-
-/// The containerd configurations of `containerd-mode`, with this sandbox image.
-pub(crate) fn containerd_files(pause_image: &str) -> Vec<File> {
-    let config = |path, unprivileged: bool, restrict_oom: bool| {
-        let text = include_str!("../recipe/node/config.toml")
-            .replace("{{ pause }}", pause_image)
-            .replace("{{ unprivileged }}", &unprivileged.to_string())
-            .replace("{{ restrict_oom }}", &restrict_oom.to_string());
-        File { path, mode: 0o644, text }
-    };
-    vec![
-        config("/etc/containerd/config.default.toml", false, false),
-        config("/etc/containerd/config.restricted.toml", false, true),
-        config("/etc/containerd/config.unprivileged.toml", true, true),
-    ]
 }
 
 /// What a node with Kubernetes has besides the binaries.
@@ -306,26 +291,6 @@ mod tests {
         assert_ne!(hash(&[("a", "1"), ("b", "2")]), hash(&[("b", "2"), ("a", "1")]));
         assert_eq!(one, hash(&[("ab", "c")]));
         assert_eq!(one.len(), 64);
-    }
-
-    #[test]
-    fn each_configuration_gives_up_what_its_node_may_not_do() {
-        let settings = ["disable_apparmor", "restrict_oom_score_adj", "disable_hugetlb_controller"];
-        let table = [
-            ("default", [false, false, false]),
-            ("restricted", [false, true, false]),
-            ("unprivileged", [true, true, true]),
-        ];
-        for (file, (mode, values)) in containerd_files("registry.k8s.io/pause:9").iter().zip(table)
-        {
-            assert_eq!(file.path, format!("/etc/containerd/config.{mode}.toml"));
-            for (setting, value) in settings.iter().zip(values) {
-                assert!(file.text.contains(&format!("{setting} = {value}\n")), "{mode} {setting}");
-            }
-            assert!(file.text.contains("SystemdCgroup = true"));
-            assert!(file.text.contains("sandbox_image = \"registry.k8s.io/pause:9\""));
-            assert!(!file.text.contains("{{"), "{}", file.text);
-        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes Debian with systemd in TARGET.
-# SUITE MIRROR SECURITY_MIRROR KEYRING PACKAGES DEBS TARGET [APT_PROXY]
+# Makes a distribution with systemd in TARGET.
+# SUITE MIRROR SECURITY_MIRROR COMPONENTS KEYRING FALLBACK_SCRIPT PACKAGES DEBS TARGET [APT_PROXY]
 set -eu
 . "$SCRIPTS/chroot.sh"
 
@@ -14,22 +14,25 @@ cat >"$TARGET/etc/dpkg/dpkg.cfg.d/capn-build" <<-END
 	path-exclude=/usr/share/locale/*
 	path-exclude=/usr/share/man/*
 	END
+# A debootstrap that is older than the suite knows how to make its family.
+script=
+[ -e "/usr/share/debootstrap/scripts/$SUITE" ] || script="$FALLBACK_SCRIPT"
 http_proxy="${http_proxy:-${APT_PROXY:-}}" debootstrap --variant=minbase --keyring="$KEYRING" \
-    --cache-dir="$DEBS" "$SUITE" "$TARGET" "$MIRROR"
+    --cache-dir="$DEBS" "$SUITE" "$TARGET" "$MIRROR" $script
 
 rm -f "$TARGET/etc/apt/sources.list"
-cat >"$TARGET/etc/apt/sources.list.d/debian.sources" <<-END
+cat >"$TARGET/etc/apt/sources.list.d/capn.sources" <<-END
 	Types: deb
 	URIs: $MIRROR
 	Suites: $SUITE $SUITE-updates
-	Components: main
-	Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+	Components: $COMPONENTS
+	Signed-By: $KEYRING
 
 	Types: deb
 	URIs: $SECURITY_MIRROR
 	Suites: $SUITE-security
-	Components: main
-	Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+	Components: $COMPONENTS
+	Signed-By: $KEYRING
 	END
 open_target
 echo "security updates, and installing $PACKAGES"

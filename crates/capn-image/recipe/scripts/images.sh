@@ -14,7 +14,8 @@ cat >"$TARGET/tmp/containerd.toml" <<-END
 	version = 2
 	state = "/run/containerd"
 	disabled_plugins = [
-	  "io.containerd.grpc.v1.cri", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
+	  "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+	  "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
 	  "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
 	  "io.containerd.snapshotter.v1.zfs",
 	]

@@ -6,16 +6,18 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 use tokio::{fs, task::spawn_blocking};
 
 use super::{
-    BuildError, Stage,
+    Architecture, BuildError, Stage,
     root::Root,
     step::{Progress, Step},
     workspace::{Workspace, failed, make_parent, write_files},
 };
 use crate::{
     binaries::KubernetesFolder,
+    containerd::{self, ConfigFormat},
     containers::{self, EtcdNames, ImageNames, PROXY_PROGRAMS},
     oci::{self, ContainerImage},
-    recipe::{self, DEFAULT_PAUSE_IMAGE, MASKED_UNITS, Role},
+    packages,
+    recipe::{self, DEFAULT_PAUSE_IMAGE, File, MASKED_UNITS, Role},
 };
 
 /// Binaries that run in the node itself.
@@ -59,6 +61,14 @@ impl Content {
         }
     }
 
+    /// What a kubeadm image is made from.
+    pub(super) fn kubernetes(&self) -> Option<&Kubernetes> {
+        match self {
+            Self::Kubeadm(kubernetes) => Some(kubernetes),
+            Self::Node | Self::Haproxy => None,
+        }
+    }
+
     /// The sandbox image of a node.
     pub(super) fn pause_image(&self) -> &str {
         match self {
@@ -85,26 +95,51 @@ pub(super) async fn configure(
         .await
 }
 
+/// What the content came to, for the manifest.
+#[derive(Debug, Default)]
+pub(super) struct Added {
+    /// Files of the recipe besides those of the role.
+    pub(super) files: Vec<File>,
+    /// Container images that containerd has.
+    pub(super) images: Vec<AddedImage>,
+    /// The form of containerd's configuration, in a node.
+    pub(super) config_format: Option<ConfigFormat>,
+}
+
+/// A container image that was imported.
+#[derive(Debug)]
+pub(super) struct AddedImage {
+    /// All its names.
+    pub(super) references: Vec<String>,
+    /// `sha256:…` of its manifest.
+    pub(super) digest: String,
+}
+
 /// Puts the content into `root`.
 pub(super) async fn add(
     workspace: &Workspace,
     content: &Content,
-    architecture: &'static str,
+    architecture: Architecture,
     root: &Root,
     progress: &mut Progress<'_>,
-) -> Result<(), BuildError> {
+) -> Result<Added, BuildError> {
     let kubernetes = match content {
-        Content::Haproxy => return Ok(()),
+        Content::Haproxy => return Ok(Added::default()),
         Content::Node => None,
         Content::Kubeadm(kubernetes) => Some(kubernetes),
     };
     let pause = content.pause_image();
-    write_files(&root.upper(), &recipe::containerd_files(pause)).await?;
+    let unreadable = failed("read the packages in", root.folder());
+    let installed = packages::installed(&root.tree()).map_err(unreadable)?;
+    let containerd = packages::version_of(&installed, "containerd")
+        .ok_or_else(|| unreadable(std::io::Error::other("containerd is not installed")))?;
+    let format = ConfigFormat::of(containerd);
+    let mut files = containerd::files(format, pause);
     let pause_binary = kubernetes.and_then(|found| found.folder.optional("pause"));
     let mut images = vec![containers::pause_image(pause, pause_binary, &root.tree())];
     if let Some(kubernetes) = kubernetes {
         install_binaries(&kubernetes.folder, root).await?;
-        write_files(&root.upper(), &recipe::kubernetes_files()).await?;
+        files.extend(recipe::kubernetes_files());
         enable_kubelet(root).await?;
         let libraries = libraries(workspace, &kubernetes.folder, root, progress).await?;
         images.extend(
@@ -118,8 +153,10 @@ pub(super) async fn add(
             .map_err(failed("read the programs of kube-proxy in", root.folder()))?,
         );
     }
+    write_files(&root.upper(), &files).await?;
     let stage = if kubernetes.is_some() { Stage::Kubernetes } else { Stage::Images };
-    import(workspace, stage, images, architecture, root, progress).await
+    let images = import(workspace, stage, images, architecture, root, progress).await?;
+    Ok(Added { files, images, config_format: Some(format) })
 }
 
 async fn install_binaries(folder: &KubernetesFolder, root: &Root) -> Result<(), BuildError> {
@@ -172,17 +209,22 @@ async fn import(
     workspace: &Workspace,
     stage: Stage,
     images: Vec<ContainerImage>,
-    architecture: &'static str,
+    architecture: Architecture,
     root: &Root,
     progress: &mut Progress<'_>,
-) -> Result<(), BuildError> {
+) -> Result<Vec<AddedImage>, BuildError> {
     let archive = workspace.fresh("images").await?.join("images.tar");
     let path = archive.clone();
     let written = spawn_blocking(move || {
         let file = std::fs::File::create(&path)?;
-        oci::write_archive(&images, architecture, std::io::BufWriter::new(file))
+        let output = std::io::BufWriter::new(file);
+        let digests = oci::write_archive(&images, architecture.as_str(), output)?;
+        let added = images.into_iter().zip(digests);
+        Ok(added
+            .map(|(image, digest)| AddedImage { references: image.references, digest })
+            .collect::<Vec<_>>())
     });
-    written
+    let added = written
         .await
         .map_err(|join| failed("write", &archive)(std::io::Error::other(join)))?
         .map_err(failed("write", &archive))?;
@@ -191,5 +233,6 @@ async fn import(
         .variable("DEBS", workspace.debs())
         .variable("ARCHIVE", &archive)
         .run(progress)
-        .await
+        .await?;
+    Ok(added)
 }

@@ -18,6 +18,20 @@ pub enum BuildError {
         /// Debian and Ubuntu packages that have them.
         packages: Vec<String>,
     },
+    /// A machine on which nothing can be built.
+    #[error("images cannot be built on {architecture} machines, only on amd64 and arm64")]
+    UnknownArchitecture {
+        /// The machine's.
+        architecture: String,
+    },
+    /// The recipe's programs run on the machine that builds.
+    #[error("an image for {wanted} cannot be built on this machine, which is {here}")]
+    ForeignArchitecture {
+        /// What was asked for.
+        wanted: &'static str,
+        /// The machine's.
+        here: &'static str,
+    },
     /// Another build uses the cache folder.
     #[error("another image build is running in {path}")]
     Busy {
@@ -71,6 +85,12 @@ pub enum BuildError {
         /// Beginning of the fingerprint.
         fingerprint: String,
     },
+    /// The image does not do what it should; it has not got the alias.
+    #[error("the image does not hold: {}", failures.join("; "))]
+    Invalid {
+        /// Instance, check and what was seen instead, for each check that failed.
+        failures: Vec<String>,
+    },
     /// The server.
     #[error("cannot {act} on the server")]
     Server {
@@ -100,6 +120,9 @@ impl BuildError {
                 "choose another alias with --alias, or free it: incus image alias delete {alias}"
             )),
             Self::Binaries(error) => error.hint(),
+            Self::ForeignArchitecture { wanted, .. } => {
+                Some(format!("run the same command on an {wanted} machine"))
+            }
             Self::Step { .. } => Some(
                 "mend the cause and run the same command again: finished stages are not repeated"
                     .to_owned(),

@@ -1,10 +1,10 @@
-//! What this machine is and has: root, tools, cgroups, and the Debian mirror it uses.
+//! What this machine is and has: root, tools, cgroups, and the mirrors it uses.
 
 use std::path::Path;
 
 use camino::Utf8Path;
 
-use super::{Base, BuildError};
+use super::{Architecture, Base, BuildError};
 
 /// Programs the build runs, and the packages that have them.
 const TOOLS: [(&str, &str); 4] = [
@@ -15,14 +15,8 @@ const TOOLS: [(&str, &str); 4] = [
 ];
 const TOOL_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// Checks the signatures of Debian's package lists; other distributions have it as a package.
-pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
-/// Debian's public mirrors.
-const PUBLIC: [&str; 2] = ["http://deb.debian.org/debian", "http://deb.debian.org/debian-security"];
-
 /// Refuses what could only fail later, with what to install.
-pub(super) fn check_tools() -> Result<(), BuildError> {
+pub(super) fn check_tools(base: Base) -> Result<(), BuildError> {
     if !is_root() {
         return Err(BuildError::NotRoot);
     }
@@ -32,14 +26,27 @@ pub(super) fn check_tools() -> Result<(), BuildError> {
         .filter(|(tool, _)| !has(tool))
         .map(|(tool, package)| ((*tool).to_owned(), (*package).to_owned()))
         .collect();
-    if !Path::new(KEYRING).exists() {
-        missing.push(("Debian's archive keys".to_owned(), "debian-archive-keyring".to_owned()));
+    // Checks the signatures of the package lists; other distributions have it as a package.
+    if !Path::new(base.keyring()).exists() {
+        let what = format!("the archive keys {}", base.keyring());
+        missing.push((what, base.keyring_package().to_owned()));
     }
     match missing.is_empty() {
         true => Ok(()),
         false => {
             let (tools, packages) = missing.into_iter().unzip();
             Err(BuildError::MissingTools { tools, packages })
+        }
+    }
+}
+
+/// Refuses to build for other machines: the recipe runs the image's own programs.
+pub(super) fn check_architecture(wanted: Architecture) -> Result<(), BuildError> {
+    let here = Architecture::of_this_machine()?;
+    match wanted == here {
+        true => Ok(()),
+        false => {
+            Err(BuildError::ForeignArchitecture { wanted: wanted.as_str(), here: here.as_str() })
         }
     }
 }
@@ -68,8 +75,8 @@ pub(super) struct Mirrors {
 }
 
 impl Mirrors {
-    /// The machine's own mirrors when it runs Debian, else the public ones.
-    pub(super) fn of_this_machine() -> Self {
+    /// The machine's own mirrors when it runs the base's distribution, else the public ones.
+    pub(super) fn of_this_machine(base: Base, architecture: Architecture) -> Self {
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         let apt = Utf8Path::new("/etc/apt");
         let mut sources = Vec::new();
@@ -85,18 +92,23 @@ impl Mirrors {
             paths.sort();
             paths.iter().for_each(|path| read(path));
         }
-        Self::from_sources(&release, &sources)
+        Self::from_sources(base, architecture, &release, &sources)
     }
 
     /// From the texts of `os-release` and of the source lists, each with whether it is in the
     /// deb822 form.
-    fn from_sources(os_release: &str, sources: &[(bool, String)]) -> Self {
-        let [main, security] = PUBLIC.map(str::to_owned);
+    fn from_sources(
+        base: Base,
+        architecture: Architecture,
+        os_release: &str,
+        sources: &[(bool, String)],
+    ) -> Self {
+        let [main, security] = base.public_mirrors(architecture).map(str::to_owned);
         let mut mirrors = Self { main, security };
         let field = |name: &str| {
             os_release.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim_matches('"'))
         };
-        if field("ID=") != Some("debian") {
+        if field("ID=") != Some(base.os()) {
             return mirrors;
         }
         let Some(codename) = field("VERSION_CODENAME=") else {
@@ -170,6 +182,10 @@ mod tests {
 
     const DEBIAN: &str = "ID=debian\nVERSION_CODENAME=bookworm\n";
 
+    fn from_sources(base: Base, release: &str, source: (bool, String)) -> Mirrors {
+        Mirrors::from_sources(base, Architecture::Amd64, release, &[source])
+    }
+
     #[test]
     fn the_machines_own_mirrors_are_used_on_debian() {
         let list = "# deb http://old.example/debian bookworm main\n\
@@ -181,7 +197,7 @@ mod tests {
                       Types: deb\nURIs: http://sec.example/debian-security\nSuites: bookworm-security\n\
                       Components: main\n";
         for source in [(false, list.to_owned()), (true, deb822.to_owned())] {
-            let mirrors = Mirrors::from_sources(DEBIAN, &[source]);
+            let mirrors = from_sources(Base::Debian13, DEBIAN, source);
             assert_eq!(mirrors.main, "https://mirror.example/debian");
             assert_eq!(mirrors.security, "http://sec.example/debian-security");
         }
@@ -192,13 +208,27 @@ mod tests {
         let foreign = "deb http://archive.example/ubuntu noble main\n".to_owned();
         let unusable =
             "deb cdrom:[Debian]/ bookworm main\ndeb file:/srv/debian bookworm main\n".to_owned();
-        let public = Mirrors { main: PUBLIC[0].to_owned(), security: PUBLIC[1].to_owned() };
         for (release, text) in [
             ("ID=ubuntu\nVERSION_CODENAME=noble\n", foreign),
             (DEBIAN, unusable),
             (DEBIAN, String::new()),
         ] {
-            assert_eq!(Mirrors::from_sources(release, &[(false, text)]), public, "{release}");
+            let found = from_sources(Base::Debian12, release, (false, text));
+            assert_eq!(found.main, "http://deb.debian.org/debian", "{release}");
+            assert_eq!(found.security, "http://deb.debian.org/debian-security", "{release}");
         }
+    }
+    #[test]
+    fn ubuntu_uses_an_ubuntu_machines_mirrors_and_not_a_debian_ones() {
+        let noble = "ID=ubuntu\nVERSION_CODENAME=noble\n";
+        let text = "Types: deb\nURIs: http://mirror.example/ubuntu/\n\
+                    Suites: noble noble-updates noble-security\nComponents: main universe\n";
+        let own = from_sources(Base::Ubuntu2404, noble, (true, text.to_owned()));
+        assert_eq!(own.main, "http://mirror.example/ubuntu");
+        assert_eq!(own.security, own.main);
+        let list = "deb http://mirror.example/debian bookworm main\n".to_owned();
+        let public = from_sources(Base::Ubuntu2404, DEBIAN, (false, list));
+        assert_eq!(public.main, "http://archive.ubuntu.com/ubuntu");
+        assert_eq!(public.security, "http://security.ubuntu.com/ubuntu");
     }
 }

@@ -9,7 +9,7 @@ use incus_client::{
 use tokio::sync::mpsc;
 
 use super::{BuildError, Event, Stage, pack::PackedImage, step::Progress};
-use crate::catalog::{PROPERTY_KIND, PROPERTY_RECIPE};
+use crate::catalog::{PROPERTY_KIND, PROPERTY_MANIFEST, PROPERTY_RECIPE};
 
 /// Reading, sending and unpacking an image of a gigabyte over a slow network.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(1800);
@@ -65,6 +65,21 @@ pub(super) async fn look(
 
 async fn found_and_all(client: &Client, alias: &str) -> Result<(Option<Image>, Vec<Image>), Error> {
     Ok((client.image_by_alias(alias).await?, client.images().await?))
+}
+
+/// Whether the image has this manifest.
+pub(super) fn has_manifest(image: &Image, digest: &str) -> bool {
+    image.properties.get(PROPERTY_MANIFEST).is_some_and(|found| found == digest)
+}
+
+/// Deletes an image that was uploaded and is not to be used.
+pub(super) async fn discard(client: &Client, fingerprint: &str) -> Result<(), BuildError> {
+    let deleted =
+        async { client.delete_image(fingerprint).await?.wait(DELETE_DEADLINE).await.map(drop) };
+    match deleted.await {
+        Err(error) if !error.is_not_found() => Err(failed("delete the refused image")(error)),
+        _ => Ok(()),
+    }
 }
 
 fn is_of(image: &Image, kind: &str, recipe: &str) -> bool {

@@ -1,11 +1,11 @@
-//! The cached root file systems: Debian, and Debian with a role's packages.
+//! The cached root file systems: the distribution, and with a role's packages.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::{fs, process::Command};
 
 use super::{
-    Base, BuildError, Event, Stage,
-    host::{KEYRING, Mirrors},
+    Architecture, Base, BuildError, Event, Stage,
+    host::Mirrors,
     root::Root,
     step::{Progress, Step},
     workspace::{Workspace, failed},
@@ -16,7 +16,7 @@ use crate::recipe::{BASE_PACKAGES, Hash, Role};
 pub(super) struct LayerInputs {
     pub(super) base: Base,
     pub(super) mirrors: Mirrors,
-    pub(super) architecture: &'static str,
+    pub(super) architecture: Architecture,
     pub(super) role: Role,
 }
 
@@ -28,37 +28,14 @@ pub(super) struct Layers {
     pub(super) epoch: i64,
 }
 
-impl Base {
-    pub(super) fn suite(self) -> &'static str {
-        match self {
-            Self::Debian12 => "bookworm",
-            Self::Debian13 => "trixie",
-        }
-    }
-
-    pub(super) fn version(self) -> &'static str {
-        match self {
-            Self::Debian12 => "12",
-            Self::Debian13 => "13",
-        }
-    }
-
-    /// The suite that newer packages come from, where the base's own are too old.
-    fn newer_suite(self) -> Option<&'static str> {
-        match self {
-            Self::Debian12 => Some("trixie"),
-            Self::Debian13 => None,
-        }
-    }
-}
-
 impl LayerInputs {
     fn base_hash(&self) -> String {
         Hash::new("base layer 2")
-            .part("architecture", self.architecture)
+            .part("architecture", self.architecture.as_str())
             .part("suite", self.base.suite())
             .part("mirror", &self.mirrors.main)
             .part("security mirror", &self.mirrors.security)
+            .part("components", self.base.components())
             .part("packages", &BASE_PACKAGES.join(" "))
             .script("chroot.sh")
             .script("base.sh")
@@ -144,7 +121,9 @@ async fn base_layer(
         .variable("SUITE", inputs.base.suite())
         .variable("MIRROR", &inputs.mirrors.main)
         .variable("SECURITY_MIRROR", &inputs.mirrors.security)
-        .variable("KEYRING", KEYRING)
+        .variable("COMPONENTS", inputs.base.components())
+        .variable("KEYRING", inputs.base.keyring())
+        .variable("FALLBACK_SCRIPT", inputs.base.fallback_script())
         .variable("PACKAGES", BASE_PACKAGES.join(" "))
         .variable("APT_PROXY", apt_proxy().await)
         .run(progress)
@@ -218,7 +197,7 @@ mod tests {
         LayerInputs {
             base: Base::Debian12,
             mirrors: Mirrors { main: "http://a".into(), security: "http://b".into() },
-            architecture: "amd64",
+            architecture: Architecture::Amd64,
             role: recipe::node(),
         }
     }
@@ -228,7 +207,8 @@ mod tests {
         let (hash, base) = (inputs().hash(), inputs().base_hash());
         let table: Vec<(&str, LayerInputs, bool)> = vec![
             ("suite", LayerInputs { base: Base::Debian13, ..inputs() }, true),
-            ("architecture", LayerInputs { architecture: "arm64", ..inputs() }, true),
+            ("distribution", LayerInputs { base: Base::Ubuntu2404, ..inputs() }, true),
+            ("architecture", LayerInputs { architecture: Architecture::Arm64, ..inputs() }, true),
             ("role", LayerInputs { role: recipe::haproxy(), ..inputs() }, false),
         ];
         for (what, changed, base_changes) in table {

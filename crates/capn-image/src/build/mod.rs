@@ -4,24 +4,29 @@
 //! it. Stages that need root's view of a file system run in a mount and process namespace of
 //! their own that dies with this process, so that nothing stays mounted whatever happens to it.
 
+mod base;
 mod content;
 mod error;
 mod host;
 mod import;
 mod layers;
+mod manifest;
 mod pack;
 mod plan;
 mod request;
 mod root;
 mod step;
+mod validate;
 mod workspace;
 
 use std::time::Instant;
 
-use incus_client::Client;
+use incus_client::{Client, api::Image};
 
+pub use base::{Architecture, Base};
 pub use error::BuildError;
-pub use request::{Base, BuildRequest, BuiltImage, Event, Kind, Stage};
+pub use request::{BuildRequest, BuiltImage, Event, Kind, Stage};
+pub use validate::{Check, Validated, ValidationCase, remove_validation};
 
 use self::{
     import::OnServer, pack::PackedImage, plan::Plan, root::Root, step::Progress,
@@ -34,18 +39,20 @@ use self::{
 ///
 /// The alias exists afterwards and points at an image with this request's recipe. An alias of
 /// somebody else's image is never touched. A former image of ours under the alias is deleted
-/// once the new one has taken it over.
+/// once the new one has taken it over. An image that is to be validated gets the alias only if it
+/// holds; if it does not, it is deleted, unless the server had it before.
 ///
 /// # Assumptions
 ///
-/// Root, the tools of [`BuildError::MissingTools`] and a Debian mirror are needed only when
-/// there is something to build. The same inputs give the same bytes as long as the mirror holds
-/// the same packages, except for the database of the container images, which holds times.
+/// Root, the tools of [`BuildError::MissingTools`] and a mirror are needed only when there is
+/// something to build. The same inputs give the same bytes as long as the mirror holds the same
+/// packages, except for the database of the container images, which holds times.
 ///
 /// # Cancellation
 ///
 /// Dropping the future (or killing the process) stops what it runs. Finished stages stay in the
-/// cache folder and are used by the next build; unfinished ones are removed by it.
+/// cache folder and are used by the next build; unfinished ones are removed by it. Instances of a
+/// validation stay until [`remove_validation`] or the next one.
 ///
 /// # Errors
 ///
@@ -58,24 +65,73 @@ pub async fn build(
     let started = Instant::now();
     let plan = Plan::new(request).await?;
     let on_server = import::look(client, &plan.alias, plan.kind(), &plan.recipe).await?;
-    let reusable = on_server.same_recipe.as_ref().filter(|_| !request.rebuild);
-    let (fingerprint, reused) = match reusable {
-        Some(image) => (image.fingerprint.clone(), true),
-        None => (make(request, &plan, client, progress).await?, false),
+    let known = known_manifest(request, &plan, on_server.same_recipe.as_ref()).await;
+    let reusable = on_server
+        .same_recipe
+        .as_ref()
+        .filter(|_| !request.rebuild && (known.is_some() || !request.manifest));
+    let (fingerprint, manifest, reused) = match reusable {
+        Some(image) => (image.fingerprint.clone(), known, true),
+        None => {
+            let (fingerprint, manifest) = make(request, &plan, client, progress).await?;
+            (fingerprint, Some(manifest), false)
+        }
+    };
+    let validated = match request.validate.is_empty() {
+        true => Vec::new(),
+        false => validated(request, &plan, client, &on_server, &fingerprint, progress).await?,
     };
     let OnServer { aliased, .. } = on_server;
     import::point_alias(client, &plan.alias, aliased.as_ref(), &fingerprint).await?;
     let image = client.image(&fingerprint).await.map_err(import::failed("read the image"))?;
-    Ok(plan.into_built(fingerprint, image.map_or(0, |image| image.size), reused, started.elapsed()))
+    let size_bytes = image.map_or(0, |image| image.size);
+    Ok(plan.into_built(fingerprint, size_bytes, reused, manifest, validated, started.elapsed()))
 }
 
-/// Makes what is not cached and uploads it; the fingerprint.
+/// The manifest of the server's image, if it was made here: its digest says so.
+async fn known_manifest(
+    request: &BuildRequest,
+    plan: &Plan,
+    image: Option<&Image>,
+) -> Option<String> {
+    let path = workspace::packed(&request.cache_dir, plan.kind(), &plan.recipe);
+    let text = tokio::fs::read_to_string(PackedImage::at(&path).manifest).await.ok()?;
+    image.is_some_and(|image| import::has_manifest(image, &manifest::digest(&text))).then_some(text)
+}
+
+/// Looks at the image. One that does not hold and was not there before goes.
+async fn validated(
+    request: &BuildRequest,
+    plan: &Plan,
+    client: &Client,
+    before: &OnServer,
+    fingerprint: &str,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<Validated>, BuildError> {
+    let started = layers::start(Stage::Validate, progress);
+    let (cases, cache) = (&request.validate, &request.cache_dir);
+    let result = validate::validate(client, plan, cases, fingerprint, cache, progress).await;
+    if let Err(BuildError::Invalid { .. }) = &result {
+        let was_there = [&before.aliased, &before.same_recipe]
+            .into_iter()
+            .flatten()
+            .any(|image| image.fingerprint == fingerprint);
+        if !was_there {
+            import::discard(client, fingerprint).await?;
+        }
+    }
+    let validated = result?;
+    layers::finish(Stage::Validate, started, progress);
+    Ok(validated)
+}
+
+/// Makes what is not cached and uploads it; the fingerprint and the manifest.
 async fn make(
     request: &BuildRequest,
     plan: &Plan,
     client: &Client,
     progress: &mut Progress<'_>,
-) -> Result<String, BuildError> {
+) -> Result<(String, String), BuildError> {
     let path = workspace::packed(&request.cache_dir, plan.kind(), &plan.recipe);
     let packed = if path.exists() && !request.rebuild {
         for stage in plan.stages() {
@@ -83,16 +139,21 @@ async fn make(
         }
         PackedImage::at(&path)
     } else {
-        host::check_tools()?;
+        host::check_architecture(plan.inputs.architecture)?;
+        host::check_tools(plan.inputs.base)?;
         let workspace = Workspace::open(&request.cache_dir).await?;
         let packed = pack(&workspace, request, plan, &path, progress).await?;
         workspace.close().await?;
         packed
     };
+    let file = &packed.manifest;
+    let manifest =
+        tokio::fs::read_to_string(file).await.map_err(workspace::failed("read", file))?;
     let started = layers::start(Stage::Import, progress);
-    let fingerprint = import::upload(client, &packed, &plan.properties, progress).await?;
+    let properties = plan.properties(&manifest);
+    let fingerprint = import::upload(client, &packed, &properties, progress).await?;
     layers::finish(Stage::Import, started, progress);
-    Ok(fingerprint)
+    Ok((fingerprint, manifest))
 }
 
 async fn pack(
@@ -107,13 +168,18 @@ async fn pack(
     let root = Root::over(workspace, "image", layers.folders).await?;
     content::configure(workspace, &plan.inputs.role, &root, progress).await?;
     layers::finish(Stage::Configuration, started, progress);
+    let mut added = content::Added::default();
     if let Some(stage) = plan.content_stage() {
         let started = layers::start(stage, progress);
-        content::add(workspace, &plan.content, plan.inputs.architecture, &root, progress).await?;
+        let architecture = plan.inputs.architecture;
+        added = content::add(workspace, &plan.content, architecture, &root, progress).await?;
         layers::finish(stage, started, progress);
     }
     let started = layers::start(Stage::Pack, progress);
-    let packed = pack::pack(workspace, &root, &plan.metadata(layers.epoch), path, progress).await?;
+    let manifest = manifest::write(plan, &root, &added, layers.epoch)?;
+    manifest::place(&root, &manifest).await?;
+    let metadata = plan.metadata(layers.epoch, &manifest);
+    let packed = pack::pack(workspace, &root, &metadata, &manifest, path, progress).await?;
     layers::finish(Stage::Pack, started, progress);
     Ok(packed)
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Base, BuildError, BuildRequest, BuiltImage, Kind, Stage,
+    Architecture, Base, BuildError, BuildRequest, BuiltImage, Kind, Stage, Validated,
     content::{Content, Kubernetes},
     host::{self, Mirrors},
     layers::LayerInputs,
@@ -16,8 +16,9 @@ use crate::{
     binaries,
     catalog::{
         PROPERTY_COREDNS, PROPERTY_ETCD_IMAGE_TAG, PROPERTY_ETCD_VERSION, PROPERTY_KIND,
-        PROPERTY_KUBERNETES_VERSION, PROPERTY_RECIPE,
+        PROPERTY_KUBERNETES_VERSION, PROPERTY_MANIFEST, PROPERTY_RECIPE,
     },
+    containerd::{self, ConfigFormat},
     metadata::{ImageMetadata, templates_text},
     recipe::{self, Hash, MASKED_UNITS},
 };
@@ -29,15 +30,8 @@ pub(super) struct Plan {
     pub(super) inputs: LayerInputs,
     pub(super) content: Content,
     pub(super) properties: BTreeMap<String, String>,
-}
-
-/// This machine's architecture in Debian's (and Go's) word and in the servers'.
-fn architecture() -> (&'static str, &'static str) {
-    match std::env::consts::ARCH {
-        "aarch64" => ("arm64", "aarch64"),
-        "x86_64" => ("amd64", "x86_64"),
-        other => (other, other),
-    }
+    /// Names and digests of the Kubernetes binaries.
+    pub(super) digests: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -48,17 +42,23 @@ impl Plan {
             Kind::Node => Content::Node,
             Kind::Haproxy => Content::Haproxy,
         };
-        let mut mirrors = Mirrors::of_this_machine();
+        let base = request.base.unwrap_or_else(host::fitting_base);
+        let here = Architecture::of_this_machine()?;
+        let architecture = request.architecture.unwrap_or(here);
+        let mut mirrors = Mirrors::of_this_machine(base, architecture);
         if let Some(mirror) = &request.mirror {
             mirrors.main = mirror.trim_end_matches('/').to_owned();
+            if base.mirrors_have_security() {
+                mirrors.security = mirrors.main.clone();
+            }
         }
         if let Some(mirror) = &request.security_mirror {
             mirrors.security = mirror.trim_end_matches('/').to_owned();
         }
         let inputs = LayerInputs {
-            base: request.base.unwrap_or_else(host::fitting_base),
+            base,
             mirrors,
-            architecture: architecture().0,
+            architecture,
             role: match &content {
                 Content::Haproxy => recipe::haproxy(),
                 Content::Node | Content::Kubeadm(_) => recipe::node(),
@@ -68,11 +68,11 @@ impl Plan {
             Content::Kubeadm(kubernetes) => digests(request, kubernetes).await?,
             Content::Node | Content::Haproxy => Vec::new(),
         };
-        let mut properties = properties(&content, inputs.base);
+        let mut properties = properties(&content, inputs.base, architecture);
         let recipe = recipe_hash(&content, &inputs, &digests, &properties);
         properties.insert(PROPERTY_RECIPE.to_owned(), recipe.clone());
         let alias = request.alias.clone().unwrap_or_else(|| request.kind.alias());
-        Ok(Self { alias, recipe, inputs, content, properties })
+        Ok(Self { alias, recipe, inputs, content, properties, digests })
     }
 
     /// The value of the property `capn.kind`.
@@ -95,14 +95,21 @@ impl Plan {
         first.into_iter().chain(self.content_stage()).chain([Stage::Pack])
     }
 
-    /// The metadata of the image; the time is that of the layer.
-    pub(super) fn metadata(&self, epoch: i64) -> ImageMetadata {
+    /// The properties of the image with this manifest.
+    pub(super) fn properties(&self, manifest: &str) -> BTreeMap<String, String> {
         let mut properties = self.properties.clone();
+        properties.insert(PROPERTY_MANIFEST.to_owned(), super::manifest::digest(manifest));
+        properties
+    }
+
+    /// The metadata of the image; the time is that of the layer.
+    pub(super) fn metadata(&self, epoch: i64, manifest: &str) -> ImageMetadata {
+        let mut properties = self.properties(manifest);
         if let Ok(time) = jiff::Timestamp::from_second(epoch) {
             properties.insert("serial".to_owned(), time.strftime("%Y%m%d_%H%M").to_string());
         }
         ImageMetadata {
-            architecture: architecture().1,
+            architecture: self.inputs.architecture.server_name(),
             creation_date: epoch,
             properties,
             cloud_init: !matches!(self.content, Content::Haproxy),
@@ -114,6 +121,8 @@ impl Plan {
         fingerprint: String,
         size_bytes: u64,
         reused: bool,
+        manifest: Option<String>,
+        validated: Vec<Validated>,
         elapsed: Duration,
     ) -> BuiltImage {
         let property = |key: &str| self.properties.get(key).cloned();
@@ -125,6 +134,8 @@ impl Plan {
             kubernetes_version: property(PROPERTY_KUBERNETES_VERSION),
             etcd_version: property(PROPERTY_ETCD_VERSION),
             coredns: property(PROPERTY_COREDNS).is_some_and(|value| value == "true"),
+            manifest,
+            validated,
             elapsed,
             alias: self.alias,
             recipe: self.recipe,
@@ -149,9 +160,12 @@ async fn digests(
     Ok(names.into_iter().map(str::to_owned).zip(digests).collect())
 }
 
-fn properties(content: &Content, base: Base) -> BTreeMap<String, String> {
-    let (architecture, _) = architecture();
-    let release = base.version();
+fn properties(
+    content: &Content,
+    base: Base,
+    architecture: Architecture,
+) -> BTreeMap<String, String> {
+    let architecture = architecture.as_str();
     let what = match content {
         Content::Kubeadm(kubernetes) => format!("node, Kubernetes {}", kubernetes.folder.version()),
         Content::Node => "node without Kubernetes".to_owned(),
@@ -161,12 +175,12 @@ fn properties(content: &Content, base: Base) -> BTreeMap<String, String> {
     let mut set = |key: &str, value: &str| {
         properties.insert(key.to_owned(), value.to_owned());
     };
-    set("os", "debian");
+    set("os", base.os());
     set("release", base.suite());
-    set("version", release);
+    set("version", base.version());
     set("architecture", architecture);
     set("variant", content.kind());
-    set("description", &format!("capn {what} (Debian {release}, {architecture})"));
+    set("description", &format!("capn {what} ({}, {architecture})", base.describe()));
     set(PROPERTY_KIND, content.kind());
     if let Content::Kubeadm(kubernetes) = content {
         set(PROPERTY_KUBERNETES_VERSION, kubernetes.folder.version());
@@ -186,7 +200,7 @@ fn recipe_hash(
     digests: &[(String, String)],
     properties: &BTreeMap<String, String>,
 ) -> String {
-    let mut hash = Hash::new("image 1")
+    let mut hash = Hash::new("image 2")
         .part("kind", content.kind())
         .part("layer", &inputs.hash())
         .part("units", &inputs.role.units.join(" "))
@@ -200,7 +214,11 @@ fn recipe_hash(
         .script("chroot.sh")
         .script("pack.sh");
     if !matches!(content, Content::Haproxy) {
-        hash = hash.script("images.sh").files(&recipe::containerd_files(content.pause_image()));
+        hash = hash.script("images.sh");
+        // Which of the two it is says the containerd of the layer.
+        for format in [ConfigFormat::Version2, ConfigFormat::Version3] {
+            hash = hash.files(&containerd::files(format, content.pause_image()));
+        }
     }
     if matches!(content, Content::Kubeadm(_)) {
         hash = hash.script("closure.sh").files(&recipe::kubernetes_files());
@@ -241,16 +259,43 @@ mod tests {
     #[tokio::test]
     async fn an_image_says_what_it_is() {
         let node = plan(Kind::Node, |_| {}).await;
-        let metadata = node.metadata(1_700_000_000);
+        let metadata = node.metadata(1_700_000_000, "{}\n");
         assert_eq!(metadata.properties["capn.kind"], "node");
         assert_eq!(metadata.properties["capn.recipe"], node.recipe);
+        assert_eq!(metadata.properties["capn.manifest"], super::super::manifest::digest("{}\n"));
         assert_eq!(metadata.properties["serial"], "20231114_2213");
         assert!(metadata.cloud_init);
         assert_eq!(node.alias, "capn/node");
         let haproxy = plan(Kind::Haproxy, |_| {}).await;
-        assert!(!haproxy.metadata(0).cloud_init);
+        assert!(!haproxy.metadata(0, "").cloud_init);
         let stages: Vec<_> = haproxy.stages().collect();
         let expected = [Stage::Base, Stage::Packages, Stage::Configuration, Stage::Pack];
         assert_eq!(stages, expected);
+    }
+    #[tokio::test]
+    async fn a_base_and_an_architecture_are_in_the_names_and_in_the_recipe() {
+        let ubuntu = |request: &mut BuildRequest| {
+            request.base = Some(Base::Ubuntu2404);
+            request.security_mirror = None;
+        };
+        let amd64 = plan(Kind::Node, |request| {
+            ubuntu(request);
+            request.architecture = Some(Architecture::Amd64);
+        });
+        let arm64 = plan(Kind::Node, |request| {
+            ubuntu(request);
+            request.architecture = Some(Architecture::Arm64);
+        });
+        let (amd64, arm64) = (amd64.await, arm64.await);
+        assert_ne!(amd64.recipe, arm64.recipe);
+        assert_eq!(amd64.properties["os"], "ubuntu");
+        assert_eq!(amd64.properties["release"], "noble");
+        assert_eq!(
+            arm64.properties["description"],
+            "capn node without Kubernetes (Ubuntu 24.04, arm64)"
+        );
+        assert_eq!(arm64.metadata(0, "").architecture, "aarch64");
+        // One mirror that is named has both of Ubuntu's archives.
+        assert_eq!(amd64.inputs.mirrors.security, "http://mirror.example/debian");
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
+use super::{Architecture, Base, Validated, ValidationCase};
 use crate::binaries::KubernetesFolder;
 use crate::catalog;
 
@@ -38,15 +39,6 @@ impl Kind {
     }
 }
 
-/// The distribution under the image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Base {
-    /// Debian 12, the one that still boots on hosts with cgroup v1.
-    Debian12,
-    /// Debian 13.
-    Debian13,
-}
-
 /// One image to build.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
@@ -58,10 +50,17 @@ pub struct BuildRequest {
     pub cache_dir: Utf8PathBuf,
     /// Distribution; chosen to fit this machine's cgroups when absent.
     pub base: Option<Base>,
-    /// Debian mirror; the machine's own when it runs Debian, else Debian's public one.
+    /// Architecture; this machine's when absent, and no other can be built.
+    pub architecture: Option<Architecture>,
+    /// Mirror of the base's archive; the machine's own when it runs the same distribution, else
+    /// the public one.
     pub mirror: Option<String>,
     /// Mirror of the security updates; as for `mirror`.
     pub security_mirror: Option<String>,
+    /// Make sure that [`BuiltImage::manifest`] is there, building what is needed for that.
+    pub manifest: bool,
+    /// Instances to launch from the image and to look at before it gets its alias; none for none.
+    pub validate: Vec<ValidationCase>,
     /// Build everything anew, with the packages of today, even if the server has the same image
     /// and the cache its parts.
     pub rebuild: bool,
@@ -75,8 +74,11 @@ impl BuildRequest {
             alias: None,
             cache_dir: cache_dir.into(),
             base: None,
+            architecture: None,
             mirror: None,
             security_mirror: None,
+            manifest: false,
+            validate: Vec::new(),
             rebuild: false,
         }
     }
@@ -85,7 +87,7 @@ impl BuildRequest {
 /// A part of the build, in the order they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Debian with systemd, shared by all images.
+    /// The distribution with systemd, shared by all images.
     Base,
     /// Packages of the image's role.
     Packages,
@@ -97,21 +99,24 @@ pub enum Stage {
     Kubernetes,
     /// The root file system packed.
     Pack,
-    /// Upload into the server, and the alias.
+    /// Upload into the server.
     Import,
+    /// Instances launched from the image and looked at.
+    Validate,
 }
 
 impl Stage {
     /// What the stage does, for a progress line.
     pub fn describe(self) -> &'static str {
         match self {
-            Self::Base => "Debian base system",
+            Self::Base => "base system",
             Self::Packages => "packages",
             Self::Configuration => "configuration",
             Self::Images => "container images",
             Self::Kubernetes => "Kubernetes binaries and container images",
             Self::Pack => "packing the root file system",
             Self::Import => "importing the image",
+            Self::Validate => "validation",
         }
     }
 }
@@ -170,6 +175,11 @@ pub struct BuiltImage {
     pub etcd_version: Option<String>,
     /// Whether the image holds CoreDNS.
     pub coredns: bool,
+    /// What is inside, as JSON; always there if [`BuildRequest::manifest`] asked for it. Its
+    /// SHA-256 is the image's property `capn.manifest`.
+    pub manifest: Option<String>,
+    /// What was seen in each instance of [`BuildRequest::validate`].
+    pub validated: Vec<Validated>,
     /// The whole build.
     pub elapsed: Duration,
 }
