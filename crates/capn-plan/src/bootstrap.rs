@@ -15,6 +15,7 @@ done
 if [ -n "$failed" ]; then
   echo failed
   tail -n 40 /var/log/cloud-init-output.log
+  echo
   df -P / | awk 'NR == 2 && $4 == 0 { print "No space left on device: the root disk is full" }'
 elif systemctl is-active --quiet cloud-final.service; then echo ended
 else echo running
@@ -63,28 +64,32 @@ impl Progress {
     }
 }
 
-/// The last lines that say something: cloud-init's own account of the failure and Python's
-/// frames say nothing about the cause.
-fn telling<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Vec<String> {
+/// The last lines that say something, errors before all others: cloud-init's own account of the
+/// failure and Python's frames say nothing about the cause.
+fn telling<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let noise = |line: &&str| {
         let line = line.trim();
         line.is_empty()
             || line.starts_with("File \"")
             || line.starts_with("Traceback")
+            || line.starts_with("RuntimeError: Runparts")
+            || line.starts_with("FALLBACK:")
             || line.starts_with("Cloud-init v.")
             || line.starts_with("To see the stack trace")
             || line.chars().all(|c| matches!(c, '^' | '~' | ' '))
             || line.contains("cc_scripts_user.py[WARNING]")
             || line.contains("util.py[WARNING]")
     };
-    let mut last: Vec<String> = lines
-        .rev()
-        .filter(|line| !noise(line))
-        .take(SHOWN_LINES)
-        .map(|line| line.trim().chars().take(SHOWN_CHARACTERS).collect())
-        .collect();
-    last.reverse();
-    last
+    let is_error = |line: &&str| {
+        let line = line.trim_start().to_lowercase();
+        ["error", "[error", "fatal", "e:", "no space left"].iter().any(|it| line.starts_with(it))
+    };
+    let lines: Vec<&str> = lines.filter(|line| !noise(line)).collect();
+    let errors: Vec<&str> = lines.iter().copied().filter(is_error).collect();
+    let chosen = if errors.is_empty() { lines } else { errors };
+    let first = chosen.len().saturating_sub(SHOWN_LINES);
+    let shown = chosen.into_iter().skip(first);
+    shown.map(|line| line.trim().chars().take(SHOWN_CHARACTERS).collect()).collect()
 }
 
 #[cfg(test)]
@@ -123,16 +128,22 @@ Cloud-init v. 22.4.2 finished at Tue, 24 Nov 2026 17:11:36 +0000. Datasource Dat
         };
         assert_eq!(
             lines,
-            [
-                "[init] Using Kubernetes version: v1.36.2",
-                "error execution phase preflight: [ERROR Port-6443]: Port 6443 is in use",
-            ]
+            ["error execution phase preflight: [ERROR Port-6443]: Port 6443 is in use"]
         );
         let message = Progress::failure(&lines, "demo-0");
         assert!(
             message.contains("Port 6443 is in use; all of it: `incus exec demo-0"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn without_an_error_the_last_lines_are_shown() {
+        let output = "failed\none\ntwo\n\nthree\nfour\n";
+        let Progress::Failed(lines) = Progress::read(output) else {
+            panic!("not read as a failure");
+        };
+        assert_eq!(lines, ["two", "three", "four"]);
     }
 
     #[test]
