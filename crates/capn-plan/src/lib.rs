@@ -21,6 +21,7 @@
 //! | [`cni`] | the pod network of a node |
 //! | [`diagnosis`] | what a server's refusal means and what the user can do |
 //! | [`names`] | instance names |
+//! | [`versions`] | settings that depend on versions, in one table |
 
 pub mod address;
 pub mod balancer;
@@ -37,6 +38,7 @@ pub mod modules;
 pub mod names;
 pub mod owner;
 pub mod profile;
+pub mod versions;
 
 pub use names::InstanceName;
 pub use owner::{Owner, Ownership, Role};
