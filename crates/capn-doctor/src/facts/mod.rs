@@ -1,0 +1,9 @@
+//! What is the case, without judgement: of a host by its files, of a server by its API.
+
+mod firewall;
+mod host;
+mod server;
+
+pub use firewall::{Forwarding, forwarding};
+pub use host::{Cgroups, HostFacts, IdRange, Lxcfs};
+pub use server::{FactsError, InstanceFacts, NetworkFacts, PoolFacts, ServerFacts, merged_devices};

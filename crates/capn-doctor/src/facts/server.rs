@@ -1,0 +1,222 @@
+//! A server, by its API.
+
+use std::collections::BTreeMap;
+
+use incus_client::Client;
+use incus_client::api::{Config, Devices, Flavor, Server};
+
+/// Why a server's facts could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FactsError {
+    /// The server did not answer, or refused.
+    #[error("cannot ask the server for {what}")]
+    Ask {
+        /// What was asked for.
+        what: String,
+        /// Cause.
+        source: incus_client::Error,
+    },
+}
+
+/// What is known of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Incus or LXD.
+    pub flavor: Flavor,
+    /// Its version, as it says it.
+    pub version: String,
+    /// Release of the kernel it runs on.
+    pub kernel: String,
+    /// Kernel features it found, `"true"` or `"false"` each.
+    pub kernel_features: BTreeMap<String, String>,
+    /// Whether it can start containers.
+    pub runs_containers: bool,
+    /// Isolated instances it has, in all projects we may see.
+    pub isolated_instances: u64,
+    /// What a new instance gets.
+    pub instances: InstanceFacts,
+}
+
+/// What a new instance with some profiles gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstanceFacts {
+    /// The profiles.
+    pub profiles: Vec<String>,
+    /// Profiles that are not there.
+    pub missing_profiles: Vec<String>,
+    /// Where its root disk is.
+    pub root: Option<PoolFacts>,
+    /// Pools of the server.
+    pub pools: Vec<String>,
+    /// The network of its first card; the name is empty for a card without one.
+    pub network: Option<NetworkFacts>,
+    /// Managed bridges of the server.
+    pub bridges: Vec<String>,
+}
+
+/// A storage pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolFacts {
+    /// Name.
+    pub name: String,
+    /// Whether it is there.
+    pub exists: bool,
+    /// `dir`, `btrfs`, `zfs`, …
+    pub driver: String,
+    /// Configuration.
+    pub config: Config,
+    /// Free bytes; `None` where the pool does not tell its size.
+    pub free_bytes: Option<u64>,
+}
+
+/// A network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkFacts {
+    /// Name.
+    pub name: String,
+    /// Whether it is there.
+    pub exists: bool,
+    /// Whether the server manages it.
+    pub is_managed: bool,
+    /// `bridge`, `ovn`, …
+    pub kind: String,
+    /// Configuration.
+    pub config: Config,
+}
+
+fn ask(what: impl Into<String>) -> impl FnOnce(incus_client::Error) -> FactsError {
+    let what = what.into();
+    |source| FactsError::Ask { what, source }
+}
+
+impl ServerFacts {
+    /// Asks the server; nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or refuses what anybody who may make instances can ask.
+    pub async fn read(client: &Client, profiles: &[String]) -> Result<Self, FactsError> {
+        let server = client.server().await.map_err(ask("its version"))?;
+        let instances = client.instances_of_all_projects().await.map_err(ask("its instances"))?;
+        let is = |config: &Config, key| config.get(key).is_some_and(|v| v == "true" || v == "1");
+        let isolated = instances.iter().filter(|instance| {
+            is(&instance.expanded_config, "security.idmap.isolated")
+                && !is(&instance.expanded_config, "security.privileged")
+        });
+        let isolated_instances = u64::try_from(isolated.count()).unwrap_or(u64::MAX);
+        let instances = InstanceFacts::read(client, profiles, &Devices::new()).await?;
+        Ok(Self::new(&server, isolated_instances, instances))
+    }
+
+    /// From the server's own words.
+    pub fn new(server: &Server, isolated_instances: u64, instances: InstanceFacts) -> Self {
+        Self {
+            flavor: server.flavor(),
+            version: server.environment.server_version.clone(),
+            kernel: server.environment.kernel_version.clone(),
+            kernel_features: server.environment.kernel_features.clone(),
+            runs_containers: server.environment.driver.split(" | ").any(|driver| driver == "lxc"),
+            isolated_instances,
+            instances,
+        }
+    }
+}
+
+/// The devices of profiles, later ones over earlier ones, and then those given; and the profiles
+/// that are not there.
+///
+/// # Errors
+///
+/// When the server does not answer.
+pub async fn merged_devices(
+    client: &Client,
+    profiles: &[String],
+    devices: &Devices,
+) -> Result<(Devices, Vec<String>), FactsError> {
+    let (mut merged, mut missing) = (Devices::new(), Vec::new());
+    for name in profiles {
+        match client.profile(name).await.map_err(ask(format!("profile `{name}`")))? {
+            Some(profile) => merged.extend(profile.value.devices),
+            None => missing.push(name.clone()),
+        }
+    }
+    for (name, config) in devices {
+        merged.entry(name.clone()).or_default().extend(config.clone());
+    }
+    Ok((merged, missing))
+}
+
+impl InstanceFacts {
+    /// What an instance with these profiles (none: `default`) and devices of its own gets.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer.
+    pub async fn read(
+        client: &Client,
+        profiles: &[String],
+        devices: &Devices,
+    ) -> Result<Self, FactsError> {
+        let profiles = match profiles {
+            [] => vec!["default".to_owned()],
+            given => given.to_vec(),
+        };
+        let (merged, missing_profiles) = merged_devices(client, &profiles, devices).await?;
+        let get = |device: &Config, key: &str| device.get(key).cloned().unwrap_or_default();
+        let pools = client.storage_pools().await.map_err(ask("its storage pools"))?;
+        let networks = client.networks().await.map_err(ask("its networks"))?;
+
+        let disk = merged.values().find(|d| get(d, "type") == "disk" && get(d, "path") == "/");
+        let root = match disk {
+            None => None,
+            Some(disk) => {
+                let name = get(disk, "pool");
+                let pool = pools.iter().find(|pool| pool.name == name);
+                let free_bytes = match pool {
+                    None => None,
+                    Some(_) => {
+                        let resources = client
+                            .storage_pool_resources(&name)
+                            .await
+                            .map_err(ask(format!("the space of storage pool `{name}`")))?;
+                        // A pool that does not tell its size says zero of zero.
+                        (resources.space.total > 0).then(|| resources.free_bytes())
+                    }
+                };
+                Some(PoolFacts {
+                    exists: pool.is_some(),
+                    driver: pool.map(|pool| pool.driver.clone()).unwrap_or_default(),
+                    config: pool.map(|pool| pool.config.clone()).unwrap_or_default(),
+                    name,
+                    free_bytes,
+                })
+            }
+        };
+        let card = merged.values().find(|device| get(device, "type") == "nic");
+        let network = card.map(|card| {
+            let name = card.get("network").or(card.get("parent")).cloned().unwrap_or_default();
+            let network = networks.iter().find(|network| network.name == name);
+            NetworkFacts {
+                exists: network.is_some(),
+                is_managed: network.is_some_and(|network| network.managed),
+                kind: network.map(|network| network.kind.clone()).unwrap_or_default(),
+                config: network.map(|network| network.config.clone()).unwrap_or_default(),
+                name,
+            }
+        });
+        let bridges = networks
+            .iter()
+            .filter(|network| network.managed && network.kind == "bridge")
+            .map(|network| network.name.clone())
+            .collect();
+        Ok(Self {
+            profiles,
+            missing_profiles,
+            root,
+            pools: pools.into_iter().map(|pool| pool.name).collect(),
+            network,
+            bridges,
+        })
+    }
+}

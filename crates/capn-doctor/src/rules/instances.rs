@@ -1,0 +1,193 @@
+//! What a new instance gets: a root disk on a pool with space, and a network that is there.
+
+use super::size;
+use crate::facts::{InstanceFacts, NetworkFacts, PoolFacts};
+use crate::finding::{Finding, Fix};
+
+/// Below this many free bytes a node is likely to fail half-way.
+const LITTLE_SPACE_BYTES: u64 = 3 * 1024 * 1024 * 1024;
+const QUICKSTART: &str = "`./quickstart` sets up a fresh Incus by itself";
+
+/// Profiles, root disk and network.
+pub fn instance_findings(facts: &InstanceFacts) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = facts
+        .missing_profiles
+        .iter()
+        .map(|name| {
+            Finding::problem(
+                "profiles",
+                format!("there is no profile `{name}` on the server"),
+                "instances cannot be made with it",
+            )
+            .mend("see those that are there: `incus profile list`")
+        })
+        .collect();
+    match &facts.root {
+        None => findings.push(no_root(facts)),
+        Some(pool) => findings.extend(self::pool(pool)),
+    }
+    match &facts.network {
+        None => findings.push(no_network(facts)),
+        Some(network) => findings.extend(self::network(network, facts)),
+    }
+    findings
+}
+
+fn shown(facts: &InstanceFacts) -> String {
+    facts.profiles.join("`, `")
+}
+
+fn no_root(facts: &InstanceFacts) -> Finding {
+    let profiles = shown(facts);
+    let finding = Finding::problem(
+        "root-disk",
+        format!("instances have no root disk: profile `{profiles}` names none"),
+        "nothing can be made",
+    );
+    let only_default = facts.profiles == ["default"];
+    match facts.pools.as_slice() {
+        [] => {
+            let finding = finding.mend("make a pool and name it: `incus storage create default dir && incus profile device add default root disk pool=default path=/`");
+            match only_default {
+                true => finding.mend(QUICKSTART).fix(Fix::CreatePool { name: "default".into() }),
+                false => finding,
+            }
+        }
+        [first, ..] => {
+            let profile = facts.profiles.first().map_or("default", String::as_str);
+            let finding = finding
+                .mend(format!("incus profile device add {profile} root disk pool={first} path=/"));
+            match only_default {
+                true => finding
+                    .fix(Fix::AddRootDisk { profile: profile.to_owned(), pool: first.clone() }),
+                false => finding,
+            }
+        }
+    }
+}
+
+fn pool(pool: &PoolFacts) -> Vec<Finding> {
+    let name = &pool.name;
+    if !pool.exists {
+        return vec![
+            Finding::problem(
+                "storage-pool",
+                format!("there is no storage pool `{name}` on the server"),
+                "the root disks of instances have no place",
+            )
+            .mend(format!("incus storage create {name} dir")),
+        ];
+    }
+    let mut findings = Vec::new();
+    if pool.driver == "zfs" && pool.config.get("volume.zfs.block_mode").is_none_or(|v| v != "true")
+    {
+        findings.push(
+            Finding::warning(
+                "storage-driver",
+                format!("storage pool `{name}` is on ZFS"),
+                "kubelet 1.36.1 and later ends in unprivileged nodes whose root is a ZFS dataset, \
+                 since cAdvisor takes /dev/zfs for usable (google/cadvisor#3904)",
+            )
+            .mend(format!("give new nodes block devices: `incus storage set {name} volume.zfs.block_mode=true`"))
+            .mend("or a pool with another driver: `incus storage create nodes btrfs`, and a profile that names it"),
+        );
+    } else {
+        findings.push(Finding::ok(
+            "storage-driver",
+            format!("storage pool `{name}` has driver {}", pool.driver),
+        ));
+    }
+    match pool.free_bytes {
+        Some(free) if free < LITTLE_SPACE_BYTES => findings.push(
+            Finding::problem(
+                "disk-space",
+                format!("storage pool `{name}` has {} free", size(free)),
+                format!("two nodes need about {}", size(LITTLE_SPACE_BYTES)),
+            )
+            .mend("make room: `incus image list` and `incus list` show what could go")
+            .mend("or give the machines a profile with another pool: `--profile NAME`"),
+        ),
+        Some(free) => findings.push(Finding::ok(
+            "disk-space",
+            format!("storage pool `{name}` has {} free", size(free)),
+        )),
+        None => {}
+    }
+    findings
+}
+
+fn no_network(facts: &InstanceFacts) -> Finding {
+    let profiles = shown(facts);
+    let finding = Finding::problem(
+        "network",
+        format!("instances have no network: profile `{profiles}` has no nic"),
+        "nodes have no address",
+    );
+    let profile = facts.profiles.first().map_or("default", String::as_str);
+    let only_default = facts.profiles == ["default"];
+    match facts.bridges.first() {
+        None => {
+            let finding = finding
+                .mend("make a bridge and name it: `incus network create incusbr0 ipv4.nat=true && incus profile device add default eth0 nic network=incusbr0 name=eth0`")
+                .mend(QUICKSTART);
+            match only_default {
+                true => finding.fix(Fix::CreateBridge { name: "incusbr0".into() }),
+                false => finding,
+            }
+        }
+        Some(bridge) => {
+            let finding = finding.mend(format!(
+                "incus profile device add {profile} eth0 nic network={bridge} name=eth0"
+            ));
+            match only_default {
+                true => finding
+                    .fix(Fix::AddNic { profile: profile.to_owned(), network: bridge.clone() }),
+                false => finding,
+            }
+        }
+    }
+}
+
+fn network(network: &NetworkFacts, facts: &InstanceFacts) -> Vec<Finding> {
+    let name = &network.name;
+    // A card that is wired without a network of the server, such as `nictype=p2p`.
+    if name.is_empty() {
+        return Vec::new();
+    }
+    if !network.exists {
+        let profiles = shown(facts);
+        let finding = Finding::problem(
+            "network",
+            format!("profile `{profiles}` uses network `{name}`, which is not there"),
+            "instances do not start",
+        )
+        .mend(format!("make it: `incus network create {name} ipv4.address=10.155.0.1/24 ipv4.nat=true`, with a subnet that is free"));
+        return vec![finding.fix(Fix::CreateBridge { name: name.clone() })];
+    }
+    let mut findings = vec![Finding::ok("network", format!("instances are on network `{name}`"))];
+    let is = |key: &str, value: &str| network.config.get(key).is_some_and(|found| found == value);
+    if network.is_managed && network.kind == "bridge" {
+        if !network.config.contains_key("ipv4.address") || is("ipv4.address", "none") {
+            findings.push(
+                Finding::problem(
+                    "addresses",
+                    format!("bridge `{name}` gives no IPv4 addresses"),
+                    "nodes have no address that the load balancer and kubeadm can use",
+                )
+                .mend(format!("incus network set {name} ipv4.address=auto ipv4.nat=true")),
+            );
+        } else if !is("ipv4.nat", "true") {
+            findings.push(
+                Finding::warning(
+                    "nat",
+                    format!("bridge `{name}` has no NAT"),
+                    "nodes reach the internet only if your router knows their subnet",
+                )
+                .mend(format!("incus network set {name} ipv4.nat=true")),
+            );
+        } else {
+            findings.push(Finding::ok("nat", format!("bridge `{name}` has NAT")));
+        }
+    }
+    findings
+}

@@ -1,0 +1,39 @@
+//! From facts to findings. Pure: the same facts give the same findings, in the same order.
+
+mod host;
+mod instances;
+mod server;
+mod sysctl;
+#[cfg(test)]
+mod tests;
+mod together;
+
+pub use host::{host_findings, id_findings};
+pub use instances::instance_findings;
+pub use server::server_findings;
+pub use sysctl::{raise_command, sysctl_findings};
+pub use together::together_findings;
+
+/// What is asked of a cluster, where it changes how bad something is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// kubelet is told to run on cgroup v1.
+    pub allow_cgroup_v1: bool,
+}
+
+/// Major and minor number at the beginning of a version.
+pub(crate) fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next().and_then(|minor| minor.parse().ok()).unwrap_or(0);
+    Some((major, minor))
+}
+
+/// Bytes for people.
+pub(crate) fn size(bytes: u64) -> String {
+    const MIB: u64 = 1024 * 1024;
+    match bytes / MIB {
+        mib if mib < 10 * 1024 => format!("{mib} MiB"),
+        mib => format!("{} GiB", mib / 1024),
+    }
+}

@@ -1,0 +1,164 @@
+//! Kernel settings of the host. Most count by user, and all nodes of a shared id map are one user.
+
+use crate::facts::HostFacts;
+use crate::finding::{Finding, Fix, Severity};
+
+/// When a setting is as it should be.
+enum Wanted {
+    AtLeast(i64),
+    /// At least one of these, by meaning: the first is what is set.
+    OneOf(&'static [i64]),
+}
+
+struct Setting {
+    id: &'static str,
+    key: &'static str,
+    wanted: Wanted,
+    severity: Severity,
+    means: &'static str,
+}
+
+const QUOTA: &str =
+    "too low for unprivileged nodes: containers in nodes fail with `disk quota exceeded`";
+const LEAK: &str = "processes in unprivileged nodes ";
+
+/// The settings, and what happens with less.
+///
+/// The values for keyrings are those that the documentation of Incus and LXD asks for on hosts of
+/// many containers ("Server settings"); a node of ours holds about 80 keys.
+const SETTINGS: &[Setting] = &[
+    Setting {
+        id: "keys-number",
+        key: "kernel.keys.maxkeys",
+        wanted: Wanted::AtLeast(2000),
+        severity: Severity::Problem,
+        means: QUOTA,
+    },
+    Setting {
+        id: "keys-size",
+        key: "kernel.keys.maxbytes",
+        wanted: Wanted::AtLeast(2_000_000),
+        severity: Severity::Problem,
+        means: QUOTA,
+    },
+    Setting {
+        id: "inotify-instances",
+        key: "fs.inotify.max_user_instances",
+        wanted: Wanted::AtLeast(1024),
+        severity: Severity::Problem,
+        means: "too low for unprivileged nodes: systemd and kubelet in nodes cannot watch files",
+    },
+    Setting {
+        id: "inotify-watches",
+        key: "fs.inotify.max_user_watches",
+        wanted: Wanted::AtLeast(65536),
+        severity: Severity::Warning,
+        means: "low for several nodes: programs in them fail with `no space left on device`",
+    },
+    Setting {
+        id: "user-namespaces",
+        key: "user.max_user_namespaces",
+        wanted: Wanted::AtLeast(1024),
+        severity: Severity::Problem,
+        means: "too low: unprivileged nodes, and containers in them, do not start",
+    },
+    Setting {
+        id: "user-namespaces-allowed",
+        key: "kernel.unprivileged_userns_clone",
+        wanted: Wanted::OneOf(&[1]),
+        severity: Severity::Warning,
+        means: "user namespaces are for root only: pods with users of their own do not start",
+    },
+    Setting {
+        id: "forwarding",
+        key: "net.ipv4.ip_forward",
+        wanted: Wanted::OneOf(&[1]),
+        severity: Severity::Problem,
+        means: "the host passes no packets on: nodes do not reach each other's pods or the network",
+    },
+    Setting {
+        id: "conntrack",
+        key: "net.netfilter.nf_conntrack_max",
+        wanted: Wanted::AtLeast(65536),
+        severity: Severity::Warning,
+        means: "few connections for all nodes together: beyond it the host drops new ones",
+    },
+    Setting {
+        id: "kernel-log",
+        key: "kernel.dmesg_restrict",
+        wanted: Wanted::OneOf(&[1]),
+        severity: Severity::Warning,
+        means: "read the host's kernel log",
+    },
+    Setting {
+        id: "unprivileged-bpf",
+        key: "kernel.unprivileged_bpf_disabled",
+        // 1 cannot be taken back without a restart, 2 can.
+        wanted: Wanted::OneOf(&[2, 1]),
+        severity: Severity::Warning,
+        means: "load programs into the host's kernel",
+    },
+    Setting {
+        id: "perf-events",
+        key: "kernel.perf_event_paranoid",
+        wanted: Wanted::AtLeast(2),
+        severity: Severity::Warning,
+        means: "watch what the host's kernel executes",
+    },
+    Setting {
+        id: "userfaultfd",
+        key: "vm.unprivileged_userfaultfd",
+        wanted: Wanted::OneOf(&[0]),
+        severity: Severity::Warning,
+        means: "can halt the host's kernel in a copy, which exploits use",
+    },
+];
+
+/// Settings that leak to nodes begin with who they leak to.
+fn means(setting: &Setting) -> String {
+    match setting.id {
+        "kernel-log" | "unprivileged-bpf" | "perf-events" | "userfaultfd" => {
+            format!("{LEAK}{}", setting.means)
+        }
+        _ => setting.means.to_owned(),
+    }
+}
+
+/// One finding for each setting the kernel has. One that cannot be read is passed over: not every
+/// kernel has all of them.
+pub fn sysctl_findings(facts: &HostFacts) -> Vec<Finding> {
+    let judged = SETTINGS.iter().filter_map(|setting| {
+        let value = facts.sysctl(setting.key)?;
+        let key = setting.key;
+        let (holds, better) = match setting.wanted {
+            Wanted::AtLeast(least) => (value >= least, least),
+            Wanted::OneOf(good) => (good.contains(&value), good.first().copied().unwrap_or(value)),
+        };
+        let found = format!("the host's {key} is {value}");
+        if holds {
+            return Some(Finding::ok(setting.id, found));
+        }
+        let finding = match setting.severity {
+            Severity::Problem => Finding::problem(setting.id, found, means(setting)),
+            _ => Finding::warning(setting.id, found, means(setting)),
+        };
+        Some(
+            finding
+                .mend(format!("sudo sysctl -w {key}={better}"))
+                .fix(Fix::SetSysctl { key: key.to_owned(), value: better.to_string() }),
+        )
+    });
+    judged.collect()
+}
+
+/// The one command that sets all settings these findings would set; `None` when there is none.
+pub fn raise_command(findings: &[&Finding]) -> Option<String> {
+    let settings: Vec<String> = findings
+        .iter()
+        .filter_map(|finding| match &finding.fix {
+            Some(Fix::SetSysctl { key, value }) => Some(format!("{key}={value}")),
+            _ => None,
+        })
+        .collect();
+    (!settings.is_empty()).then(|| format!("sudo sysctl -w {}", settings.join(" ")))
+}
