@@ -47,6 +47,14 @@ use tokio::task::JoinSet;
 pub use context::{Context, Options};
 pub use error::Error;
 
+/// The API version of the documents that are written for the kubeadm of a Kubernetes version;
+/// `None` for one that is too old or no version.
+pub fn kubeadm_api_version(kubernetes: &str) -> Option<&'static str> {
+    let version = semver::Version::parse(kubernetes.trim_start_matches('v')).ok()?;
+    let api = kubeadm_config::render::documents::ApiVersion::of(&version)?;
+    Some(api.group_version())
+}
+
 /// Runs every controller of this crate until `shutdown` is done, then lets running reconciles
 /// finish.
 ///

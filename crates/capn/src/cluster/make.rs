@@ -32,6 +32,9 @@ pub async fn manifests(
     let mut prepared = prepare(context, name, args, None).await?;
     prepared.request.image_facts =
         images::expected(&prepared.request, prepared.binaries.as_ref(), &prepared.identity).await;
+    if let Ok(server) = prepared.identity.client() {
+        prepared.request.root_on_zfs = root_on_zfs(&server, &prepared.request).await;
+    }
     Ok(prepared.documents())
 }
 
@@ -92,6 +95,7 @@ impl Work<'_> {
         let found = images::ensure(&self.context.ui, &server, &needs).await?;
         if existing.is_none() {
             prepared.request.image_facts = found.facts;
+            prepared.request.root_on_zfs = root_on_zfs(&server, &prepared.request).await;
             // A version that nobody asked for gives way to the one that is in the image.
             if self.args.kubernetes_version.is_none() && found.kubernetes_version.is_some() {
                 prepared.request.kubernetes_version = found.kubernetes_version;
@@ -171,6 +175,16 @@ impl Work<'_> {
             _ => error.while_doing(format!("cannot create cluster `{name}`")),
         }
     }
+}
+
+/// Whether machines get a ZFS dataset. A server that does not say so has none.
+async fn root_on_zfs(server: &incus_client::Client, request: &ClusterRequest) -> bool {
+    preflight::root_on_zfs(server, &request.profiles, &request.devices).await.unwrap_or_else(
+        |error| {
+            tracing::debug!(%error, "the storage of machines is not known");
+            false
+        },
+    )
 }
 
 fn check_host(request: &ClusterRequest) -> Result<(), CommandError> {

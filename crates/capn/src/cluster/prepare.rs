@@ -3,6 +3,7 @@
 use std::str::FromStr as _;
 
 use capn_image::binaries::KubernetesFolder;
+use capn_plan::versions;
 
 use super::Existing;
 use crate::Context;
@@ -10,6 +11,7 @@ use crate::commands::cluster_args::ClusterArgs;
 use crate::error::{CommandError, Doing as _};
 use crate::identity::{self, Identity};
 use crate::images;
+use crate::manifest::request::KubeProxyMode;
 use crate::manifest::{
     Bootstrap, ClusterRequest, Difference, Document, Isolation, LoadBalancer, differences,
     documents,
@@ -56,7 +58,10 @@ pub(super) async fn prepare(
         false => None,
     };
     let version = binaries.as_ref().map_or(images::NEWEST_KNOWN, KubernetesFolder::version);
-    let request = args.request(name, recorded, Some(version));
+    let mut request = args.request(name, recorded, Some(version));
+    if recorded.is_none() {
+        request.image_servers = images::entries(&request.image_servers, &context.environment);
+    }
     check(&request)?;
     if let Some(recorded) = recorded {
         same(recorded, &request)?;
@@ -103,6 +108,18 @@ fn recorded<'a>(existing: &'a Existing, name: &str) -> Result<&'a ClusterRequest
     })
 }
 
+fn proxy_mode(request: &ClusterRequest) -> Result<(), CommandError> {
+    let version = request.kubernetes_version.as_deref().unwrap_or_default();
+    let known = version.parse().is_ok_and(versions::has_nftables_proxy);
+    if request.kube_proxy_mode == KubeProxyMode::Nftables && !known {
+        return Err(CommandError::usage(format!(
+            "kube-proxy of Kubernetes {version} has no mode `nftables`"
+        ))
+        .hint("it has since v1.31.0; older ones run with `--kube-proxy-mode iptables`"));
+    }
+    Ok(())
+}
+
 /// Refuses options that contradict each other or cannot be carried out.
 fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     if let Some(version) = &request.kubernetes_version {
@@ -113,6 +130,7 @@ fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     }
     if request.bootstrap == Bootstrap::Kubeadm {
         preflight::control_planes(request.control_planes)?;
+        proxy_mode(request)?;
     }
     match (request.load_balancer, &request.control_plane_endpoint) {
         (LoadBalancer::External, None) => {
@@ -127,6 +145,7 @@ fn check(request: &ClusterRequest) -> Result<(), CommandError> {
         }
         _ => {}
     }
+    images::parse_servers(&request.image_servers)?;
     for (option, cidr) in
         [("--pod-cidr", &request.pod_cidr), ("--service-cidr", &request.service_cidr)]
     {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use clap::Args;
 
-use crate::manifest::request::ImageFacts;
+use crate::manifest::request::{ImageFacts, KubeProxyMode};
 use crate::manifest::{Bootstrap, ClusterRequest, Cni, Endpoint, Isolation, LoadBalancer};
 
 /// What a cluster is asked to be. An option that is not given means: as it is, for a cluster
@@ -37,6 +37,9 @@ pub struct ClusterArgs {
     /// How pods on different nodes reach each other [default: bridge]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Network")]
     pub cni: Option<Cni>,
+    /// How kube-proxy makes services reachable [default: iptables]
+    #[arg(long, value_enum, value_name = "MODE", help_heading = "Network")]
+    pub kube_proxy_mode: Option<KubeProxyMode>,
     /// Addresses of pods [default: 10.244.0.0/16]
     #[arg(long, value_name = "CIDR", help_heading = "Network")]
     pub pod_cidr: Option<String>,
@@ -60,6 +63,10 @@ pub struct ClusterArgs {
     /// Image of the machines: an alias on the server, or images:ALIAS, capi:ALIAS, ubuntu:24.04
     #[arg(long, value_name = "NAME", help_heading = "Machines")]
     pub image: Option<String>,
+    /// Image server of the default images, or with PREFIX= of images written PREFIX:NAME;
+    /// can be repeated [default: $CAPN_IMAGE_SERVER, else https://images.linuxcontainers.org/capn/]
+    #[arg(long = "image-server", value_name = "[PREFIX=]URL", help_heading = "Machines")]
+    pub image_servers: Vec<String>,
     /// Folder with kubeadm, kubelet, etcd and the others, to build the node image from
     /// [default: $CAPN_KUBERNETES_BINARIES, else /var/lib/capn/kubernetes]
     #[arg(long, value_name = "DIR", help_heading = "Machines")]
@@ -159,6 +166,10 @@ impl ClusterArgs {
                 .clone()
                 .or(recorded.and_then(|r| r.control_plane_endpoint.clone())),
             cni: self.cni.or(recorded.map(|r| r.cni)).unwrap_or(Cni::Bridge),
+            kube_proxy_mode: self
+                .kube_proxy_mode
+                .or(recorded.map(|r| r.kube_proxy_mode))
+                .unwrap_or_default(),
             pod_cidr: text(&self.pod_cidr, |r| r.pod_cidr.clone(), "10.244.0.0/16"),
             service_cidr: text(&self.service_cidr, |r| r.service_cidr.clone(), "10.96.0.0/12"),
             flavor: self.flavor.clone().or(recorded.and_then(|r| r.flavor.clone())),
@@ -166,6 +177,8 @@ impl ClusterArgs {
             devices: list(&self.devices, |r| r.devices.clone()),
             config,
             allow_cgroup_v1: self.allow_cgroup_v1 || recorded.is_some_and(|r| r.allow_cgroup_v1),
+            image_servers: list(&self.image_servers, |r| r.image_servers.clone()),
+            root_on_zfs: recorded.is_some_and(|r| r.root_on_zfs),
             image_facts: recorded.map_or_else(ImageFacts::default, |r| r.image_facts.clone()),
         }
     }

@@ -1,5 +1,6 @@
 //! KubeadmControlPlane and KubeadmConfigTemplate, with what a node in a container needs.
 
+use capn_plan::versions::{self, NodeFacts, Version};
 use serde_json::{Value, json};
 
 use super::Document;
@@ -27,7 +28,7 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
         init["skipPhases"] = json!(["addon/coredns"]);
     }
     let mut config = json!({
-        "files": [kubelet_patch(request), kube_proxy()],
+        "files": [kubelet_patch(request), kube_proxy(request)],
         "initConfiguration": init,
         "joinConfiguration": {
             "nodeRegistration": node_registration(request),
@@ -91,6 +92,12 @@ fn node_registration(request: &ClusterRequest) -> Value {
     registration
 }
 
+/// The version of the nodes; one that is not given or not known is a new one.
+fn version(request: &ClusterRequest) -> Version {
+    let text = request.kubernetes_version.as_deref().unwrap_or_default();
+    text.parse().unwrap_or(Version::new(u32::MAX, 0, 0))
+}
+
 /// The patch of kubelet's configuration.
 fn kubelet_patch(request: &ClusterRequest) -> Value {
     // The disk of a node is the pool's, and the host's swap is not the node's to turn off.
@@ -101,10 +108,20 @@ fn kubelet_patch(request: &ClusterRequest) -> Value {
          nodefs.available: \"0%\"\n  nodefs.inodesFree: \"0%\"\n\
          failSwapOn: false\n",
     );
-    if request.allow_cgroup_v1 {
+    let kubernetes = version(request);
+    if request.allow_cgroup_v1 && versions::has_fail_cgroup_v1(kubernetes) {
         text.push_str("failCgroupV1: false\n");
     }
-    if request.isolation.is_unprivileged() {
+    let node = NodeFacts {
+        // The machines of this command are containers.
+        container: true,
+        unprivileged: request.isolation.is_unprivileged(),
+        root_on_zfs: request.root_on_zfs,
+    };
+    if versions::without_local_storage_isolation(kubernetes, node) {
+        text.push_str("localStorageCapacityIsolation: false\n");
+    }
+    if versions::kubelet_in_user_namespace(node) {
         text.push_str("featureGates:\n  KubeletInUserNamespace: true\n");
     }
     json!({
@@ -116,15 +133,18 @@ fn kubelet_patch(request: &ClusterRequest) -> Value {
 }
 
 /// Connection tracking limits belong to the host; kube-proxy in a node cannot set them.
-fn kube_proxy() -> Value {
+fn kube_proxy(request: &ClusterRequest) -> Value {
+    let mode = request.kube_proxy_mode.as_str();
     json!({
         "path": KUBE_PROXY,
         "owner": "root:root",
         "permissions": "0644",
-        "content": "---\n\
-            apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\
-            kind: KubeProxyConfiguration\n\
-            mode: iptables\n\
-            conntrack:\n  maxPerCore: 0\n  min: 0\n",
+        "content": format!(
+            "---\n\
+             apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\
+             kind: KubeProxyConfiguration\n\
+             mode: {mode}\n\
+             conntrack:\n  maxPerCore: 0\n  min: 0\n"
+        ),
     })
 }

@@ -53,6 +53,32 @@ pub enum Cni {
     None,
 }
 
+/// How kube-proxy makes services reachable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum KubeProxyMode {
+    /// Rules of iptables
+    #[default]
+    Iptables,
+    /// Rules of nftables; Kubernetes 1.31 and later
+    Nftables,
+}
+
+impl KubeProxyMode {
+    /// As kube-proxy's configuration says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+        }
+    }
+
+    /// Whether it is the default.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -94,6 +120,9 @@ pub struct ClusterRequest {
     pub control_plane_endpoint: Option<Endpoint>,
     /// How pods reach each other.
     pub cni: Cni,
+    /// How kube-proxy makes services reachable.
+    #[serde(default, skip_serializing_if = "KubeProxyMode::is_default")]
+    pub kube_proxy_mode: KubeProxyMode,
     /// CIDR of pods.
     pub pod_cidr: String,
     /// CIDR of services.
@@ -113,6 +142,12 @@ pub struct ClusterRequest {
     /// Whether nodes have to run on a host with hybrid cgroup v1.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_cgroup_v1: bool,
+    /// Image servers, as `--image-server` has them; none are the project's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_servers: Vec<String>,
+    /// Whether the machines' root file systems are ZFS datasets.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub root_on_zfs: bool,
     /// What the node image says about itself, where the cluster configuration has to know it.
     #[serde(default, skip_serializing_if = "ImageFacts::is_empty")]
     pub image_facts: ImageFacts,
@@ -181,6 +216,7 @@ pub(crate) mod testing {
             load_balancer: LoadBalancer::Lxc,
             control_plane_endpoint: None,
             cni: Cni::Bridge,
+            kube_proxy_mode: KubeProxyMode::Iptables,
             pod_cidr: "10.244.0.0/16".into(),
             service_cidr: "10.96.0.0/12".into(),
             flavor: None,
@@ -188,6 +224,8 @@ pub(crate) mod testing {
             devices: Vec::new(),
             config: BTreeMap::new(),
             allow_cgroup_v1: false,
+            image_servers: Vec::new(),
+            root_on_zfs: false,
             image_facts: ImageFacts::default(),
         }
     }

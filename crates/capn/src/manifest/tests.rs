@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::request::{ImageFacts, testing::demo};
+use super::request::{ImageFacts, KubeProxyMode, testing::demo};
 use super::*;
 use crate::identity::testing::local;
 
@@ -55,6 +55,45 @@ fn a_privileged_node_does_not_turn_on_the_user_namespace_gate() {
     let text = yaml(&ClusterRequest { isolation: Isolation::Privileged, ..demo() });
     assert!(!text.contains("KubeletInUserNamespace"), "{text}");
     assert!(text.contains("unprivileged: false"), "{text}");
+}
+
+#[test]
+fn settings_of_kubelet_and_kube_proxy_follow_version_and_node() {
+    let with = |version: &str, change: fn(&mut ClusterRequest)| {
+        let mut request = ClusterRequest { kubernetes_version: Some(version.into()), ..demo() };
+        change(&mut request);
+        yaml(&request)
+    };
+    let cgroup: fn(&mut ClusterRequest) = |request| request.allow_cgroup_v1 = true;
+    assert!(with("v1.31.0", cgroup).contains("failCgroupV1: false"));
+    assert!(!with("v1.30.4", cgroup).contains("failCgroupV1"));
+    let zfs: fn(&mut ClusterRequest) = |request| request.root_on_zfs = true;
+    let off = "localStorageCapacityIsolation: false";
+    assert!(with("v1.36.2", zfs).contains(off));
+    assert!(!with("v1.35.9", zfs).contains(off));
+    assert!(!with("v1.36.2", |_| {}).contains(off));
+    let text = with("v1.36.2", |request| request.kube_proxy_mode = KubeProxyMode::Nftables);
+    assert!(text.contains("mode: nftables") && text.contains("maxPerCore: 0"), "{text}");
+}
+
+#[test]
+fn the_lifecycle_writes_the_documents_that_the_table_names() {
+    use capn_plan::versions;
+    for version in ["1.21.0", "1.22.0", "1.30.99", "1.31.0", "1.36.2", "1.37.0"] {
+        let expected = versions::kubeadm_api(version.parse().unwrap());
+        assert_eq!(capn_lifecycle::kubeadm_api_version(version), expected, "{version}");
+    }
+}
+
+#[test]
+fn the_image_builder_writes_the_configuration_that_the_table_names() {
+    use capn_image::containerd::ConfigFormat;
+    use capn_plan::versions;
+    for version in ["1.6.20", "1.7.24", "2.0.0", "2.2.1"] {
+        let expected = versions::containerd_config_version(version.parse().unwrap());
+        let found = ConfigFormat::of(version).number().to_string();
+        assert_eq!(Some(found.as_str()), expected, "{version}");
+    }
 }
 
 /// Reads a document as `T` and writes it back: what is missing then was not a field of `T`.

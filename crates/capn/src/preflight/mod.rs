@@ -15,5 +15,5 @@ pub use ids::isolated_ids;
 pub use limits::user_limits;
 pub use name::cluster_name;
 pub use quorum::control_planes;
-pub use server::{contact, profiles};
+pub use server::{contact, profiles, root_on_zfs};
 pub use version::{KubernetesVersion, OLDEST};

@@ -54,10 +54,52 @@ pub async fn profiles(
     profiles: &[String],
     devices: &[String],
 ) -> Result<(), CommandError> {
-    let default = ["default".to_owned()];
-    let names = if profiles.is_empty() { &default[..] } else { profiles };
-    let mut merged: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    for name in names {
+    let (merged, names) = devices_of(client, profiles, devices).await?;
+    let shown = names.join("`, `");
+    root_disk(client, &merged, &shown).await?;
+    network(client, &merged, &shown).await
+}
+
+/// Whether instances with these profiles and devices have their root file system on a ZFS dataset
+/// (and not on a block device of a ZFS pool).
+///
+/// # Errors
+///
+/// When the profiles or the pool cannot be read.
+pub async fn root_on_zfs(
+    client: &Client,
+    profiles: &[String],
+    devices: &[String],
+) -> Result<bool, CommandError> {
+    let (merged, _) = devices_of(client, profiles, devices).await?;
+    let root = merged.values().find(|device| is_root(device));
+    let Some(name) = root.and_then(|device| device.get("pool")) else { return Ok(false) };
+    let pool = client.storage_pool(name).await.map_err(|error| {
+        CommandError::caused(format!("cannot look at storage pool `{name}`"), error)
+    })?;
+    Ok(pool.is_some_and(|pool| {
+        let block = pool.value.config.get("volume.zfs.block_mode");
+        pool.value.driver == "zfs" && block.is_none_or(|value| value != "true")
+    }))
+}
+
+/// Devices by name, each a set of keys.
+type Devices = BTreeMap<String, BTreeMap<String, String>>;
+
+fn is_root(device: &BTreeMap<String, String>) -> bool {
+    let is = |key: &str, value: &str| device.get(key).is_some_and(|found| found == value);
+    is("type", "disk") && is("path", "/")
+}
+
+/// The devices that instances get, and the names of the profiles that are looked at.
+async fn devices_of(
+    client: &Client,
+    profiles: &[String],
+    devices: &[String],
+) -> Result<(Devices, Vec<String>), CommandError> {
+    let names = if profiles.is_empty() { vec!["default".to_owned()] } else { profiles.to_vec() };
+    let mut merged = Devices::new();
+    for name in &names {
         let profile = client
             .profile(name)
             .await
@@ -77,9 +119,7 @@ pub async fn profiles(
             pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
         }));
     }
-    let shown = names.join("`, `");
-    root_disk(client, &merged, &shown).await?;
-    network(client, &merged, &shown).await
+    Ok((merged, names))
 }
 
 async fn root_disk(
@@ -88,9 +128,7 @@ async fn root_disk(
     profiles: &str,
 ) -> Result<(), CommandError> {
     let get = |device: &BTreeMap<String, String>, key| device.get(key).cloned().unwrap_or_default();
-    let Some(root) =
-        devices.values().find(|device| get(device, "type") == "disk" && get(device, "path") == "/")
-    else {
+    let Some(root) = devices.values().find(|device| is_root(device)) else {
         return Err(CommandError::new(format!("instances have no root disk: profile `{profiles}` names none"))
             .hint("make a pool and name it: `incus storage create default dir && incus profile device add default root disk pool=default path=/`")
             .hint("`./quickstart` sets up a fresh Incus by itself"));

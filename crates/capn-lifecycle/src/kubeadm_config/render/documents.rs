@@ -32,7 +32,8 @@ impl ApiVersion {
         }
     }
 
-    fn group_version(self) -> &'static str {
+    /// As the documents name it.
+    pub(crate) fn group_version(self) -> &'static str {
         match self {
             Self::V1Beta3 => "kubeadm.k8s.io/v1beta3",
             Self::V1Beta4 => "kubeadm.k8s.io/v1beta4",

@@ -1,13 +1,13 @@
 //! `capn image build`
 
 use camino::Utf8PathBuf;
-use capn_image::build::{Base, BuildRequest, BuiltImage, Kind};
+use capn_image::build::{Architecture, Base, BuildRequest, BuiltImage, Kind, remove_validation};
 use clap::Args;
 use serde::Serialize;
 
-use super::ServerArgs;
+use super::{ServerArgs, validation};
 use crate::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Doing as _};
 use crate::output::{self, Format, OutputArgs};
 use crate::signal::Interrupt;
 use crate::{identity, images, preflight};
@@ -30,6 +30,18 @@ pub enum BaseSystem {
     Debian12,
     /// Needs a host with cgroup v2
     Debian13,
+    /// Boots also on hosts with cgroup v1; with containerd 2
+    #[value(name = "ubuntu24.04")]
+    Ubuntu2404,
+}
+
+/// What machines an image is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ImageArchitecture {
+    /// x86_64
+    Amd64,
+    /// aarch64
+    Arm64,
 }
 
 /// Options of `image build`.
@@ -54,12 +66,21 @@ pub struct BuildArgs {
     /// Distribution under the image [default: the newest that boots on this host]
     #[arg(long, value_enum, value_name = "BASE")]
     pub base: Option<BaseSystem>,
-    /// Debian mirror [default: this machine's, else deb.debian.org]
+    /// Architecture of the image; only this machine's can be built [default: this machine's]
+    #[arg(long, value_enum, value_name = "ARCH")]
+    pub architecture: Option<ImageArchitecture>,
+    /// Mirror of the distribution [default: this machine's, else the public one]
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,
     /// Folder where finished stages are kept
     #[arg(long, value_name = "DIR", default_value_t = images::cache_dir())]
     pub cache_dir: Utf8PathBuf,
+    /// Write what is inside (packages, digests) to a file as JSON; - for stdout
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<Utf8PathBuf>,
+    /// Launch the image unprivileged and privileged, and check both, before it gets its alias
+    #[arg(long)]
+    pub validate: bool,
     /// Build again even if the server has the same image
     #[arg(long)]
     pub rebuild: bool,
@@ -84,6 +105,8 @@ struct Built {
     kubernetes_version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     etcd_version: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    validated: Vec<capn_image::build::Validated>,
 }
 
 pub(in crate::commands) async fn run(
@@ -91,16 +114,7 @@ pub(in crate::commands) async fn run(
     args: BuildArgs,
 ) -> Result<(), CommandError> {
     let mut interrupt = Interrupt::listen()?;
-    let request = BuildRequest {
-        alias: args.alias.clone(),
-        base: args.base.map(|base| match base {
-            BaseSystem::Debian12 => Base::Debian12,
-            BaseSystem::Debian13 => Base::Debian13,
-        }),
-        mirror: args.mirror.clone(),
-        rebuild: args.rebuild,
-        ..BuildRequest::new(kind(context, &args).await?, args.cache_dir.clone())
-    };
+    let mut request = request(context, &args).await?;
     let identity = identity::resolve(
         &context.environment,
         args.server.remote.as_deref(),
@@ -108,17 +122,49 @@ pub(in crate::commands) async fn run(
     )?;
     let client = identity.client()?;
     preflight::contact(&identity, &client).await?;
+    if args.validate {
+        request.validate = validation::cases(&client, &request.kind).await?;
+    }
     let alias = request.alias.clone().unwrap_or_else(|| request.kind.alias());
     let built = tokio::select! {
         built = images::build_image(&context.ui, &client, &request) => {
             built.map_err(|error| images::failed(error, &alias))?
         }
         () = interrupt.wait() => {
+            if args.validate {
+                remove_validation(&client, &alias).await.doing("cannot clean up")?;
+            }
             return Err(CommandError::interrupted(format!("the build of image `{alias}` was interrupted"))
                 .hint("the same command continues: finished stages are kept"));
         }
     };
+    if let Some((file, text)) = args.manifest.as_deref().zip(built.manifest.as_deref()) {
+        if file == "-" {
+            return context.ui.data(text);
+        }
+        tokio::fs::write(file, text).await.doing(format!("cannot write {file}"))?;
+    }
+    validation::show(&context.ui, &built.validated);
     print(context, &built, args.output.format())
+}
+
+async fn request(context: &Context, args: &BuildArgs) -> Result<BuildRequest, CommandError> {
+    Ok(BuildRequest {
+        alias: args.alias.clone(),
+        base: args.base.map(|base| match base {
+            BaseSystem::Debian12 => Base::Debian12,
+            BaseSystem::Debian13 => Base::Debian13,
+            BaseSystem::Ubuntu2404 => Base::Ubuntu2404,
+        }),
+        architecture: args.architecture.map(|architecture| match architecture {
+            ImageArchitecture::Amd64 => Architecture::Amd64,
+            ImageArchitecture::Arm64 => Architecture::Arm64,
+        }),
+        mirror: args.mirror.clone(),
+        rebuild: args.rebuild,
+        manifest: args.manifest.is_some(),
+        ..BuildRequest::new(kind(context, args).await?, args.cache_dir.clone())
+    })
 }
 
 async fn kind(context: &Context, args: &BuildArgs) -> Result<Kind, CommandError> {
@@ -159,6 +205,7 @@ fn print(context: &Context, built: &BuiltImage, format: Format) -> Result<(), Co
         size_bytes,
         kubernetes_version: built.kubernetes_version.clone(),
         etcd_version: built.etcd_version.clone(),
+        validated: built.validated.clone(),
     };
     match format {
         Format::Json => context.ui.data(&output::json(&out)?),

@@ -1,7 +1,10 @@
 //! `capn image`
 
 pub mod build;
+pub mod import;
 pub mod list;
+pub mod publish;
+mod validation;
 
 use clap::Args;
 

@@ -1,0 +1,141 @@
+use std::collections::BTreeSet;
+
+use capn_api::Isolation;
+use incus_api::server::Flavor;
+
+use super::*;
+use crate::{fence::Fence, modules::Unloadable, profile};
+
+fn v(text: &str) -> Version {
+    text.parse().unwrap()
+}
+
+fn node(container: bool, unprivileged: bool, root_on_zfs: bool) -> NodeFacts {
+    NodeFacts { container, unprivileged, root_on_zfs }
+}
+
+#[test]
+fn versions_are_read_as_they_are_written_and_suffixes_are_read_over() {
+    for (text, version) in [
+        ("v1.36.2", Version::new(1, 36, 2)),
+        ("1.31.0-alpha.1", Version::new(1, 31, 0)),
+        ("2.2.1-0ubuntu1~24.04.4", Version::new(2, 2, 1)),
+        ("1.7.24~ds1-6", Version::new(1, 7, 24)),
+        ("6.0", Version::new(6, 0, 0)),
+    ] {
+        assert_eq!(text.parse(), Ok(version), "{text}");
+    }
+    for text in ["", "v", "1", "one.two", "1.2.3.4", "1..2"] {
+        assert!(text.parse::<Version>().is_err(), "{text}");
+    }
+    assert!(v("1.9.0") < v("1.10.0"));
+}
+
+#[test]
+fn every_row_has_a_reason_and_no_two_of_one_name_overlap() {
+    for (index, row) in TABLE.iter().enumerate() {
+        assert!(row.reason.len() > 20, "{}", row.name);
+        assert!(row.until.is_none_or(|until| row.from < until), "{}", row.name);
+        for other in TABLE[index + 1..].iter().filter(|other| other.name == row.name) {
+            assert_eq!(row.component, other.component, "{}", row.name);
+            assert!(row.until.is_some_and(|until| until <= other.from), "{}", row.name);
+        }
+    }
+    let names: BTreeSet<_> = TABLE.iter().map(|row| row.name).collect();
+    // A new name needs a function and a test below.
+    assert_eq!(names.len(), 8, "{names:?}");
+}
+
+#[test]
+fn kubeadm_reads_the_newer_documents_from_1_31_on() {
+    assert_eq!(kubeadm_api(v("1.21.9")), None);
+    assert_eq!(kubeadm_api(v("1.22.0")), Some("kubeadm.k8s.io/v1beta3"));
+    assert_eq!(kubeadm_api(v("1.30.99")), Some("kubeadm.k8s.io/v1beta3"));
+    assert_eq!(kubeadm_api(v("1.31.0-alpha.1")), Some("kubeadm.k8s.io/v1beta4"));
+    assert_eq!(kubeadm_api(v("1.37.0")), Some("kubeadm.k8s.io/v1beta4"));
+}
+
+#[test]
+fn the_pause_image_is_the_one_kubeadm_asks_for() {
+    for (kubernetes, tag) in [
+        ("1.30.5", "3.9"),
+        ("1.31.0", "3.10"),
+        ("1.33.4", "3.10"),
+        ("1.34.0", "3.10.1"),
+        ("1.35.2", "3.10.1"),
+        ("1.36.2", "3.10.2"),
+    ] {
+        let expected = format!("registry.k8s.io/pause:{tag}");
+        assert_eq!(pause_image(v(kubernetes)), Some(expected.as_str()), "{kubernetes}");
+    }
+    assert_eq!(pause_image(v("1.25.0")), None);
+}
+
+#[test]
+fn cgroup_v1_is_allowed_where_kubelet_has_the_field() {
+    assert!(!has_fail_cgroup_v1(v("1.30.0")));
+    assert!(has_fail_cgroup_v1(v("1.31.0")));
+    assert!(has_fail_cgroup_v1(v("1.36.2")));
+}
+
+#[test]
+fn nftables_needs_no_feature_gate_from_1_31_on() {
+    assert!(!has_nftables_proxy(v("1.30.9")));
+    assert!(has_nftables_proxy(v("1.31.0")));
+}
+
+#[test]
+fn local_storage_isolation_goes_only_where_kubelet_would_exit() {
+    let table = [
+        ("1.35.9", node(true, true, true), false),
+        ("1.36.0", node(true, false, true), true),
+        ("1.36.0", node(true, true, true), true),
+        ("1.36.1", node(true, false, true), false),
+        ("1.36.1", node(true, true, true), true),
+        ("1.37.0", node(true, true, true), true),
+        ("1.37.0", node(true, true, false), false),
+        ("1.36.0", node(false, false, true), false),
+    ];
+    for (kubernetes, node, off) in table {
+        let found = without_local_storage_isolation(v(kubernetes), node);
+        assert_eq!(found, off, "{kubernetes} {node:?}");
+    }
+}
+
+#[test]
+fn kubelet_is_told_of_a_user_namespace_in_unprivileged_containers_only() {
+    assert!(kubelet_in_user_namespace(node(true, true, false)));
+    assert!(!kubelet_in_user_namespace(node(true, false, false)));
+    assert!(!kubelet_in_user_namespace(node(false, true, false)));
+    assert!(!kubelet_in_user_namespace(node(false, false, false)));
+}
+
+#[test]
+fn runc_that_needs_nesting_finds_it_in_every_node() {
+    for (runc, needs) in [
+        ("1.1.5", false),
+        ("1.2.7", false),
+        ("1.2.8", true),
+        ("1.3.2", false),
+        ("1.3.3", true),
+        ("1.3.4-0ubuntu1~24.04.1", true),
+        ("1.4.2", true),
+    ] {
+        assert_eq!(runc_needs_nesting(v(runc)), needs, "{runc}");
+    }
+    for isolation in [Isolation::Shared, Isolation::Isolated, Isolation::Privileged] {
+        for server in [Flavor::Incus, Flavor::Lxd] {
+            let node =
+                profile::kubeadm(isolation, server, &Unloadable::default(), &Fence::default());
+            assert_eq!(node.config["security.nesting"], "true", "{isolation} on {server}");
+        }
+    }
+}
+
+#[test]
+fn containerd_2_has_a_configuration_of_its_own() {
+    assert_eq!(containerd_config_version(v("1.6.20")), Some("2"));
+    assert_eq!(containerd_config_version(v("1.7.24~ds1-6")), Some("2"));
+    assert_eq!(containerd_config_version(v("2.0.0")), Some("3"));
+    assert_eq!(containerd_config_version(v("2.2.1-0ubuntu1~24.04.4")), Some("3"));
+}
