@@ -80,6 +80,17 @@ impl CommandError {
         self
     }
 
+    /// What to do next, as far as it is known.
+    pub fn hint_texts(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// The same failure once more, its causes as text.
+    #[must_use]
+    pub fn repeated(&self) -> Self {
+        Self { exit: self.exit, hints: self.hints.clone(), ..Self::new(self.to_string()) }
+    }
+
     /// The number the process ends with.
     pub fn exit(&self) -> Exit {
         self.exit

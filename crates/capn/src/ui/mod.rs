@@ -38,6 +38,8 @@ struct Inner {
     live: Option<MultiProgress>,
     color_out: bool,
     color_err: bool,
+    /// Somebody is there to be asked.
+    asks: bool,
 }
 
 impl Ui {
@@ -56,6 +58,7 @@ impl Ui {
                 live,
                 color_out: color && std::io::stdout().is_terminal(),
                 color_err: color && err_is_terminal,
+                asks: err_is_terminal && std::io::stdin().is_terminal(),
             }),
         }
     }
@@ -69,6 +72,7 @@ impl Ui {
                 live: None,
                 color_out: false,
                 color_err: false,
+                asks: false,
             }),
         }
     }
@@ -106,6 +110,17 @@ impl Ui {
     pub fn note(&self, line: impl AsRef<str>) {
         let mark = self.paint(Tone::Note, "·");
         self.err_line(&format!("{mark} {}", line.as_ref()));
+    }
+
+    /// Asks a question that `y` or `yes` answers with yes; `None` when nobody can be asked.
+    pub fn ask(&self, question: &str) -> Option<bool> {
+        if !self.inner.asks {
+            return None;
+        }
+        self.say(format!("{question} [y/N]"));
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Starts a step: shown at once on a terminal, one line when it ends in a pipe.
