@@ -17,6 +17,9 @@ pub const ORPHAN_INSTANCES_ANNOTATION: &str = "capn.cluster.x-k8s.io/orphan-inst
 /// Annotation of an LXCCluster or LXCMachine: what happens to a provisioned instance that
 /// stopped, `restart` (the default) or `report`.
 pub const STOPPED_POLICY_ANNOTATION: &str = "capn.cluster.x-k8s.io/when-stopped";
+/// Annotation of an LXCCluster: the image servers its instances come from, with commas between;
+/// `URL` is where default images and the prefix `capi` lead, `PREFIX=URL` adds a prefix.
+pub const IMAGE_SERVERS_ANNOTATION: &str = "capn.cluster.x-k8s.io/image-servers";
 
 /// Instance config key: name of the Cluster.
 pub const INSTANCE_CLUSTER_NAME: &str = "user.cluster-name";

@@ -93,11 +93,15 @@ mod tests {
             default_machine_image("1.36.0", true, &ImageServers::default()),
             ImageSource::Alias("capn/kubeadm/v1.36.0".into())
         );
-        let ImageSource::Remote { server, image, .. } = default_machine_image("v1.36.0", false, &ImageServers::default())
+        let ImageSource::Remote { server, image, .. } =
+            default_machine_image("v1.36.0", false, &ImageServers::default())
         else {
             panic!("a remote image");
         };
         assert_eq!((server.as_str(), image.as_str()), (IMAGE_SERVER, "kubeadm/v1.36.0"));
-        assert_eq!(default_load_balancer_image(true, &ImageServers::default()), ImageSource::Alias("capn/haproxy".into()));
+        assert_eq!(
+            default_load_balancer_image(true, &ImageServers::default()),
+            ImageSource::Alias("capn/haproxy".into())
+        );
     }
 }

@@ -4,11 +4,15 @@
 //! when one is given, or `PREFIX:REST`, where the prefix picks an image family and the family
 //! resolves differently on Incus and LXD. The word `VERSION` anywhere in a name stands for the
 //! machine's Kubernetes version. Prefixes are those of upstream CAPN, so its manifests mean
-//! here what they mean there.
+//! here what they mean there; [`ImageServers`] can say otherwise.
 
 use thiserror::Error;
 
 use crate::catalog;
+
+mod servers;
+
+pub use servers::{ImageServers, ImageServersError};
 
 /// Which of the two servers answers; families resolve differently on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,14 +108,14 @@ impl std::fmt::Display for ImageSource {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NameError {
     /// The prefix is none of ours.
-    #[error(
-        "image {name:?} has the unknown prefix {prefix:?} (known: ubuntu, debian, images, capi, capi-stg, kind)"
-    )]
+    #[error("image {name:?} has the unknown prefix {prefix:?} (known: {})", known.join(", "))]
     UnknownPrefix {
         /// The whole name.
         name: String,
         /// What stands before the colon.
         prefix: String,
+        /// What may stand there.
+        known: Vec<String>,
     },
     /// Nothing follows the prefix.
     #[error("image {name:?} names nothing after its prefix")]
@@ -159,7 +163,8 @@ pub enum NameError {
 
 /// Resolves the image fields of a manifest.
 ///
-/// `version` is the machine's Kubernetes version (`v1.36.0`). `Ok(None)` means that nothing was
+/// `version` is the machine's Kubernetes version (`v1.36.0`); `servers` says what prefixes of
+/// image servers stand for. `Ok(None)` means that nothing was
 /// named, and the caller takes the default of the role ([`catalog::default_machine_image`],
 /// [`catalog::default_load_balancer_image`]).
 ///
@@ -170,6 +175,7 @@ pub fn resolve(
     fields: &ImageFields<'_>,
     version: Option<&str>,
     flavor: ServerFlavor,
+    servers: &ImageServers,
 ) -> Result<Option<ImageSource>, NameError> {
     let ImageFields { name, fingerprint, server, protocol } = *fields;
     if server.is_empty() && !protocol.is_empty() {
@@ -200,7 +206,7 @@ pub fn resolve(
     }
     match expanded.split_once(':') {
         None => Ok(Some(ImageSource::Alias(expanded))),
-        Some((prefix, rest)) => family(prefix, rest, &expanded, flavor).map(Some),
+        Some((prefix, rest)) => family(prefix, rest, &expanded, flavor, servers).map(Some),
     }
 }
 
@@ -229,6 +235,7 @@ fn family(
     rest: &str,
     name: &str,
     flavor: ServerFlavor,
+    servers: &ImageServers,
 ) -> Result<ImageSource, NameError> {
     if rest.is_empty() {
         return Err(NameError::EmptyAfterPrefix { name: name.to_owned() });
@@ -240,9 +247,11 @@ fn family(
         by_fingerprint: false,
     };
     let unknown_server = || NameError::UnknownServer { name: name.to_owned() };
+    // Whoever gives a prefix a server means it, also where it is a family's.
+    if let Some(url) = servers.url(prefix) {
+        return Ok(simplestreams(url, rest.to_owned()));
+    }
     match (prefix, flavor) {
-        ("capi", _) => Ok(simplestreams(catalog::IMAGE_SERVER, rest.to_owned())),
-        ("capi-stg", _) => Ok(simplestreams(catalog::STAGING_IMAGE_SERVER, rest.to_owned())),
         ("kind", ServerFlavor::Lxd) => Err(NameError::OciOnLxd { name: name.to_owned() }),
         ("kind", _) => Ok(ImageSource::Remote {
             server: catalog::OCI_REGISTRY.to_owned(),
@@ -267,7 +276,14 @@ fn family(
         }
         ("images", ServerFlavor::Lxd) => Ok(simplestreams(catalog::LXD_IMAGES, rest.to_owned())),
         ("ubuntu" | "debian" | "images", ServerFlavor::Unknown) => Err(unknown_server()),
-        _ => Err(NameError::UnknownPrefix { name: name.to_owned(), prefix: prefix.to_owned() }),
+        _ => {
+            let families = ["ubuntu", "debian", "images", "kind"];
+            Err(NameError::UnknownPrefix {
+                name: name.to_owned(),
+                prefix: prefix.to_owned(),
+                known: families.into_iter().chain(servers.prefixes()).map(str::to_owned).collect(),
+            })
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! From the image fields of a manifest to what the server is asked for.
 
-use capn_api::ImageSource as Wanted;
+use capn_api::{ImageSource as Wanted, keys};
 use capn_image::{
     ImageFields, ImageSource, ServerFlavor, catalog,
-    name::{self},
+    name::{self, ImageServers},
 };
 use incus_api::{InstanceSource, server::Flavor};
+use kube::api::ObjectMeta;
 
-use crate::{failure::Failure, remote::Remote};
+use crate::{failure::Failure, references::annotation, remote::Remote};
 
 /// An image, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,20 @@ pub(crate) struct Image {
     pub(crate) source: InstanceSource,
     /// For the user.
     pub(crate) text: String,
+}
+
+/// The image servers of a cluster, from the metadata of its LXCCluster.
+///
+/// # Errors
+///
+/// A final one when the annotation cannot be understood.
+pub(crate) fn servers(meta: &ObjectMeta) -> Result<ImageServers, Failure> {
+    let key = keys::IMAGE_SERVERS_ANNOTATION;
+    annotation(meta, key).unwrap_or_default().parse().map_err(|error: name::ImageServersError| {
+        Failure::Invalid {
+            message: format!("{error}; correct the annotation {key} of the LXCCluster"),
+        }
+    })
 }
 
 /// The image of a machine: the one that is asked for, else the kubeadm image of its Kubernetes
@@ -29,8 +44,9 @@ pub(crate) async fn of_machine(
     remote: &Remote,
     wanted: &Wanted,
     version: Option<&str>,
+    servers: &ImageServers,
 ) -> Result<Image, Failure> {
-    if let Some(image) = named(remote, wanted, version)? {
+    if let Some(image) = named(remote, wanted, version, servers)? {
         return Ok(image);
     }
     let Some(version) = version else {
@@ -39,7 +55,7 @@ pub(crate) async fn of_machine(
         });
     };
     let here = has_alias(remote, &catalog::kubeadm_alias(version)).await?;
-    Ok(image(catalog::default_machine_image(version, here)))
+    Ok(image(catalog::default_machine_image(version, here, servers)))
 }
 
 /// The image of a load balancer: the one that is asked for, else the haproxy image.
@@ -47,18 +63,23 @@ pub(crate) async fn of_machine(
 /// # Errors
 ///
 /// As [`of_machine`].
-pub(crate) async fn of_load_balancer(remote: &Remote, wanted: &Wanted) -> Result<Image, Failure> {
-    if let Some(image) = named(remote, wanted, None)? {
+pub(crate) async fn of_load_balancer(
+    remote: &Remote,
+    wanted: &Wanted,
+    servers: &ImageServers,
+) -> Result<Image, Failure> {
+    if let Some(image) = named(remote, wanted, None, servers)? {
         return Ok(image);
     }
     let here = has_alias(remote, catalog::HAPROXY_ALIAS).await?;
-    Ok(image(catalog::default_load_balancer_image(here)))
+    Ok(image(catalog::default_load_balancer_image(here, servers)))
 }
 
 fn named(
     remote: &Remote,
     wanted: &Wanted,
     version: Option<&str>,
+    servers: &ImageServers,
 ) -> Result<Option<Image>, Failure> {
     let fields = ImageFields {
         name: &wanted.name,
@@ -70,7 +91,7 @@ fn named(
         Flavor::Incus => ServerFlavor::Incus,
         Flavor::Lxd => ServerFlavor::Lxd,
     };
-    name::resolve(&fields, version, flavor)
+    name::resolve(&fields, version, flavor, servers)
         .map(|source| source.map(image))
         .map_err(|error| Failure::Invalid { message: format!("{error}; correct spec.image") })
 }

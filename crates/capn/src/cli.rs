@@ -65,14 +65,15 @@ pub enum Command {
     Apply(commands::apply::ApplyArgs),
     /// Keep the embedded plane running and serve its Kubernetes API
     Serve(commands::serve::ServeArgs),
-    /// Build and list images of nodes and load balancers
+    /// Build, import, list and publish images of nodes and load balancers
     #[command(subcommand)]
     Image(ImageWhat),
+    /// Look into image servers, and make a folder one
+    #[command(subcommand)]
+    Simplestreams(SimplestreamsWhat),
     /// Make and delete identities by which management clusters reach a server
     #[command(subcommand)]
     Identity(IdentityWhat),
-    /// Check host and server before a cluster is made, or try the doors out of a node
-    Doctor(commands::doctor::DoctorArgs),
     /// Print the version
     Version(commands::version::VersionArgs),
     /// Print the completion script of a shell
@@ -112,8 +113,23 @@ pub enum GenerateWhat {
 pub enum ImageWhat {
     /// Build an image on this machine and import it into the server
     Build(commands::image::build::BuildArgs),
+    /// Bring an image to the server, from an image server or from files
+    Import(commands::image::import::ImportArgs),
     /// List the images that nodes and load balancers can be made from
     List(commands::image::list::ListArgs),
+    /// Put images into a folder that becomes an image server
+    Publish(commands::image::publish::PublishArgs),
+}
+
+/// What can be done with image servers.
+#[derive(Debug, Subcommand)]
+pub enum SimplestreamsWhat {
+    /// List the images of an image server or folder
+    Show(commands::simplestreams::show::ShowArgs),
+    /// Add the files of an image to a folder
+    Import(commands::simplestreams::import::ImportArgs),
+    /// Compare every file with what the server or folder says about it
+    Verify(commands::simplestreams::verify::VerifyArgs),
 }
 
 /// What can be done with identities.

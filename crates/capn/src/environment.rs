@@ -20,6 +20,7 @@ const READ: &[&str] = &[
     "TERM",
     "PATH",
     "CAPN_KUBERNETES_BINARIES",
+    "CAPN_IMAGE_SERVER",
     "INCUS_CONF",
     "INCUS_DIR",
     "INCUS_SOCKET",
@@ -104,6 +105,11 @@ impl Environment {
     /// The folder of node binaries that the environment names.
     pub fn kubernetes_binaries(&self) -> Option<&Utf8Path> {
         self.get("CAPN_KUBERNETES_BINARIES").map(Utf8Path::new)
+    }
+
+    /// The image servers that the environment names, with commas between.
+    pub fn image_servers(&self) -> Option<&str> {
+        self.get("CAPN_IMAGE_SERVER")
     }
 
     /// Whether a program of that name can be run.

@@ -1,5 +1,28 @@
 use super::*;
 
+fn resolve(
+    fields: &ImageFields<'_>,
+    version: Option<&str>,
+    flavor: ServerFlavor,
+) -> Result<Option<ImageSource>, NameError> {
+    super::resolve(fields, version, flavor, &ImageServers::default())
+}
+
+#[test]
+fn prefixes_and_default_images_follow_the_configured_servers() {
+    let servers: ImageServers = "https://images.example,lab=https://lab.example".parse().unwrap();
+    let of = |name| super::resolve(&named(name), Some("v1.36.0"), ServerFlavor::Lxd, &servers);
+    let kubeadm = "kubeadm/v1.36.0";
+    assert_eq!(of("capi:kubeadm/VERSION"), Ok(Some(remote("https://images.example", kubeadm))));
+    assert_eq!(of("lab:haproxy"), Ok(Some(remote("https://lab.example", "haproxy"))));
+    assert_eq!(
+        catalog::default_machine_image("v1.36.0", false, &servers),
+        remote("https://images.example", kubeadm)
+    );
+    let unknown = of("lob:haproxy").unwrap_err().to_string();
+    assert!(unknown.contains("capi, capi-stg, lab"), "{unknown}");
+}
+
 fn named(name: &str) -> ImageFields<'_> {
     ImageFields { name, ..ImageFields::default() }
 }

@@ -123,6 +123,14 @@ pub enum StreamsError {
         /// What its first bytes say.
         found: &'static str,
     },
+    /// A folder that should hold the files of one image.
+    #[error("{folder} does not hold one image: {files} files could belong to one")]
+    NotOneImage {
+        /// The folder.
+        folder: Utf8PathBuf,
+        /// Tarballs, squashfs and qcow2 files in it.
+        files: usize,
+    },
     /// A tarball without `metadata.yaml`.
     #[error("{path} holds no metadata.yaml")]
     NoMetadata {
@@ -203,7 +211,7 @@ impl StreamsError {
                 Some("check the address, the network and the certificate of the server".to_owned())
             }
             Self::Busy { .. } => Some("wait until it is done, and try again".to_owned()),
-            Self::WrongFile { .. } | Self::NoMetadata { .. } => Some(
+            Self::WrongFile { .. } | Self::NoMetadata { .. } | Self::NotOneImage { .. } => Some(
                 "an image is a metadata tarball with a squashfs, a tarball or a qcow2 disk, or all in one tarball".to_owned(),
             ),
             Self::UnifiedMachine { .. } => Some(

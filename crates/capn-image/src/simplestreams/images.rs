@@ -87,6 +87,13 @@ pub struct Image {
     pub properties: BTreeMap<String, String>,
 }
 
+impl Image {
+    /// Whether it runs on an architecture with this name, Debian's or the kernel's.
+    pub fn is_of_architecture(&self, name: &str) -> bool {
+        debian_name(name).unwrap_or(name) == self.architecture
+    }
+}
+
 /// Which servers read a metadata item, and whether it is the whole image.
 struct Metadata {
     for_incus: bool,

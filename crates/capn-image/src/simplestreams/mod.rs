@@ -35,9 +35,10 @@ mod tarball;
 
 pub use document::{Index, Item, Product, Products, Version};
 pub use error::StreamsError;
-pub use images::{Image, ImageType, Selection, images_of, select};
+pub use images::{Image, ImageType, SelectError, Selection, images_of, select};
 pub use import::{ImageFiles, Import, Imported, Placement, import};
 pub use load::{Streams, load};
 pub use problem::{Place, Problem};
 pub use source::{HttpOptions, Source};
+pub use tarball::{FileKind, file_kind, image_files_in, read_properties};
 pub use verify::{Verified, verify};

@@ -12,16 +12,24 @@ use serde_json::Value;
 
 use super::architecture::debian_name;
 use super::error::StreamsError;
+use super::import::ImageFiles;
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FileKind {
+pub enum FileKind {
+    /// Something compressed with xz; in an image, a tarball.
     TarXz,
+    /// Something compressed with gzip.
     TarGz,
+    /// A tarball that is not compressed.
     Tar,
+    /// Something compressed with zstd.
     TarZstd,
+    /// A squashfs.
     Squashfs,
+    /// A qcow2 disk.
     Qcow2,
+    /// None of these.
     Other,
 }
 
@@ -53,8 +61,12 @@ impl FileKind {
     }
 }
 
-/// Looks at the first bytes of a file.
-pub(super) fn file_kind(path: &Utf8Path) -> Result<FileKind, StreamsError> {
+/// Looks at the first bytes of a file. Blocks.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn file_kind(path: &Utf8Path) -> Result<FileKind, StreamsError> {
     let failed = |source| StreamsError::ReadFile { path: path.to_owned(), source };
     let mut head = Vec::with_capacity(512);
     File::open(path).map_err(failed)?.take(512).read_to_end(&mut head).map_err(failed)?;
@@ -132,6 +144,51 @@ pub(super) fn read_metadata(path: &Utf8Path) -> Result<ImageMetadata, StreamsErr
     }
     let yaml = yaml.ok_or_else(|| StreamsError::NoMetadata { path: path.to_owned() })?;
     understand(path, &yaml, content)
+}
+
+/// Properties in the metadata of a tarball. Blocks.
+///
+/// # Errors
+///
+/// When it is no tarball of an image.
+pub fn read_properties(path: &Utf8Path) -> Result<BTreeMap<String, String>, StreamsError> {
+    Ok(read_metadata(path)?.properties)
+}
+
+/// The files of the image in a folder: a tarball with metadata, and the root filesystem or disk
+/// if it is a file of its own. Blocks.
+///
+/// # Errors
+///
+/// When the folder holds none, or more than one image.
+pub fn image_files_in(folder: &Utf8Path) -> Result<ImageFiles, StreamsError> {
+    let failed = |source| StreamsError::ReadFile { path: folder.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in folder.read_dir_utf8().map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_file()
+            && file_kind(entry.path())? != FileKind::Other
+        {
+            paths.push(entry.into_path());
+        }
+    }
+    paths.sort();
+    let not_one = || StreamsError::NotOneImage { folder: folder.to_owned(), files: paths.len() };
+    match paths.as_slice() {
+        [one] => Ok(ImageFiles::Unified(one.clone())),
+        [a, b] => {
+            // The root may be a tarball too.
+            let has_metadata = |path: &Utf8Path| {
+                read_metadata(path).is_ok_and(|found| found.content == Content::MetadataOnly)
+            };
+            match (has_metadata(a), has_metadata(b)) {
+                (true, false) => Ok(ImageFiles::Split { metadata: a.clone(), root: b.clone() }),
+                (false, true) => Ok(ImageFiles::Split { metadata: b.clone(), root: a.clone() }),
+                _ => Err(not_one()),
+            }
+        }
+        _ => Err(not_one()),
+    }
 }
 
 fn open(path: &Utf8Path) -> Result<Box<dyn Read>, StreamsError> {

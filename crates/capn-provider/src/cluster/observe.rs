@@ -92,7 +92,8 @@ pub(crate) struct Material {
 
 /// Finds the image, and the network card to change when the endpoint has an address already.
 pub(crate) async fn material(remote: &Remote, subject: &Subject) -> Result<Material, Failure> {
-    let image = images::of_load_balancer(remote, &subject.spec.image).await?;
+    let image =
+        images::of_load_balancer(remote, &subject.spec.image, &subject.image_servers).await?;
     let nic = match subject.endpoint_ip {
         Some(address) => nic(remote, subject, address).await?,
         None => None,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use capn_api::{LXCCluster, LoadBalancerInstanceSpec, LoadBalancerKind, keys};
+use capn_image::name::ImageServers;
 use capn_plan::{
     InstanceName, Owner, Role,
     balancer::Balancer,
@@ -12,6 +13,7 @@ use capn_plan::{
 use super::observe::{Material, References, backend_address};
 use crate::{
     failure::Failure,
+    images,
     references::{annotation, label, name, namespace},
 };
 
@@ -41,6 +43,7 @@ pub(crate) enum Standing {
 pub(crate) struct Subject {
     pub(crate) name: InstanceName,
     pub(crate) spec: LoadBalancerInstanceSpec,
+    pub(crate) image_servers: ImageServers,
     /// The endpoint's host, if it is an address.
     pub(crate) endpoint_ip: Option<IpAddr>,
     pub(crate) port: u16,
@@ -60,6 +63,9 @@ pub(crate) fn standing(cluster: &LXCCluster, found: &References) -> Standing {
     }
     if let Err(message) = cluster.spec.check_isolation() {
         return Standing::Invalid(Failure::Invalid { message });
+    }
+    if let Err(failure) = images::servers(&cluster.metadata) {
+        return Standing::Invalid(failure);
     }
     match cluster.spec.load_balancer.kind() {
         Some(LoadBalancerKind::External) => match cluster.spec.endpoint_host() {
@@ -130,6 +136,8 @@ fn subject(
     Ok(Subject {
         name: instance,
         spec: spec.clone(),
+        // What cannot be understood is said where it matters, which is not a deletion.
+        image_servers: images::servers(meta).unwrap_or_default(),
         endpoint_ip: endpoint_host.as_deref().and_then(|host| host.parse().ok()),
         endpoint_host,
         port: cluster.spec.endpoint_port(),
@@ -270,6 +278,19 @@ mod tests {
         assert!(matches!(standing(&cluster(external, json!({})), &found()), Standing::External));
         let lxc = json!({ "loadBalancer": { "lxc": {} } });
         assert!(matches!(standing(&cluster(lxc, json!({})), &found()), Standing::Keep(_)));
+    }
+
+    #[test]
+    fn image_servers_that_cannot_be_understood_are_final_but_not_for_a_deletion() {
+        let wrong = json!({ "annotations": { keys::IMAGE_SERVERS_ANNOTATION: "ftp://a" } });
+        let object = cluster(json!({ "loadBalancer": { "lxc": {} } }), wrong.clone());
+        let Standing::Invalid(failure) = standing(&object, &found()) else { panic!("accepted") };
+        assert!(failure.message().contains("\"ftp://a\""), "{}", failure.message());
+        let mut deleted = wrong;
+        deleted["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        deleted["finalizers"] = json!([keys::CLUSTER_FINALIZER]);
+        let object = cluster(json!({ "loadBalancer": { "lxc": {} } }), deleted);
+        assert!(matches!(standing(&object, &References::default()), Standing::Delete(_)));
     }
 
     #[test]

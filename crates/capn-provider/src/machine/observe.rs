@@ -67,7 +67,8 @@ pub(crate) async fn material(
     subject: &Subject,
 ) -> Result<Material, Failure> {
     let user_data = bootstrap_data(ctx, found).await?;
-    let image = images::of_machine(remote, &subject.spec.image, subject.version.as_deref()).await?;
+    let (wanted, version) = (&subject.spec.image, subject.version.as_deref());
+    let image = images::of_machine(remote, wanted, version, &subject.image_servers).await?;
     let fence = fence(remote, subject).await?;
     Ok(Material { image, user_data, fence })
 }

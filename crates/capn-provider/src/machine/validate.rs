@@ -2,6 +2,7 @@
 
 use capi_api::refs;
 use capn_api::{Isolation, LXCMachine, LXCMachineSpec, keys, provider_id};
+use capn_image::name::ImageServers;
 use capn_plan::{
     InstanceName, Owner, Role,
     launch::{self, MachineLaunch, ServerFacts},
@@ -11,6 +12,7 @@ use capn_plan::{
 use super::observe::{Material, References};
 use crate::{
     failure::Failure,
+    images,
     references::{annotation, name, namespace},
 };
 
@@ -37,6 +39,7 @@ pub(crate) struct Subject {
     /// Kubernetes version.
     pub(crate) version: Option<String>,
     pub(crate) isolation: Isolation,
+    pub(crate) image_servers: ImageServers,
     owner: Owner,
     skip_defaults: bool,
     deleting: bool,
@@ -97,6 +100,7 @@ fn subject(machine: &LXCMachine, found: &References) -> Result<Subject, Failure>
     }
     if let Some(cluster) = &found.lxc_cluster {
         cluster.spec.check_isolation().map_err(|message| Failure::Invalid { message })?;
+        images::servers(&cluster.metadata)?;
     }
     identified(machine, found)
 }
@@ -123,6 +127,12 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
         },
         isolation: cluster_spec
             .map_or(Isolation::Privileged, capn_api::LXCClusterSpec::effective_isolation),
+        // What cannot be understood is said where it matters, which is not a deletion.
+        image_servers: found
+            .lxc_cluster
+            .as_ref()
+            .and_then(|cluster| images::servers(&cluster.metadata).ok())
+            .unwrap_or_default(),
         skip_defaults: cluster_spec.is_some_and(|spec| spec.skip_default_kubeadm_profile),
         version: found.machine.as_ref().and_then(|owner| owner.spec.version.clone()),
         deleting: meta.deletion_timestamp.is_some(),

@@ -54,8 +54,7 @@ pub struct GetArgs {
 pub(super) async fn run(context: &Context, args: GetArgs) -> Result<(), CommandError> {
     let format = args.output.format();
     if args.what == What::Images {
-        return list::run(context, list::ListArgs { server: args.server, output: args.output })
-            .await;
+        return list::of_server(context, args.server, args.output).await;
     }
     let state = StateDir::of(context)?;
     let session = Session::open(&state, Need::Objects).await?;

@@ -6,7 +6,6 @@ pub mod completion;
 pub mod create;
 pub mod delete;
 pub mod describe;
-pub mod doctor;
 pub mod generate;
 pub mod get;
 pub mod identity;
@@ -14,12 +13,14 @@ pub mod image;
 pub mod kubeconfig;
 pub mod scale;
 pub mod serve;
+pub mod simplestreams;
 pub mod up;
 pub mod version;
 
 use crate::Context;
 use crate::cli::{
     Command, CreateWhat, DeleteWhat, DescribeWhat, GenerateWhat, IdentityWhat, ImageWhat,
+    SimplestreamsWhat,
 };
 use crate::error::CommandError;
 
@@ -41,12 +42,22 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
         Command::Apply(args) => apply::run(context, args).await,
         Command::Serve(args) => serve::run(context, args).await,
         Command::Image(ImageWhat::Build(args)) => image::build::run(context, args).await,
+        Command::Image(ImageWhat::Import(args)) => image::import::run(context, args).await,
         Command::Image(ImageWhat::List(args)) => image::list::run(context, args).await,
+        Command::Image(ImageWhat::Publish(args)) => image::publish::run(context, args).await,
+        Command::Simplestreams(SimplestreamsWhat::Show(args)) => {
+            simplestreams::show::run(context, args).await
+        }
+        Command::Simplestreams(SimplestreamsWhat::Import(args)) => {
+            simplestreams::import::run(context, args).await
+        }
+        Command::Simplestreams(SimplestreamsWhat::Verify(args)) => {
+            simplestreams::verify::run(context, args).await
+        }
         Command::Identity(IdentityWhat::Create(args)) => {
             identity::create::run(context, *args).await
         }
         Command::Identity(IdentityWhat::Delete(args)) => identity::delete::run(context, args).await,
-        Command::Doctor(args) => doctor::run(context, args).await,
         Command::Version(args) => version::run(context, args),
         Command::Completion(args) => completion::run(context, &args),
     }

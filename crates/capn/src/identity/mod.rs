@@ -115,6 +115,16 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// URL of the image server that a remote of the client configuration is, if it is one of
+/// simplestreams.
+///
+/// # Errors
+///
+/// When a configuration cannot be read.
+pub fn image_server(environment: &Environment, name: &str) -> Result<Option<String>, CommandError> {
+    remotes::image_server(environment, name)
+}
+
 /// Finds the server: `--remote` names a remote of the client configuration or is
 /// `unix:///path`; without it, or with `local`, it is the first socket that is there.
 ///

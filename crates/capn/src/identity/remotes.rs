@@ -87,6 +87,31 @@ pub(super) fn with_address(environment: &Environment) -> Vec<String> {
     found
 }
 
+/// The remote that both clients know without a configuration.
+const BUILT_IN: (&str, &str) = ("images", capn_image::catalog::LINUX_CONTAINERS);
+
+/// URL of a remote of simplestreams, from the first configuration that has the remote.
+pub(super) fn image_server(
+    environment: &Environment,
+    name: &str,
+) -> Result<Option<String>, CommandError> {
+    for folder in environment.client_configs() {
+        let path = folder.join("config.yml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).doing(format!("cannot read {path}")),
+        };
+        let config: Config =
+            serde_saphyr::from_str(&text).doing(format!("cannot understand {path}"))?;
+        if let Some(remote) = config.remotes.get(name) {
+            let is_one = remote.protocol.as_deref() == Some("simplestreams");
+            return Ok(is_one.then(|| remote.addr.clone()));
+        }
+    }
+    Ok((name == BUILT_IN.0).then(|| BUILT_IN.1.to_owned()))
+}
+
 fn identity(
     folder: &Utf8Path,
     name: &str,

@@ -11,7 +11,8 @@ use incus_client::Client;
 
 use super::build::{build_image, cache_dir, failed};
 use super::facts::of_image;
-use super::{official, prebuilt};
+use super::pull::{Pull, pull};
+use super::{official, servers};
 use crate::error::CommandError;
 use crate::identity::Identity;
 use crate::manifest::request::ImageFacts;
@@ -51,19 +52,21 @@ impl Found {
 /// When an image is neither there nor can be had, with every way to get it.
 pub async fn ensure(ui: &Ui, client: &Client, needs: &Needs<'_>) -> Result<Found, CommandError> {
     let request = needs.request;
+    let servers = servers::parse(&request.image_servers)?;
+    let source = servers.default_url();
     let found = match (&request.image, request.bootstrap) {
         (Some(image), _) => named(client, image).await?,
         (None, Bootstrap::None) => {
-            ours(ui, client, Kind::Node, NODE_ALIAS).await?;
+            ours(ui, client, Kind::Node, NODE_ALIAS, source).await?;
             Found::default()
         }
         (None, Bootstrap::Kubeadm) => {
             let version = request.kubernetes_version.as_deref().unwrap_or_default();
-            kubeadm(ui, client, version, needs.binaries).await?
+            kubeadm(ui, client, version, needs.binaries, source).await?
         }
     };
     if request.load_balancer == LoadBalancer::Lxc {
-        ours(ui, client, Kind::Haproxy, HAPROXY_ALIAS).await?;
+        ours(ui, client, Kind::Haproxy, HAPROXY_ALIAS, source).await?;
     }
     Ok(found)
 }
@@ -90,21 +93,24 @@ async fn kubeadm(
     client: &Client,
     version: &str,
     binaries: Option<&KubernetesFolder>,
+    source: &str,
 ) -> Result<Found, CommandError> {
     let alias = catalog::kubeadm_alias(version);
     if let Some(folder) = binaries.filter(|folder| folder.version() == version) {
-        ours(ui, client, Kind::Kubeadm(folder.clone()), &alias).await?;
+        ours(ui, client, Kind::Kubeadm(folder.clone()), &alias, source).await?;
     }
     if let Some(properties) = properties(client, &alias).await? {
         return Ok(Found::of(&properties));
     }
-    let unreachable = match prebuilt::fetch(ui, client, &format!("kubeadm/{version}")).await {
-        Ok(()) => return Ok(Found::default()),
-        Err(error) => error,
-    };
+    let name = format!("kubeadm/{version}");
+    let unreachable =
+        match pull(ui, client, &Pull { server: source, name: &name, alias: None }).await {
+            Ok(pulled) => return Ok(Found::of(&pulled.properties)),
+            Err(error) => error,
+        };
     match official::download(ui, version).await {
         Ok(folder) => {
-            ours(ui, client, Kind::Kubeadm(folder), &alias).await?;
+            ours(ui, client, Kind::Kubeadm(folder), &alias, source).await?;
             let properties = properties(client, &alias).await?.unwrap_or_default();
             Ok(Found::of(&properties))
         }
@@ -139,7 +145,13 @@ fn unavailable(
 
 /// An image of our own recipe: built where that is possible, else the one that is there, else the
 /// prebuilt one.
-async fn ours(ui: &Ui, client: &Client, kind: Kind, alias: &str) -> Result<(), CommandError> {
+async fn ours(
+    ui: &Ui,
+    client: &Client,
+    kind: Kind,
+    alias: &str,
+    source: &str,
+) -> Result<(), CommandError> {
     let is_haproxy = kind == Kind::Haproxy;
     let request = BuildRequest::new(kind, cache_dir());
     let failure = match build_image(ui, client, &request).await {
@@ -168,7 +180,8 @@ async fn ours(ui: &Ui, client: &Client, kind: Kind, alias: &str) -> Result<(), C
         );
         return Ok(());
     }
-    if is_haproxy && prebuilt::fetch(ui, client, "haproxy").await.is_ok() {
+    let haproxy = Pull { server: source, name: "haproxy", alias: None };
+    if is_haproxy && pull(ui, client, &haproxy).await.is_ok() {
         return Ok(());
     }
     Err(failed(failure, alias))

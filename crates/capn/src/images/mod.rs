@@ -4,10 +4,13 @@ mod build;
 mod ensure;
 mod facts;
 mod official;
-mod prebuilt;
+mod pull;
+mod servers;
 mod versions;
 
 pub use build::{build_image, cache_dir, failed};
 pub use ensure::{Found, Needs, ensure, expected};
 pub use facts::of_image;
+pub use pull::{Pull, Pulled, alias_of, check_alias, give_alias, pull};
+pub use servers::{ImageServerArgs, entries, parse as parse_servers};
 pub use versions::{NEWEST_KNOWN, binaries};

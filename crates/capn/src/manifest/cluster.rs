@@ -78,10 +78,15 @@ pub(super) fn lxc_cluster(request: &ClusterRequest) -> Document {
     if let Some(endpoint) = &request.control_plane_endpoint {
         spec["controlPlaneEndpoint"] = json!({ "host": endpoint.host, "port": endpoint.port });
     }
+    let mut metadata = metadata(request, &request.name);
+    if !request.image_servers.is_empty() {
+        let servers = request.image_servers.join(",");
+        metadata["annotations"] = json!({ capn_api::keys::IMAGE_SERVERS_ANNOTATION: servers });
+    }
     Document::new(json!({
         "apiVersion": format!("{INFRASTRUCTURE}/v1alpha2"),
         "kind": "LXCCluster",
-        "metadata": metadata(request, &request.name),
+        "metadata": metadata,
         "spec": spec,
     }))
 }

@@ -42,6 +42,7 @@ fn option(field: &str) -> String {
     let field = match field {
         "profiles" => "profile",
         "devices" => "device",
+        "imageServers" => "imageServer",
         other => other,
     };
     let mut option = String::from("--");

@@ -1,26 +1,42 @@
-//! `capn image list`, and `capn get images`.
+//! `capn image list`, and `capn get images`: of the server, or of an image server.
 
 use std::collections::BTreeMap;
 
 use capn_image::catalog::{
     PROPERTY_ETCD_VERSION, PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION, PROPERTY_RECIPE,
 };
+use capn_image::simplestreams::Source;
 use clap::Args;
 use serde::Serialize;
 
 use super::ServerArgs;
 use crate::Context;
+use crate::commands::simplestreams::{self, show, show::FilterArgs};
 use crate::error::{CommandError, Doing as _};
+use crate::images::ImageServerArgs;
 use crate::output::{self, Format, OutputArgs};
 use crate::ui::Table;
 use crate::{identity, preflight};
 
 /// Options of `image list`.
 #[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "`--remote` alone lists the default image server. A NAME is an image server's prefix, a simplestreams remote\nof the `incus` or `lxc` command, or a server's remote, whose own images are listed then."
+)]
 pub struct ListArgs {
-    /// Which server.
+    /// Image server to list, or remote of the `incus` or `lxc` command, or unix:///PATH
+    /// [default: the images on the local server]
+    #[arg(long, value_name = "URL|NAME", num_args = 0..=1, default_missing_value = "")]
+    pub remote: Option<String>,
+    /// Project on the server [default: the remote's]
+    #[arg(long, value_name = "PROJECT")]
+    pub project: Option<String>,
+    /// Which images of an image server.
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub filter: FilterArgs,
+    /// What prefixes stand for.
+    #[command(flatten)]
+    pub image_server: ImageServerArgs,
     /// Form of the output.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -49,10 +65,45 @@ pub(in crate::commands) async fn run(
     context: &Context,
     args: ListArgs,
 ) -> Result<(), CommandError> {
+    if let Some(source) = image_server(context, &args)? {
+        return show::show(context, &source, &args.filter, args.output).await;
+    }
+    if !args.filter.is_empty() {
+        return Err(CommandError::usage(
+            "--filter, --architecture, --type and --all-versions are for image servers",
+        )
+        .hint("list one: `capn image list --remote`"));
+    }
+    let server = ServerArgs { remote: args.remote, project: args.project };
+    of_server(context, server, args.output).await
+}
+
+/// The image server that is meant, if it is one.
+fn image_server(context: &Context, args: &ListArgs) -> Result<Option<Source>, CommandError> {
+    let Some(remote) = &args.remote else { return Ok(None) };
+    let servers = args.image_server.servers(&context.environment)?;
+    let url = match remote.as_str() {
+        "" => Some(servers.default_url().to_owned()),
+        url if url.starts_with("unix://") => None,
+        url if url.contains("://") || url.contains('/') => Some(url.to_owned()),
+        name => match servers.url(name) {
+            Some(url) => Some(url.to_owned()),
+            None => identity::image_server(&context.environment, name)?,
+        },
+    };
+    url.map(|url| simplestreams::source(&url)).transpose()
+}
+
+/// Lists the images of the project on a server.
+pub(in crate::commands) async fn of_server(
+    context: &Context,
+    server: ServerArgs,
+    output: OutputArgs,
+) -> Result<(), CommandError> {
     let identity = identity::resolve(
         &context.environment,
-        args.server.remote.as_deref(),
-        args.server.project.as_deref(),
+        server.remote.as_deref(),
+        server.project.as_deref(),
     )?;
     let client = identity.client()?;
     preflight::contact(&identity, &client).await?;
@@ -65,7 +116,7 @@ pub(in crate::commands) async fn run(
         .map(row)
         .collect();
     rows.sort_by(|a, b| a.aliases.cmp(&b.aliases));
-    print(context, &rows, args.output.format())
+    print(context, &rows, output.format())
 }
 
 fn row(image: incus_client::api::Image) -> Row {

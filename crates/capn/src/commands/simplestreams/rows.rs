@@ -1,0 +1,101 @@
+//! Images of an image server, as a table or for programs.
+
+use capn_image::catalog::PROPERTY_KUBERNETES_VERSION;
+use capn_image::simplestreams::Image;
+use serde::Serialize;
+
+use crate::Context;
+use crate::error::CommandError;
+use crate::output::{self, Format};
+use crate::ui::Table;
+
+/// One image of an image server.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes_version: Option<String>,
+    servers: Vec<&'static str>,
+    #[serde(flatten)]
+    image: &'a Image,
+}
+
+impl<'a> Row<'a> {
+    fn of(image: &'a Image) -> Self {
+        let servers = [("incus", image.for_incus), ("lxd", image.for_lxd)];
+        Self {
+            kubernetes_version: kubernetes_version(image),
+            servers: servers
+                .into_iter()
+                .filter(|(_, reads)| *reads)
+                .map(|(name, _)| name)
+                .collect(),
+            image,
+        }
+    }
+}
+
+/// What the image says, else what its name says.
+fn kubernetes_version(image: &Image) -> Option<String> {
+    let said = image.properties.get(PROPERTY_KUBERNETES_VERSION).cloned();
+    said.or_else(|| {
+        let version =
+            |alias: &String| alias.strip_prefix("kubeadm/")?.split('/').next().map(str::to_owned);
+        image.aliases.iter().find_map(version)
+    })
+}
+
+/// Prints images in the form that is asked for.
+pub(in crate::commands) fn print(
+    context: &Context,
+    images: &[&Image],
+    format: Format,
+) -> Result<(), CommandError> {
+    let rows: Vec<Row<'_>> = images.iter().map(|image| Row::of(image)).collect();
+    match format {
+        Format::Json => context.ui.data(&output::json(&rows)?),
+        Format::Yaml => context.ui.data(&output::yaml(&rows)?),
+        Format::Name => {
+            let mut names: Vec<&str> =
+                images.iter().flat_map(|image| &image.aliases).map(String::as_str).collect();
+            names.sort_unstable();
+            names.dedup();
+            context.ui.data(&names.iter().map(|name| format!("{name}\n")).collect::<String>())
+        }
+        Format::Table | Format::Wide => context.ui.table(&table(&rows, format == Format::Wide)),
+    }
+}
+
+fn table(rows: &[Row<'_>], is_wide: bool) -> Table {
+    let mut head = vec!["ALIAS", "KUBERNETES", "ARCH", "TYPE", "SIZE", "DATE"];
+    if is_wide {
+        head.extend(["VERSION", "READ BY", "FINGERPRINT", "PRODUCT"]);
+    }
+    let mut table = Table::new(head);
+    for row in rows {
+        let image = row.image;
+        let mut cells = vec![
+            image.aliases.join(","),
+            row.kubernetes_version.clone().unwrap_or_default(),
+            image.architecture.clone(),
+            image.image_type.as_str().to_owned(),
+            mebibytes(image.size),
+            image.date.to_string(),
+        ];
+        if is_wide {
+            cells.extend([
+                image.version.clone(),
+                row.servers.join(","),
+                image.fingerprint.chars().take(12).collect(),
+                image.product.clone(),
+            ]);
+        }
+        table.row(cells);
+    }
+    table
+}
+
+/// A size as people read it; nothing real is shown as 0.
+pub(in crate::commands) fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1024 * 1024))
+}

@@ -1,0 +1,63 @@
+//! Which image servers are meant.
+
+use capn_image::name::ImageServers;
+use clap::Args;
+
+use crate::environment::Environment;
+use crate::error::CommandError;
+
+/// Image servers of a command.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ImageServerArgs {
+    /// Image server of the default images, or with PREFIX= of images written PREFIX:NAME;
+    /// can be repeated [default: $CAPN_IMAGE_SERVER, else https://images.linuxcontainers.org/capn/]
+    #[arg(long = "image-server", value_name = "[PREFIX=]URL")]
+    pub image_servers: Vec<String>,
+}
+
+impl ImageServerArgs {
+    /// The servers: the option's, else the variable's, else the project's own.
+    ///
+    /// # Errors
+    ///
+    /// Wrong usage, when an entry is no URL.
+    pub fn servers(&self, environment: &Environment) -> Result<ImageServers, CommandError> {
+        parse(&entries(&self.image_servers, environment))
+    }
+}
+
+/// The entries that count: those of the option, else the variable's.
+pub fn entries(option: &[String], environment: &Environment) -> Vec<String> {
+    match option {
+        [] => environment.image_servers().into_iter().map(str::to_owned).collect(),
+        given => given.to_vec(),
+    }
+}
+
+/// Servers from their entries.
+///
+/// # Errors
+///
+/// Wrong usage, when an entry is no URL.
+pub fn parse(entries: &[String]) -> Result<ImageServers, CommandError> {
+    ImageServers::of(entries).map_err(|error| {
+        CommandError::usage(error.to_string())
+            .hint("Incus and LXD read image servers over HTTPS: `--image-server https://HOST/PATH`")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_option_wins_over_the_variable() {
+        let environment = Environment::with([("CAPN_IMAGE_SERVER", "https://v.example")]);
+        let none = ImageServerArgs::default();
+        assert_eq!(none.servers(&environment).unwrap().default_url(), "https://v.example");
+        let given = ImageServerArgs { image_servers: vec!["https://o.example".into()] };
+        assert_eq!(given.servers(&environment).unwrap().default_url(), "https://o.example");
+        let own = none.servers(&Environment::default()).unwrap();
+        assert_eq!(own, ImageServers::default());
+    }
+}
