@@ -74,6 +74,8 @@ pub enum Command {
     /// Make and delete identities by which management clusters reach a server
     #[command(subcommand)]
     Identity(IdentityWhat),
+    /// Check host and server before a cluster is made, or try the doors out of a node
+    Doctor(commands::doctor::DoctorArgs),
     /// Print the version
     Version(commands::version::VersionArgs),
     /// Print the completion script of a shell

@@ -6,6 +6,7 @@ pub mod completion;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod doctor;
 pub mod generate;
 pub mod get;
 pub mod identity;
@@ -58,6 +59,7 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
             identity::create::run(context, *args).await
         }
         Command::Identity(IdentityWhat::Delete(args)) => identity::delete::run(context, args).await,
+        Command::Doctor(args) => doctor::run(context, args).await,
         Command::Version(args) => version::run(context, args),
         Command::Completion(args) => completion::run(context, &args),
     }
