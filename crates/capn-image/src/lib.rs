@@ -21,6 +21,7 @@ pub mod cri;
 pub mod name;
 pub mod simplestreams;
 
+mod bolt;
 mod containers;
 mod metadata;
 mod oci;

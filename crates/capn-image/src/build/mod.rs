@@ -15,6 +15,7 @@ mod pack;
 mod plan;
 mod request;
 mod root;
+mod settle;
 mod step;
 mod validate;
 mod workspace;
@@ -173,6 +174,7 @@ async fn pack(
         let started = layers::start(stage, progress);
         let architecture = plan.inputs.architecture;
         added = content::add(workspace, &plan.content, architecture, &root, progress).await?;
+        settle::databases(&root, layers.epoch).await?;
         layers::finish(stage, started, progress);
     }
     let started = layers::start(Stage::Pack, progress);
