@@ -7,6 +7,7 @@
 //! | [`binaries`] | where Kubernetes node binaries come from: a folder, or the official downloads |
 //! | [`build`] | `capn image build`: Debian or Ubuntu with a role on top, imported, looked at, and given an alias |
 //! | [`containerd`] | the form of containerd's configuration, by its version; pure |
+//! | [`install`] | the node recipe as a script that a stock cloud image runs at boot; pure |
 //! | [`cri`] | runs a pod sandbox in an instance through containerd's CRI, to prove that it can |
 //! | [`simplestreams`] | image servers: what they hold, and how a folder becomes one |
 //!
@@ -18,6 +19,7 @@ pub mod build;
 pub mod catalog;
 pub mod containerd;
 pub mod cri;
+pub mod install;
 pub mod name;
 pub mod simplestreams;
 

@@ -90,6 +90,9 @@ pub(crate) const SCRIPTS: &[(&str, &str)] = &[
 /// For nodes from other images, into which it can be pushed.
 pub const POD_NETWORK_SCRIPT: &str = include_str!("../recipe/node/pod-network");
 
+/// Where [`Role::newer_packages`] come from.
+pub(crate) const NEWER_SUITE_OF_DEBIAN_12: &str = "trixie";
+
 /// The sandbox image of a node without Kubernetes.
 pub(crate) const DEFAULT_PAUSE_IMAGE: &str = "registry.k8s.io/pause:3.10.1";
 

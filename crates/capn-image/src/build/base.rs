@@ -1,6 +1,7 @@
 //! The distributions an image can be made from, and the architectures it can be for.
 
 use super::BuildError;
+use crate::recipe::NEWER_SUITE_OF_DEBIAN_12;
 
 /// The distribution under the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +89,7 @@ impl Base {
     /// The suite that newer packages come from, where the base's own are too old.
     pub(super) fn newer_suite(self) -> Option<&'static str> {
         match self {
-            Self::Debian12 => Some("trixie"),
+            Self::Debian12 => Some(NEWER_SUITE_OF_DEBIAN_12),
             Self::Debian13 | Self::Ubuntu2404 => None,
         }
     }
