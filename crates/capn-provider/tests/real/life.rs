@@ -176,15 +176,51 @@ async fn no_two_isolated_nodes_share_host_user_ids() {
             .await;
         let cluster = world.provision().await;
         assert_eq!(cluster.spec.endpoint_port(), 6443);
-        let mut bases = Vec::new();
+        let mut ranges = Vec::new();
         for name in &names {
             world.make_machine(name, false, json!({})).await;
             world.ready_machine(name).await;
             let instance = world.instance(name).await.unwrap();
-            bases.push(instance.config["volatile.idmap.base"].clone());
+            // The map it runs with, users and groups alike.
+            let map: serde_json::Value =
+                serde_json::from_str(&instance.config["volatile.idmap.current"]).unwrap();
+            let (first, count) = (map[0]["Hostid"].as_u64(), map[0]["Maprange"].as_u64());
+            assert_eq!((map[1]["Hostid"].as_u64(), map[1]["Maprange"].as_u64()), (first, count));
+            ranges.push(first.unwrap()..first.unwrap() + count.unwrap());
         }
-        assert_ne!(bases[0], bases[1]);
+        let (a, b) = (&ranges[0], &ranges[1]);
+        assert!(a.end <= b.start || b.end <= a.start, "{a:?} and {b:?} overlap");
         assert_eq!(world.instances().await, names, "no load balancer");
+        world
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_host_user_ids_left_a_machine_is_refused_for_good() {
+    on_servers("without_host_user_ids_left", |mut world| async move {
+        world.start();
+        let name = format!("{}-a", world.cluster);
+        world
+            .make_cluster(json!({
+                "unprivileged": null, "isolation": "isolated",
+                "loadBalancer": { "external": {} },
+                "controlPlaneEndpoint": { "host": "192.0.2.1" },
+            }))
+            .await;
+        world.provision().await;
+        // More than any host has.
+        let size = json!({ "config": { "security.idmap.size": "4000000000" } });
+        world.make_machine(&name, false, size).await;
+        let refused = world
+            .until::<LXCMachine>(&name, "to be refused", |machine| {
+                provisioning(machine).0 == "InstanceProvisioningAborted"
+            })
+            .await;
+        let message = provisioning(&refused).1;
+        assert!(message.contains("Not enough uid/gid available"), "{message}");
+        assert!(message.contains("/etc/subuid"), "{message}");
+        assert!(world.instances().await.is_empty());
         world
     })
     .await;

@@ -15,4 +15,5 @@ mod deletion;
 mod image;
 mod interruption;
 mod life;
+mod restricted;
 mod world;

@@ -9,7 +9,9 @@ use capn_provider::Options;
 use futures::FutureExt as _;
 use incus_client::{
     Client,
-    api::{Config, InstanceAction, InstanceFilter, InstanceFull, ProjectPut, ProjectsPost},
+    api::{
+        Config, InstanceAction, InstanceFilter, InstanceFull, ProfilePut, ProjectPut, ProjectsPost,
+    },
 };
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
 use kube::{
@@ -32,13 +34,25 @@ pub(crate) struct World {
     pub(crate) server: Client,
     /// Name of the cluster, which nothing else on the server has.
     pub(crate) cluster: String,
-    socket: &'static str,
+    pub(crate) socket: &'static str,
     provider: Option<JoinHandle<()>>,
 }
 
 /// Runs `test` on every server of this machine, in a new project each, and cleans up.
 pub(crate) async fn on_servers<Fut>(test: &str, run: impl Fn(World) -> Fut)
 where
+    Fut: Future<Output = World>,
+{
+    in_projects(test, |_| vec![("features.profiles", "false")], run).await;
+}
+
+/// The same in projects with this configuration, by name of the server's usual bridge. Their own
+/// default profile, if they have one, is the default project's.
+pub(crate) async fn in_projects<Fut>(
+    test: &str,
+    config: impl Fn(&'static str) -> Vec<(&'static str, &'static str)>,
+    run: impl Fn(World) -> Fut,
+) where
     Fut: Future<Output = World>,
 {
     let sockets = [("Incus", "/var/lib/incus/unix.socket"), ("LXD", "/var/lib/lxd/unix.socket")];
@@ -56,15 +70,23 @@ where
         let Some(upload) = image::tiny(test, folder.path()) else { return };
         let tag = uuid::Uuid::new_v4().simple().to_string();
         let project = format!("capn-t-{}", &tag[..8]);
-        let config = Config::from([
-            ("features.images".to_owned(), "true".to_owned()),
-            ("features.profiles".to_owned(), "false".to_owned()),
-        ]);
+        let bridge = if daemon == "LXD" { "lxdbr0" } else { "incusbr0" };
+        let config: Config = config(bridge)
+            .into_iter()
+            .chain([("features.images", "true")])
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        let own_profiles = config.get("features.profiles").is_none_or(|value| value != "false");
         let put = ProjectPut { description: format!("test {test}"), config };
         let root = Client::unix(socket);
         root.create_project(&ProjectsPost { name: project.clone(), put }).await.unwrap();
         println!("{test} on {daemon}, project {project}");
         let server = root.with_project(&project);
+        if own_profiles {
+            let usual = root.profile("default").await.unwrap().unwrap().value;
+            let put = ProfilePut { devices: usual.devices, ..ProfilePut::default() };
+            server.put_profile("default", &put, None).await.unwrap();
+        }
         server.import_image(&upload, MINUTE, |_| {}).await.unwrap();
         let mut crds = capi_api::crds();
         crds.extend(capn_api::crds());
