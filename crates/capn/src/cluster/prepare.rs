@@ -52,7 +52,8 @@ pub(super) async fn prepare(
         Some(existing) => Some(recorded(existing, name)?),
     };
     let wants_binaries = args.bootstrap.or(recorded.map(|r| r.bootstrap)) != Some(Bootstrap::None)
-        && args.image.is_none();
+        && args.image.is_none()
+        && !args.install_kubeadm;
     let binaries = match wants_binaries {
         true => images::binaries(context, args.kubernetes_binaries.as_deref()).await?,
         false => None,
@@ -131,6 +132,8 @@ fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     if request.bootstrap == Bootstrap::Kubeadm {
         preflight::control_planes(request.control_planes)?;
         proxy_mode(request)?;
+    } else if request.install_kubeadm {
+        return Err(CommandError::usage("`--install-kubeadm` is for `--bootstrap kubeadm`"));
     }
     match (request.load_balancer, &request.control_plane_endpoint) {
         (LoadBalancer::External, None) => {

@@ -8,6 +8,9 @@ use clap::Args;
 use crate::manifest::request::{ImageFacts, KubeProxyMode};
 use crate::manifest::{Bootstrap, ClusterRequest, Cni, Endpoint, Isolation, LoadBalancer};
 
+/// Image of machines that install Kubernetes themselves.
+const STOCK_IMAGE: &str = "ubuntu:24.04";
+
 /// What a cluster is asked to be. An option that is not given means: as it is, for a cluster
 /// that exists, and else the default.
 #[derive(Clone, Debug, Default, Args)]
@@ -67,6 +70,10 @@ pub struct ClusterArgs {
     /// can be repeated [default: $CAPN_IMAGE_SERVER, else https://images.linuxcontainers.org/capn/]
     #[arg(long = "image-server", value_name = "[PREFIX=]URL", help_heading = "Machines")]
     pub image_servers: Vec<String>,
+    /// Install Kubernetes when a machine boots, from the internet; for stock images of Debian and
+    /// Ubuntu [default image: ubuntu:24.04]
+    #[arg(long, help_heading = "Machines")]
+    pub install_kubeadm: bool,
     /// Folder with kubeadm, kubelet, etcd and the others, to build the node image from
     /// [default: $CAPN_KUBERNETES_BINARIES, else /var/lib/capn/kubernetes]
     #[arg(long, value_name = "DIR", help_heading = "Machines")]
@@ -151,7 +158,11 @@ impl ClusterArgs {
             kubernetes_version,
             control_planes: self.control_planes.or(recorded.map(|r| r.control_planes)).unwrap_or(1),
             workers: self.workers.or(recorded.map(|r| r.workers)).unwrap_or(1),
-            image: self.image.clone().or(recorded.and_then(|r| r.image.clone())),
+            image: self
+                .image
+                .clone()
+                .or(recorded.and_then(|r| r.image.clone()))
+                .or(self.install_kubeadm.then(|| STOCK_IMAGE.to_owned())),
             bootstrap,
             isolation: self
                 .isolation
@@ -178,6 +189,7 @@ impl ClusterArgs {
             config,
             allow_cgroup_v1: self.allow_cgroup_v1 || recorded.is_some_and(|r| r.allow_cgroup_v1),
             image_servers: list(&self.image_servers, |r| r.image_servers.clone()),
+            install_kubeadm: self.install_kubeadm || recorded.is_some_and(|r| r.install_kubeadm),
             root_on_zfs: recorded.is_some_and(|r| r.root_on_zfs),
             image_facts: recorded.map_or_else(ImageFacts::default, |r| r.image_facts.clone()),
         }

@@ -1,5 +1,6 @@
 //! KubeadmControlPlane and KubeadmConfigTemplate, with what a node in a container needs.
 
+use capn_image::install::{INSTALL_SCRIPT_PATH, InstallScript};
 use capn_plan::versions::{self, NodeFacts, Version};
 use serde_json::{Value, json};
 
@@ -28,13 +29,13 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
         init["skipPhases"] = json!(["addon/coredns"]);
     }
     let mut config = json!({
-        "files": [kubelet_patch(request), kube_proxy(request)],
+        "files": files(request, [kubelet_patch(request), kube_proxy(request)]),
         "initConfiguration": init,
         "joinConfiguration": {
             "nodeRegistration": node_registration(request),
             "patches": { "directory": PATCHES },
         },
-        "preKubeadmCommands": [APPEND_KUBE_PROXY],
+        "preKubeadmCommands": commands(request, [APPEND_KUBE_PROXY]),
     });
     if let Some(tag) = &request.image_facts.etcd_image_tag {
         config["clusterConfiguration"] = json!({ "etcd": { "local": { "imageTag": tag } } });
@@ -61,22 +62,44 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
 }
 
 pub(super) fn worker_template(request: &ClusterRequest) -> Document {
+    let mut spec = json!({
+        "files": files(request, [kubelet_patch(request)]),
+        "joinConfiguration": {
+            "nodeRegistration": node_registration(request),
+            "patches": { "directory": PATCHES },
+        },
+    });
+    let commands = commands(request, []);
+    if !commands.is_empty() {
+        spec["preKubeadmCommands"] = json!(commands);
+    }
     Document::new(json!({
         "apiVersion": format!("{BOOTSTRAP}/v1beta2"),
         "kind": "KubeadmConfigTemplate",
         "metadata": metadata(request, &request.workers_name()),
-        "spec": {
-            "template": {
-                "spec": {
-                    "files": [kubelet_patch(request)],
-                    "joinConfiguration": {
-                        "nodeRegistration": node_registration(request),
-                        "patches": { "directory": PATCHES },
-                    },
-                },
-            },
-        },
+        "spec": { "template": { "spec": spec } },
     }))
+}
+
+/// The files of a node: with the script that makes it one, where it is a stock system.
+fn files<const N: usize>(request: &ClusterRequest, own: [Value; N]) -> Vec<Value> {
+    let version = request.kubernetes_version.as_deref().unwrap_or_default();
+    let script = request.install_kubeadm.then(|| {
+        json!({
+            "path": INSTALL_SCRIPT_PATH,
+            "owner": "root:root",
+            "permissions": "0755",
+            "content": InstallScript::new(version).text(),
+        })
+    });
+    script.into_iter().chain(own).collect()
+}
+
+/// The commands before kubeadm: first what makes the system a node.
+fn commands<const N: usize>(request: &ClusterRequest, own: [&str; N]) -> Vec<String> {
+    let version = request.kubernetes_version.as_deref().unwrap_or_default();
+    let install = request.install_kubeadm.then(|| format!("{INSTALL_SCRIPT_PATH} {version}"));
+    install.into_iter().chain(own.map(str::to_owned)).collect()
 }
 
 fn node_registration(request: &ClusterRequest) -> Value {

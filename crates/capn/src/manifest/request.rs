@@ -145,6 +145,9 @@ pub struct ClusterRequest {
     /// Image servers, as `--image-server` has them; none are the project's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_servers: Vec<String>,
+    /// Whether the image is a stock one, which becomes a node when it boots.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub install_kubeadm: bool,
     /// Whether the machines' root file systems are ZFS datasets.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub root_on_zfs: bool,
@@ -225,6 +228,7 @@ pub(crate) mod testing {
             config: BTreeMap::new(),
             allow_cgroup_v1: false,
             image_servers: Vec::new(),
+            install_kubeadm: false,
             root_on_zfs: false,
             image_facts: ImageFacts::default(),
         }

@@ -77,6 +77,20 @@ fn settings_of_kubelet_and_kube_proxy_follow_version_and_node() {
 }
 
 #[test]
+fn a_stock_image_becomes_a_node_before_kubeadm_runs() {
+    let text = yaml(&ClusterRequest {
+        install_kubeadm: true,
+        image: Some("ubuntu:24.04".into()),
+        ..demo()
+    });
+    let path = "/opt/cluster-api/install-kubeadm.sh";
+    // Control plane and workers: a file and a command each.
+    assert_eq!(text.matches(&format!("path: {path}")).count(), 2);
+    assert_eq!(text.matches(&format!("- {path} v1.36.0")).count(), 2);
+    assert!(!yaml(&demo()).contains("install-kubeadm"));
+}
+
+#[test]
 fn the_lifecycle_writes_the_documents_that_the_table_names() {
     use capn_plan::versions;
     for version in ["1.21.0", "1.22.0", "1.30.99", "1.31.0", "1.36.2", "1.37.0"] {
