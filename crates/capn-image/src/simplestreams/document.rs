@@ -193,7 +193,7 @@ pub enum DocumentError {
     #[error("{place}")]
     Json {
         /// Where in the document; the cause says the line and what was expected.
-        place: Place,
+        place: Box<Place>,
         /// Cause.
         source: serde_json::Error,
     },
@@ -236,10 +236,11 @@ pub fn parse_products(text: &str) -> Result<Products, DocumentError> {
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, DocumentError> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        DocumentError::Json { place: Place::of_path(error.path()), source: error.into_inner() }
+        let place = Box::new(Place::of_path(error.path()));
+        DocumentError::Json { place, source: error.into_inner() }
     })?;
     // What follows the object would be lost when the document is written again.
-    json.end().map_err(|source| DocumentError::Json { place: Place::default(), source })?;
+    json.end().map_err(|source| DocumentError::Json { place: Box::default(), source })?;
     Ok(value)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt, unfold};
+use futures::stream::{StreamExt, unfold};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -15,6 +15,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use url::Url;
 
 use super::error::StreamsError;
+use super::source::Pieces;
 
 /// How a server is reached.
 #[derive(Debug, Clone)]
@@ -34,7 +35,6 @@ impl Default for HttpOptions {
 /// Mirrors redirect once or twice.
 const REDIRECTIONS: usize = 5;
 
-#[derive(Clone)]
 pub(super) struct HttpReader {
     /// Ends with a slash.
     base: Url,
@@ -75,10 +75,7 @@ impl HttpReader {
     }
 
     /// Asks for a file; its size, if the server says it, and its pieces.
-    pub(super) async fn get(
-        &self,
-        path: &str,
-    ) -> Result<(Option<u64>, BoxStream<'static, Result<Bytes, StreamsError>>), StreamsError> {
+    pub(super) async fn get(&self, path: &str) -> Result<(Option<u64>, Pieces), StreamsError> {
         let first = self.base.join(path).map_err(|error| StreamsError::Url {
             url: format!("{}{path}", self.base),
             why: error.to_string(),
@@ -128,7 +125,7 @@ impl HttpReader {
         &self,
         url: &Url,
         response: Response<hyper::body::Incoming>,
-    ) -> Result<(Option<u64>, BoxStream<'static, Result<Bytes, StreamsError>>), StreamsError> {
+    ) -> Result<(Option<u64>, Pieces), StreamsError> {
         if response.status() != StatusCode::OK {
             let status = response.status().as_u16();
             return Err(StreamsError::Status { url: url.to_string(), status });

@@ -113,7 +113,7 @@ pub fn import(
     let mut tree = Tree::open(folder)?;
     // Before hours of copying.
     let entry = Entry::new(import, looked_at.metadata);
-    entry.check(&tree, import)?;
+    entry.check(&tree)?;
 
     let placed = place(&tree, &import.files, looked_at.kinds, import.placement, progress)?;
     let known = tree.documents.iter().enumerate().find_map(|(number, (_, products))| {
@@ -122,6 +122,8 @@ pub fn import(
         Some((number, image))
     });
     let existed = known.is_some();
+    let key = known.as_ref().map_or(entry.key.as_str(), |(_, image)| image.product.as_str());
+    entry.check_aliases(&tree, key, |_| false)?;
     let (number, product, version) = match known {
         Some((number, image)) => (number, image.product, image.version),
         None => entry.add(&mut tree, &placed)?,

@@ -1,6 +1,7 @@
 //! Where a tree is read from: a folder, or a server.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -28,7 +29,7 @@ pub struct Source(Kind);
 #[derive(Clone, Debug)]
 enum Kind {
     Folder(Utf8PathBuf),
-    Http(HttpReader),
+    Http(Arc<HttpReader>),
 }
 
 impl Source {
@@ -43,7 +44,7 @@ impl Source {
     ///
     /// When the URL is not one of HTTP or HTTPS, or a certificate cannot be read.
     pub fn http(url: &str, options: &HttpOptions) -> Result<Self, StreamsError> {
-        Ok(Self(Kind::Http(HttpReader::new(url, options)?)))
+        Ok(Self(Kind::Http(Arc::new(HttpReader::new(url, options)?))))
     }
 
     /// A server if the text begins like a URL, else a folder.

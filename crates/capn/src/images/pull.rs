@@ -76,8 +76,19 @@ pub async fn pull(ui: &Ui, client: &Client, wanted: &Pull<'_>) -> Result<Pulled,
         },
         ..ImagesPost::default()
     };
-    let operation = client.copy_image(&post).await.doing(doing())?;
-    operation.wait(DOWNLOAD).await.doing(doing())?;
+    let is_there = match &found {
+        Some(image) => client.image(&image.fingerprint).await.doing(doing())?.is_some(),
+        None => false,
+    };
+    if !is_there {
+        let operation = client.copy_image(&post).await.doing(doing())?;
+        match operation.wait(DOWNLOAD).await {
+            // What Incus says of an image that it has already, under a name of its own.
+            Err(incus_client::Error::OperationFailed { message, .. })
+                if message.contains("Alias already exists") => {}
+            done => drop(done.doing(doing())?),
+        }
+    }
     let pulled = match (found, alias) {
         (Some(image), Some(alias)) => {
             let properties = describe(client, &image).await.doing(doing())?;

@@ -24,7 +24,7 @@ pub(super) struct Entry<'a> {
     architecture: &'static str,
     created: Timestamp,
     properties: BTreeMap<String, String>,
-    key: String,
+    pub(super) key: String,
 }
 
 impl<'a> Entry<'a> {
@@ -61,37 +61,48 @@ impl<'a> Entry<'a> {
         format!("{}/{}/{}", self.property("os"), self.property("release"), self.variant())
     }
 
-    /// Refuses what stands against what is there.
-    pub(super) fn check(&self, tree: &Tree, import: &Import) -> Result<(), StreamsError> {
-        for (key, product) in tree.documents.iter().flat_map(|(_, document)| &document.products) {
-            if *key == self.key && product.arch != self.architecture {
-                return Err(StreamsError::OtherArchitecture {
-                    product: key.clone(),
-                    found: product.arch.clone(),
-                    wanted: self.architecture.to_owned(),
-                });
-            }
-            if *key == self.key || product.arch != self.architecture || import.move_aliases {
+    /// Refuses what stands against what is there, as far as it is known before the files are
+    /// read: the image itself may be there already, in another product.
+    pub(super) fn check(&self, tree: &Tree) -> Result<(), StreamsError> {
+        let other = tree.documents.iter().find_map(|(_, document)| {
+            document.products.get(&self.key).filter(|product| product.arch != self.architecture)
+        });
+        if let Some(product) = other {
+            return Err(StreamsError::OtherArchitecture {
+                product: self.key.clone(),
+                found: product.arch.clone(),
+                wanted: self.architecture.to_owned(),
+            });
+        }
+        let serials = self.serials();
+        self.check_aliases(tree, &self.key, |product| {
+            serials.iter().any(|serial| product.versions.contains_key(serial))
+        })
+    }
+
+    /// Refuses aliases of other products than the one with the key, unless they are to be moved.
+    pub(super) fn check_aliases(
+        &self,
+        tree: &Tree,
+        key: &str,
+        is_spared: impl Fn(&Product) -> bool,
+    ) -> Result<(), StreamsError> {
+        if self.import.move_aliases {
+            return Ok(());
+        }
+        for (other, product) in tree.documents.iter().flat_map(|(_, document)| &document.products) {
+            if other == key || product.arch != self.architecture || is_spared(product) {
                 continue;
             }
-            if let Some(alias) =
-                product.alias_list().find(|a| import.aliases.iter().any(|w| w == a))
-            {
-                // An image that is there already may have come under another key.
-                if product.versions.values().any(|version| self.may_be(version)) {
-                    continue;
-                }
+            let wanted = &self.import.aliases;
+            if let Some(alias) = product.alias_list().find(|has| wanted.iter().any(|w| w == has)) {
                 return Err(StreamsError::AliasTaken {
                     alias: alias.to_owned(),
-                    product: key.clone(),
+                    product: other.clone(),
                 });
             }
         }
         Ok(())
-    }
-
-    fn may_be(&self, version: &Version) -> bool {
-        version.capn_properties == self.ours()
     }
 
     fn ours(&self) -> BTreeMap<String, String> {

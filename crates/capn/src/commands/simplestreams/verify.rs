@@ -47,10 +47,14 @@ pub(in crate::commands) async fn run(
         verified = work => verified.map_err(|error| failed(act, error))?,
         () = interrupt.wait() => return Err(CommandError::interrupted("the verification was interrupted")),
     };
+    let count = |number: usize, one: &str| match number {
+        1 => format!("1 {one}"),
+        number => format!("{number} {one}s"),
+    };
     let counted = format!(
-        "{} images in {} files, {}",
-        verified.images,
-        verified.files,
+        "{} in {}, {}",
+        count(verified.images, "image"),
+        count(verified.files, "file"),
         rows::mebibytes(verified.bytes)
     );
     match verified.problems.len() {
