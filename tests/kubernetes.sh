@@ -94,6 +94,15 @@ serves() {
   return $status
 }
 check 'kubectl and capn work against capn serve' serves
+even() { ! capn scale "$cluster" --control-planes 2; }
+check 'an even number of control planes is refused' even
+control_planes() {
+  capn scale "$cluster" --control-planes "$1" --wait 6m &&
+    [ "$(kubectl_of get nodes -l node-role.kubernetes.io/control-plane --no-headers | grep -c ' Ready ')" = "$1" ] &&
+    [ "$(kubectl_of get pods -n kube-system -l component=etcd --no-headers | grep -c Running)" = "$1" ]
+}
+check 'three control planes, each with a member of etcd' control_planes 3
+check 'one control plane again, and the cluster answers' control_planes 1
 check 'the cluster is deleted' capn delete cluster "$cluster"
 gone() { [ -z "$(instances_of "$cluster")" ]; }
 check 'nothing is left on the server' gone

@@ -34,6 +34,9 @@ pub async fn manifests(
         images::expected(&prepared.request, prepared.binaries.as_ref(), &prepared.identity).await;
     if let Ok(server) = prepared.identity.client() {
         prepared.request.root_on_zfs = root_on_zfs(&server, &prepared.request).await;
+        // As with the other facts: manifests can also be printed without the server.
+        prepared.request.image_facts.without_host_boot =
+            preflight::hides_host_paths(&server).await.unwrap_or(false);
     }
     Ok(prepared.documents())
 }
@@ -95,6 +98,8 @@ impl Work<'_> {
         let found = images::ensure(&self.context.ui, &server, &needs).await?;
         if existing.is_none() {
             prepared.request.image_facts = found.facts;
+            prepared.request.image_facts.without_host_boot =
+                preflight::hides_host_paths(&server).await?;
             prepared.request.root_on_zfs = root_on_zfs(&server, &prepared.request).await;
             // A version that nobody asked for gives way to the one that is in the image.
             if self.args.kubernetes_version.is_none() && found.kubernetes_version.is_some() {

@@ -2,10 +2,10 @@
 //! do that. Every step can be done again.
 
 use base64::Engine as _;
-use incus_client::Client;
 use incus_client::api::{
     CertificatePut, CertificatesPost, ProfilePut, Project, ProjectPut, ProjectsPost,
 };
+use incus_client::{Client, Versioned};
 
 use super::fence::{self, Place, Wishes};
 use super::kept::Kept;
@@ -22,6 +22,30 @@ pub enum Fenced {
     Foreign,
 }
 
+/// The project, if it is there and can be a tenant's.
+///
+/// # Errors
+///
+/// When it is neither restricted nor made for this identity.
+pub async fn usable(
+    admin: &Client,
+    identity: &str,
+    project: &str,
+) -> Result<Option<Versioned<Project>>, CommandError> {
+    let found =
+        admin.get_project(project).await.doing(format!("cannot look up project `{project}`"))?;
+    let Some(found) = found else { return Ok(None) };
+    let is_restricted = found.value.config.get("restricted").is_some_and(|value| value == "true");
+    if is_restricted || owner(&found.value) == Some(identity) {
+        return Ok(Some(found));
+    }
+    Err(CommandError::new(format!(
+        "project `{project}` is there and is not restricted: an identity for it could reach the host"
+    ))
+    .hint("name a project that is not there: it is made with its restrictions")
+    .hint(format!("or restrict this one yourself: `incus project set {project} restricted=true`, with the restricted.* keys that fit")))
+}
+
 /// Makes the project, or brings one that was made for this identity into shape.
 ///
 /// # Errors
@@ -34,8 +58,7 @@ pub async fn project(
     wishes: &Wishes,
     place: &Place,
 ) -> Result<Fenced, CommandError> {
-    let present =
-        admin.get_project(project).await.doing(format!("cannot look up project `{project}`"))?;
+    let present = usable(admin, identity, project).await?;
     let networks = [place.network.clone()];
     let fenced = match present {
         None => {
@@ -63,16 +86,7 @@ pub async fn project(
             }
             Fenced::Kept
         }
-        Some(found) if found.value.config.get("restricted").is_some_and(|v| v == "true") => {
-            return Ok(Fenced::Foreign);
-        }
-        Some(_) => {
-            return Err(CommandError::new(format!(
-                "project `{project}` is there and is not restricted: an identity for it could reach the host"
-            ))
-            .hint("name a project that is not there: it is made with its restrictions")
-            .hint(format!("or restrict this one yourself: `incus project set {project} restricted=true`, with the restricted.* keys that fit")));
-        }
+        Some(_) => return Ok(Fenced::Foreign),
     };
     default_profile(&admin.with_project(project), wishes, place).await?;
     Ok(fenced)

@@ -221,6 +221,7 @@ pub async fn expected(
             // A kubeadm that cannot be asked fails the build, with its reason.
             etcd_image_tag: folder.etcd_image_tag().await.ok().flatten(),
             without_coredns: folder.optional("coredns").is_none(),
+            ..ImageFacts::default()
         },
     }
 }

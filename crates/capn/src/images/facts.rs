@@ -12,6 +12,7 @@ pub fn of_image(properties: &BTreeMap<String, String>) -> ImageFacts {
     ImageFacts {
         etcd_image_tag: properties.get(PROPERTY_ETCD_IMAGE_TAG).cloned(),
         without_coredns: properties.get(PROPERTY_COREDNS).is_some_and(|value| value == "false"),
+        ..ImageFacts::default()
     }
 }
 

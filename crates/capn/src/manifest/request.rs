@@ -166,6 +166,9 @@ pub struct ImageFacts {
     /// The image comes without CoreDNS, and nothing may be downloaded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_coredns: bool,
+    /// Nodes do not see the host's `/boot`, where kubeadm looks for the kernel's configuration.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_host_boot: bool,
 }
 
 impl ImageFacts {

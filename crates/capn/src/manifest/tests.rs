@@ -30,7 +30,11 @@ fn everything() -> ClusterRequest {
         devices: vec!["data,type=disk,source=/srv,path=/srv".into()],
         config: [("limits.cpu".to_owned(), "2".to_owned())].into(),
         allow_cgroup_v1: true,
-        image_facts: ImageFacts { etcd_image_tag: Some("3.5.16-0".into()), without_coredns: true },
+        image_facts: ImageFacts {
+            etcd_image_tag: Some("3.5.16-0".into()),
+            without_coredns: true,
+            without_host_boot: false,
+        },
         ..demo()
     }
 }
@@ -55,6 +59,15 @@ fn a_privileged_node_does_not_turn_on_the_user_namespace_gate() {
     let text = yaml(&ClusterRequest { isolation: Isolation::Privileged, ..demo() });
     assert!(!text.contains("KubeletInUserNamespace"), "{text}");
     assert!(text.contains("unprivileged: false"), "{text}");
+}
+
+#[test]
+fn kubeadm_goes_on_where_the_project_hides_the_kernel_configuration() {
+    let hidden = ImageFacts { without_host_boot: true, ..ImageFacts::default() };
+    let text = yaml(&ClusterRequest { image_facts: hidden, ..demo() });
+    assert_eq!(text.matches("SystemVerification").count(), 3, "{text}");
+    assert!(!text.contains("failCgroupV1"), "{text}");
+    assert!(!yaml(&demo()).contains("SystemVerification"));
 }
 
 #[test]

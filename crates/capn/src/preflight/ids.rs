@@ -13,6 +13,8 @@ use crate::manifest::{ClusterRequest, Isolation};
 
 /// Ids of one isolated instance, and those the server keeps free at the beginning.
 const USUAL_SIZE: u64 = 65536;
+/// The kernel has no more; the very last one means none.
+const LAST_ID: u64 = 4_294_967_294;
 const SIZE_KEY: &str = "security.idmap.size";
 
 /// Ids of the host: the first, and how many.
@@ -77,20 +79,25 @@ fn judge(
         return Ok(());
     }
     // One range stays unused, and one id at the end.
-    let wanted = (u64::try_from(taken.len()).unwrap_or(0) + needed + 1) * size.max(USUAL_SIZE) + 1;
-    Err(CommandError::new(format!(
-        "the host has user ids for {free} more isolated nodes of {size} ids each, but {needed} are to be made: its range is {} ids from {}, and {} isolated instances have some of them",
+    let ranges = u64::try_from(taken.len()).unwrap_or(0) + needed + 1;
+    let wanted = ranges.saturating_mul(size.max(USUAL_SIZE)).saturating_add(1).max(host.count);
+    let error = CommandError::new(format!(
+        "the host has user ids for {free} more isolated nodes of {size} ids each, but {needed} are to be made; it has {} ids from {}, and isolated instances that have some of them: {}",
         host.count,
         host.first,
         taken.len(),
-    ))
-    .hint(format!(
-        "give root a larger range in /etc/subuid and /etc/subgid of the server, such as `root:{}:{}`, and restart the daemon",
-        host.first,
-        wanted.next_power_of_two().max(host.count.saturating_mul(2)),
-    ))
-    .hint("or delete isolated instances that nobody needs, or ask for fewer nodes")
-    .hint("or let nodes share one range: `--isolation shared`"))
+    ));
+    let error = match host.first.checked_add(wanted) {
+        Some(end) if end <= LAST_ID => error.hint(format!(
+            "give root a larger range in /etc/subuid and /etc/subgid of the server, such as `root:{}:{wanted}`, and restart the daemon",
+            host.first,
+        )),
+        // No host has as many.
+        _ => error,
+    };
+    Err(error
+        .hint("or delete isolated instances that nobody needs, or ask for fewer nodes")
+        .hint("or let nodes share one range: `--isolation shared`"))
 }
 
 fn size(value: Option<&str>) -> u64 {
@@ -210,7 +217,7 @@ mod tests {
         let error = judge(&[HOST, small], &[], &request).unwrap_err();
         let text = error.render(|_, text| text.to_owned());
         assert!(text.contains("for 2 more isolated nodes of 65536 ids each, but 3"), "{text}");
-        assert!(text.contains("root:1000000:"), "{text}");
+        assert!(text.contains("`root:1000000:262145`"), "{text}");
         assert!(judge(&[HOST], &[], &request).is_ok());
         assert!(judge(&[], &[], &request).is_ok(), "nothing is known");
     }
@@ -235,7 +242,8 @@ mod tests {
             config: [(SIZE_KEY.to_owned(), "2000000000".to_owned())].into(),
             ..demo()
         };
-        assert!(judge(&[HOST], &[], &request).is_err());
+        let text = judge(&[HOST], &[], &request).unwrap_err().render(|_, text| text.to_owned());
+        assert!(!text.contains("root:"), "no host has as many: {text}");
     }
 
     #[test]

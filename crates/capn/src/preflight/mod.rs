@@ -15,5 +15,5 @@ pub use ids::isolated_ids;
 pub use limits::user_limits;
 pub use name::cluster_name;
 pub use quorum::control_planes;
-pub use server::{contact, profiles, root_on_zfs};
+pub use server::{contact, hides_host_paths, profiles, root_on_zfs};
 pub use version::{KubernetesVersion, OLDEST};

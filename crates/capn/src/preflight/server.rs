@@ -43,6 +43,23 @@ pub async fn contact(identity: &Identity, client: &Client) -> Result<Server, Com
     Ok(server)
 }
 
+/// Whether the client's project is restricted such that instances do not see folders of the host.
+///
+/// # Errors
+///
+/// When the server does not answer.
+pub async fn hides_host_paths(client: &Client) -> Result<bool, CommandError> {
+    let Some(name) = client.project() else { return Ok(false) };
+    let project = client
+        .get_project(name)
+        .await
+        .map_err(|error| CommandError::caused(format!("cannot look up project `{name}`"), error))?;
+    Ok(project.is_some_and(|project| {
+        let key = |key: &str| project.value.config.get(key).map(String::as_str);
+        key("restricted") == Some("true") && key("restricted.devices.disk") != Some("allow")
+    }))
+}
+
 /// Checks that instances with these profiles and devices have a root disk on a pool with space,
 /// and a network that is there.
 ///

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
 
+mod identity;
 mod manifests;
 mod reference;
 mod session;

@@ -309,6 +309,7 @@ async fn restricted(
         tenant.address.as_deref(),
     )
     .await?;
+    tenant::usable(&admin, &args.name, project).await?;
     let place = tenant::place(&admin, tenant.network.as_deref(), tenant.pool.as_deref()).await?;
     let made_through = match administrator.socket() {
         Some(_) => administrator.server.clone(),
