@@ -6,6 +6,7 @@ mod identity;
 mod manifests;
 mod reference;
 mod session;
+mod streams;
 mod usage;
 
 use std::fmt;
