@@ -9,7 +9,8 @@ tried() { [ "$(capn doctor --escape-test "$(node)" -o json 2>/dev/null | grep -c
 
 # An lxcfs before 6.0 that nobody made read-only leaves one door, and doctor has to say so.
 known=''
-if capn doctor --allow-cgroup-v1 -o name 2>/dev/null | has -x lxcfs-writes; then
+# It fails where anything is wrong with this host, which is not what is asked here.
+if { capn doctor --allow-cgroup-v1 -o name 2>/dev/null || true; } | has -x lxcfs-writes; then
   known=processors-offline
   skip 'the door of lxcfs is closed' 'this host has an lxcfs that lets nodes write: mend it with capn doctor --fix'
 fi

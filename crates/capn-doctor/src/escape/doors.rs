@@ -178,6 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn the_page_about_doctor_has_every_door_with_what_it_gives() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli/doctor.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        for door in DOORS {
+            let row = format!("| `{}` | {} |", door.name, door.gives);
+            assert!(page.lines().any(|line| line == row), "not in docs/cli/doctor.md: {row}");
+        }
+        let rows = page.lines().skip_while(|line| *line != "## Doors");
+        let rows = rows.filter(|line| line.starts_with("| `") && !line.contains("attempt"));
+        let doors = rows.filter(|line| find(line.split('`').nth(1).unwrap_or("")).is_some());
+        assert_eq!(doors.count(), DOORS.len(), "a door is there twice");
+        assert!(page.contains(&format!("tries {} ways", DOORS.len())));
+    }
+
+    #[test]
     fn there_are_more_than_forty_doors_and_each_says_what_it_gives() {
         assert!(DOORS.len() >= 40);
         assert!(DOORS.iter().all(|door| !door.gives.is_empty()));

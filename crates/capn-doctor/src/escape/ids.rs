@@ -134,7 +134,7 @@ mod tests {
         let a = instance("a", &[], 1_000_000, 1_000_000_000);
         let others: Vec<Instance> =
             ["b", "c", "d", "e"].map(|name| instance(name, &[], 1_000_000, 1_000_000_000)).into();
-        assert!(notes(&a, &[a.clone()]).is_empty());
+        assert!(notes(&a, std::slice::from_ref(&a)).is_empty());
         let text = notes(&a, &others).join("");
         assert!(text.contains("with b, c, d and 1 more"), "{text}");
     }

@@ -49,9 +49,10 @@ impl Targets {
     /// Reads the targets of the host whose `/` is at `root`. What cannot be read is left out.
     pub fn of_host(root: &Utf8Path) -> Self {
         let keys = std::fs::read_to_string(root.join("proc/keys")).unwrap_or_default();
-        // Of process 1, since this one may be in namespaces of its own.
+        // Of process 1, since this one may be in namespaces of its own; not all hosts let it see.
         let inode = |kind: &str| {
-            let link = std::fs::read_link(root.join(format!("proc/1/ns/{kind}"))).ok()?;
+            let of = |pid: &str| std::fs::read_link(root.join(format!("proc/{pid}/ns/{kind}")));
+            let link = of("1").or_else(|_| of("self")).ok()?;
             let text = link.to_str()?;
             text.strip_prefix(&format!("{kind}:["))?.strip_suffix(']')?.parse().ok()
         };

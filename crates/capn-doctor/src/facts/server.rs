@@ -85,6 +85,14 @@ pub struct NetworkFacts {
     pub config: Config,
 }
 
+impl PoolFacts {
+    /// Whether new root disks are ZFS datasets, and not block devices of a ZFS pool.
+    pub fn is_zfs_dataset(&self) -> bool {
+        let block = self.config.get("volume.zfs.block_mode");
+        self.driver == "zfs" && block.is_none_or(|value| value != "true")
+    }
+}
+
 fn ask(what: impl Into<String>) -> impl FnOnce(incus_client::Error) -> FactsError {
     let what = what.into();
     |source| FactsError::Ask { what, source }

@@ -79,8 +79,7 @@ fn pool(pool: &PoolFacts) -> Vec<Finding> {
         ];
     }
     let mut findings = Vec::new();
-    if pool.driver == "zfs" && pool.config.get("volume.zfs.block_mode").is_none_or(|v| v != "true")
-    {
+    if pool.is_zfs_dataset() {
         findings.push(
             Finding::warning(
                 "storage-driver",
@@ -167,14 +166,19 @@ fn network(network: &NetworkFacts, facts: &InstanceFacts) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("network", format!("instances are on network `{name}`"))];
     let is = |key: &str, value: &str| network.config.get(key).is_some_and(|found| found == value);
     if network.is_managed && network.kind == "bridge" {
-        if !network.config.contains_key("ipv4.address") || is("ipv4.address", "none") {
-            findings.push(
-                Finding::problem(
+        let gives = |key: &str| network.config.get(key).is_some_and(|found| found != "none");
+        if !gives("ipv4.address") {
+            let found = format!("bridge `{name}` gives no IPv4 addresses");
+            let finding = match gives("ipv6.address") {
+                true => Finding::warning(
                     "addresses",
-                    format!("bridge `{name}` gives no IPv4 addresses"),
-                    "nodes have no address that the load balancer and kubeadm can use",
-                )
-                .mend(format!("incus network set {name} ipv4.address=auto ipv4.nat=true")),
+                    found,
+                    "nodes have IPv6 addresses only, which capn does not test",
+                ),
+                false => Finding::problem("addresses", found, "nodes have no address"),
+            };
+            findings.push(
+                finding.mend(format!("incus network set {name} ipv4.address=auto ipv4.nat=true")),
             );
         } else if !is("ipv4.nat", "true") {
             findings.push(

@@ -19,7 +19,7 @@ struct Setting {
 }
 
 const QUOTA: &str =
-    "too low for unprivileged nodes: containers in nodes fail with `disk quota exceeded`";
+    "that is too low for unprivileged nodes: containers in nodes fail with `disk quota exceeded`";
 const LEAK: &str = "processes in unprivileged nodes ";
 
 /// The settings, and what happens with less.
@@ -46,21 +46,21 @@ const SETTINGS: &[Setting] = &[
         key: "fs.inotify.max_user_instances",
         wanted: Wanted::AtLeast(1024),
         severity: Severity::Problem,
-        means: "too low for unprivileged nodes: systemd and kubelet in nodes cannot watch files",
+        means: "that is too low for unprivileged nodes: systemd and kubelet in nodes cannot watch files",
     },
     Setting {
         id: "inotify-watches",
         key: "fs.inotify.max_user_watches",
         wanted: Wanted::AtLeast(65536),
         severity: Severity::Warning,
-        means: "low for several nodes: programs in them fail with `no space left on device`",
+        means: "that is low for several nodes: programs in them fail with `no space left on device`",
     },
     Setting {
         id: "user-namespaces",
         key: "user.max_user_namespaces",
         wanted: Wanted::AtLeast(1024),
         severity: Severity::Problem,
-        means: "too low: unprivileged nodes, and containers in them, do not start",
+        means: "that is too low: unprivileged nodes, and containers in them, do not start",
     },
     Setting {
         id: "user-namespaces-allowed",
@@ -81,7 +81,7 @@ const SETTINGS: &[Setting] = &[
         key: "net.netfilter.nf_conntrack_max",
         wanted: Wanted::AtLeast(65536),
         severity: Severity::Warning,
-        means: "few connections for all nodes together: beyond it the host drops new ones",
+        means: "that is few connections for all nodes together: beyond it the host drops new ones",
     },
     Setting {
         id: "kernel-log",

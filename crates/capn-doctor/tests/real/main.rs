@@ -15,7 +15,10 @@ mod support;
 use capn_doctor::escape::{self, DoorState, EscapeReport, Mode, Targets};
 use support::{Node, servers};
 
-const UNPRIVILEGED: [(&str, &[(&str, &str)], Mode); 2] = [
+/// Keys of an instance and their values.
+type Settings = &'static [(&'static str, &'static str)];
+
+const UNPRIVILEGED: [(&str, Settings, Mode); 2] = [
     ("shared", &[("security.nesting", "true")], Mode::Shared),
     (
         "isolated",
@@ -25,7 +28,7 @@ const UNPRIVILEGED: [(&str, &[(&str, &str)], Mode); 2] = [
 ];
 
 /// As a privileged node of the provider: nothing is kept from it but the system call filter.
-const PRIVILEGED: &[(&str, &str)] = &[
+const PRIVILEGED: Settings = &[
     ("security.nesting", "true"),
     ("security.privileged", "true"),
     (

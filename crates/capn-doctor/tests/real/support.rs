@@ -68,7 +68,10 @@ impl Node {
         let started = start.await.unwrap().wait(MINUTE).await;
         if let Err(error) = started {
             node.delete().await;
-            std::panic::panic_any(format!("{mode} on {} does not start: {error}", server.name));
+            std::panic::resume_unwind(Box::new(format!(
+                "{mode} on {} does not start: {error}",
+                server.name
+            )));
         }
         let deadline = Instant::now() + MINUTE;
         loop {

@@ -13,7 +13,7 @@ use crate::commands::cluster_args::ClusterArgs;
 use crate::error::CommandError;
 use crate::images::{self, Needs};
 use crate::manifest::{Bootstrap, ClusterRequest, Cni, Document};
-use crate::preflight::{self, CgroupSetup};
+use crate::preflight;
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::{StateDir, write_private};
@@ -136,7 +136,9 @@ impl Work<'_> {
         }
         preflight::profiles(&server, &request.profiles, &request.devices).await?;
         if identity.socket().is_some() {
-            check_host(request)?;
+            for note in preflight::host(request)? {
+                self.context.ui.note(note);
+            }
         }
         preflight::isolated_ids(&server, request, identity.socket().is_some()).await?;
         step.done(format!(
@@ -190,22 +192,6 @@ async fn root_on_zfs(server: &incus_client::Client, request: &ClusterRequest) ->
             false
         },
     )
-}
-
-fn check_host(request: &ClusterRequest) -> Result<(), CommandError> {
-    if request.isolation.is_unprivileged() {
-        preflight::subordinate_ids()?;
-        preflight::user_limits()?;
-    }
-    let is_v1 = preflight::cgroups() == CgroupSetup::V1;
-    if is_v1 && request.bootstrap == Bootstrap::Kubeadm && !request.allow_cgroup_v1 {
-        return Err(CommandError::new(
-            "this host has cgroup v1 controllers, and kubelet refuses to run on them",
-        )
-        .hint("run nodes all the same: `--allow-cgroup-v1`")
-        .hint("or boot the host with cgroup v2 only: `systemd.unified_cgroup_hierarchy=1` on the kernel command line"));
-    }
-    Ok(())
 }
 
 /// What has to hold for a request.

@@ -1,80 +1,99 @@
-//! The host of a local server: cgroups and subordinate ids.
+//! The host of a local server, by the rules of `capn doctor` that count for a cluster.
 
 use camino::Utf8Path;
+use capn_doctor::facts::HostFacts;
+use capn_doctor::rules::{self, Wishes};
 
+use super::findings::refuse;
 use crate::error::CommandError;
+use crate::manifest::{Bootstrap, ClusterRequest};
 
-/// How the host divides resources.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CgroupSetup {
-    /// cgroup v2 only, as Kubernetes wants it.
-    V2,
-    /// cgroup v1 controllers, with or without a v2 hierarchy beside them.
-    V1,
-}
-
-/// Looks at `/proc/mounts` text: a `cgroup` mount anywhere means v1.
-pub fn cgroup_setup(mounts: &str) -> CgroupSetup {
-    let has_v1 = mounts.lines().any(|line| line.split_whitespace().nth(2) == Some("cgroup"));
-    if has_v1 { CgroupSetup::V1 } else { CgroupSetup::V2 }
-}
-
-/// Whether this machine has cgroup v1 controllers. A machine that does not say so has none.
-pub fn cgroups() -> CgroupSetup {
-    cgroup_setup(&std::fs::read_to_string("/proc/mounts").unwrap_or_default())
-}
-
-/// Checks that root has one range of subordinate ids. With two (the packages of Incus and LXD add
-/// one each) the server maps both into unprivileged instances and the kernel refuses.
+/// Checks that the host can run the nodes of a request; gives what the user should know besides.
 ///
 /// # Errors
 ///
-/// With the lines to remove.
-pub fn subordinate_ids() -> Result<(), CommandError> {
-    for path in ["/etc/subuid", "/etc/subgid"] {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        one_range(Utf8Path::new(path), &text)?;
-    }
-    Ok(())
+/// With the first thing that has to be mended before.
+pub fn host(request: &ClusterRequest) -> Result<Vec<String>, CommandError> {
+    judge(request, &HostFacts::read(Utf8Path::new("/")))
 }
 
-fn one_range(path: &Utf8Path, text: &str) -> Result<(), CommandError> {
-    let ranges: Vec<&str> = text.lines().filter(|line| line.starts_with("root:")).collect();
-    match ranges.as_slice() {
-        [] | [_] => Ok(()),
-        [first, others @ ..] => Err(CommandError::new(format!(
-            "{path} gives root {} ranges of ids, so that unprivileged instances do not start",
-            ranges.len()
-        ))
-        .hint(format!(
-            "keep `{first}`, remove `{}` from /etc/subuid and /etc/subgid, then restart the daemon",
-            others.join("`, `")
-        ))),
+fn judge(request: &ClusterRequest, facts: &HostFacts) -> Result<Vec<String>, CommandError> {
+    let wishes = Wishes { allow_cgroup_v1: request.allow_cgroup_v1 };
+    let findings = rules::host_findings(facts, wishes);
+    let of = |ids: &[&str]| -> Vec<_> {
+        findings.iter().filter(|finding| ids.contains(&finding.id)).cloned().collect()
+    };
+    let mut notes = Vec::new();
+    if request.isolation.is_unprivileged() {
+        refuse(&rules::id_findings(facts))?;
+        refuse(&rules::sysctl_findings(facts))?;
+        // A door, and no reason why nodes would not run.
+        let doors = of(&["lxcfs-writes"]);
+        notes.extend(doors.iter().filter(|finding| finding.is_problem()).map(|finding| {
+            format!("{}: {}; mend it with `sudo capn doctor --fix`", finding.found, finding.means)
+        }));
     }
+    if request.bootstrap == Bootstrap::Kubeadm {
+        refuse(&of(&["cgroups"]))?;
+    }
+    Ok(notes)
 }
 
 #[cfg(test)]
 mod tests {
+    use capn_doctor::facts::{Cgroups, IdRange, Lxcfs};
+
     use super::*;
+    use crate::manifest::Isolation;
+    use crate::manifest::request::testing::demo;
+
+    fn refusal(request: &ClusterRequest, facts: &HostFacts) -> String {
+        judge(request, facts).unwrap_err().render(|_, text| text.to_owned())
+    }
 
     #[test]
-    fn a_hybrid_host_is_told_from_a_pure_one() {
-        let pure = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
-        let hybrid = "tmpfs /sys/fs/cgroup tmpfs ro 0 0\n\
-                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n\
-                      cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n";
-        assert_eq!(cgroup_setup(pure), CgroupSetup::V2);
-        assert_eq!(cgroup_setup(hybrid), CgroupSetup::V1);
-        assert_eq!(cgroup_setup(""), CgroupSetup::V2);
+    fn a_host_that_tells_nothing_is_taken() {
+        assert_eq!(judge(&demo(), &HostFacts::default()).unwrap(), [""; 0]);
     }
 
     #[test]
     fn two_ranges_of_root_are_named_with_the_one_to_remove() {
-        let path = Utf8Path::new("/etc/subuid");
-        assert!(one_range(path, "alice:100000:65536\nroot:1000000:1000000000\n").is_ok());
-        let error =
-            one_range(path, "root:1000000:1000000000\nroot:1001000000:10000001\n").unwrap_err();
-        let text = error.render(|_, text| text.to_owned());
+        let range = |line: &str| IdRange { line: line.into(), first: 1, count: 65536 };
+        let subuid = vec![range("root:1000000:1000000000"), range("root:1001000000:10000001")];
+        let facts = HostFacts { subuid, ..HostFacts::default() };
+        let text = refusal(&demo(), &facts);
+        assert!(text.contains("/etc/subuid gives root 2 ranges of ids"), "{text}");
         assert!(text.contains("remove `root:1001000000:10000001`"), "{text}");
+        let privileged = ClusterRequest { isolation: Isolation::Privileged, ..demo() };
+        assert!(judge(&privileged, &facts).is_ok());
+    }
+
+    #[test]
+    fn every_low_limit_is_in_the_one_command_that_mends_them() {
+        let keys = ["kernel.keys.maxkeys", "kernel.keys.maxbytes", "fs.inotify.max_user_instances"];
+        let sysctls = keys.iter().map(|key| ((*key).to_owned(), "128".to_owned())).collect();
+        let text = refusal(&demo(), &HostFacts { sysctls, ..HostFacts::default() });
+        assert!(text.contains("kernel.keys.maxkeys is 128, and that is too low"), "{text}");
+        assert!(
+            text.contains("sudo sysctl -w kernel.keys.maxkeys=2000 kernel.keys.maxbytes=2000000 fs.inotify.max_user_instances=1024`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn cgroup_v1_is_refused_for_kubernetes_unless_it_is_allowed() {
+        let facts = HostFacts { cgroups: Cgroups::V1, ..HostFacts::default() };
+        let text = refusal(&demo(), &facts);
+        assert!(text.contains("cgroup v1 controllers, and kubelet refuses"), "{text}");
+        assert!(text.contains("`--allow-cgroup-v1`"), "{text}");
+        assert!(judge(&ClusterRequest { allow_cgroup_v1: true, ..demo() }, &facts).is_ok());
+        assert!(judge(&ClusterRequest { bootstrap: Bootstrap::None, ..demo() }, &facts).is_ok());
+    }
+
+    #[test]
+    fn a_door_of_the_host_is_said_and_does_not_keep_nodes_from_running() {
+        let lxcfs = Some(Lxcfs { is_writable: true, version: Some("5.0.3-1".into()) });
+        let notes = judge(&demo(), &HostFacts { lxcfs, ..HostFacts::default() }).unwrap();
+        assert!(notes[0].contains("capn doctor --fix"), "{notes:?}");
     }
 }

@@ -1,18 +1,17 @@
 //! What can be known to be wrong before anything is made: cheap, and each with the next step.
 
+mod findings;
 mod foreign;
 mod host;
 mod ids;
-mod limits;
 mod name;
 mod quorum;
 mod server;
 mod version;
 
 pub use foreign::no_foreign_instances;
-pub use host::{CgroupSetup, cgroup_setup, cgroups, subordinate_ids};
+pub use host::host;
 pub use ids::isolated_ids;
-pub use limits::user_limits;
 pub use name::cluster_name;
 pub use quorum::control_planes;
 pub use server::{contact, hides_host_paths, profiles, root_on_zfs};

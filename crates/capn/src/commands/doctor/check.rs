@@ -36,12 +36,11 @@ impl Report {
 
     /// Fails when a cluster cannot be made.
     pub(super) fn verdict(&self, tried_to_fix: bool) -> Result<(), CommandError> {
-        let problems = match self.count(Severity::Problem) {
+        let error = CommandError::new(match self.count(Severity::Problem) {
             0 => return Ok(()),
-            1 => "1 problem keeps".to_owned(),
-            n => format!("{n} problems keep"),
-        };
-        let error = CommandError::new(format!("{problems} clusters from being made or working"));
+            1 => "1 problem: a cluster here does not come up, or is not safe".to_owned(),
+            n => format!("{n} problems: a cluster here does not come up, or is not safe"),
+        });
         let can_fix = self.findings.iter().any(|f| f.is_problem() && f.fix.is_some());
         Err(match can_fix && !tried_to_fix {
             true => error.hint("mend what can be mended safely: `capn doctor --fix`"),

@@ -88,7 +88,10 @@ fn verdict(report: &EscapeReport) -> Result<(), CommandError> {
             unknown.join(", ")
         )));
     }
-    let mut error = CommandError::new(format!("{} doors of `{node}` are open", open.len()));
+    let mut error = CommandError::new(match open.as_slice() {
+        [one] => format!("a door of `{node}` is open: {one}"),
+        many => format!("{} doors of `{node}` are open", many.len()),
+    });
     if open.contains(&"processors-offline") {
         error = error.hint("`capn doctor` on the host says whether lxcfs lets nodes write");
     }
