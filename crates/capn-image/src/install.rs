@@ -154,7 +154,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stdout, reason = "says that it is skipped")]
     fn shellcheck_finds_nothing() {
         let child = std::process::Command::new("shellcheck")
             .args(["--shell=sh", "-"])

@@ -229,7 +229,7 @@ async fn foreign_image(client: &Client, alias: &str) -> String {
 }
 
 /// Which of [`SETTINGS`] containerd runs with.
-async fn settings(client: &Client, name: &str) -> [bool; 3] {
+pub(crate) async fn settings(client: &Client, name: &str) -> [bool; 3] {
     let dump = sh(client, name, "containerd config dump").await;
     SETTINGS.map(|setting| {
         let line = dump.lines().find(|line| line.trim().starts_with(setting)).expect(setting);
@@ -237,6 +237,6 @@ async fn settings(client: &Client, name: &str) -> [bool; 3] {
     })
 }
 
-async fn containerd_status(client: &Client, name: &str) -> String {
+pub(crate) async fn containerd_status(client: &Client, name: &str) -> String {
     sh(client, name, "systemctl status containerd").await
 }

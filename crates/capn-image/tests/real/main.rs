@@ -11,6 +11,7 @@
     reason = "helpers of tests, which clippy does not know for tests"
 )]
 
+mod bases;
 mod cluster;
 mod images;
 mod support;

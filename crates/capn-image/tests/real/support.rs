@@ -204,3 +204,37 @@ pub(crate) async fn until(client: &Client, name: &str, what: &str, script: &str)
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
+
+/// Builds an image, waiting for its turn where another build runs.
+pub(crate) async fn build_patiently(
+    client: &Client,
+    request: &BuildRequest,
+) -> Result<BuiltImage, BuildError> {
+    let deadline = Instant::now() + 15 * MINUTE;
+    loop {
+        match build(request, client, &mut |_| {}).await {
+            Err(BuildError::Busy { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether images can be made from Ubuntu here; prints why not.
+pub(crate) fn has_ubuntu(test: &str) -> bool {
+    let keys = "/usr/share/keyrings/ubuntu-archive-keyring.gpg";
+    if !Path::new(keys).exists() {
+        println!("SKIPPED: {test}: {keys} is missing (package ubuntu-keyring)");
+        return false;
+    }
+    let url = "http://archive.ubuntu.com/ubuntu/dists/noble/Release";
+    let answer = std::process::Command::new("curl")
+        .args(["--head", "--fail", "--silent", "--max-time", "20", "--output", "/dev/null", url])
+        .status();
+    let reachable = answer.is_ok_and(|status| status.success());
+    if !reachable {
+        println!("SKIPPED: {test}: {url} cannot be reached");
+    }
+    reachable
+}
