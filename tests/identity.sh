@@ -8,7 +8,7 @@ identity_on() {
   was=$("$client" config get core.https_address)
   local listen=()
   [ -n "$was" ] || listen=(--listen 127.0.0.1:18443)
-  refused() { ! capn identity create "$name" --remote "$remote" && [ ! -d "$scratch/state/identities" ]; }
+  refused() { ! capn identity create "$name" --remote "$remote" && [ ! -e "$scratch/state/identities/$name.json" ]; }
   silent() { ! capn identity create "$name" --restricted --project "$name" --remote "$remote" 2>"$scratch/silent" && has 'core.https_address' "$scratch/silent"; }
   create() { capn identity create "$name" --restricted --project "$name" --remote "$remote" "$@"; }
   first() { create --instances 4 "${listen[@]}" >"$scratch/first.yaml" 2>"$scratch/doors"; }
