@@ -86,6 +86,12 @@ pub async fn pull(ui: &Ui, client: &Client, wanted: &Pull<'_>) -> Result<Pulled,
             // What Incus says of an image that it has already, under a name of its own.
             Err(incus_client::Error::OperationFailed { message, .. })
                 if message.contains("Alias already exists") => {}
+            Err(error) if found.is_some() && error.to_string().contains("couldn't be found") => {
+                return Err(CommandError::caused(doing(), error).hint(
+                    "Incus and LXD remember for an hour what an image server has: try later, \
+                     or give it the files: `capn image import FILE…`",
+                ));
+            }
             done => drop(done.doing(doing())?),
         }
     }

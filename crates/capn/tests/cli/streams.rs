@@ -74,7 +74,7 @@ fn a_broken_document_is_an_error_with_the_place_in_it() {
     Caused by:
       1: cannot understand $HOME/tree/streams/v1/images.json
       2: product debian:trixie:kubeadm-v1.36.2:amd64, version 202611241352, item squashfs, field size
-      3: invalid type: string "400 MiB", expected u64 at line 10 column 76
+      3: invalid type: string "400 MiB", expected u64 at line 10 column 78
     [exit: Failed]
     "#);
 }

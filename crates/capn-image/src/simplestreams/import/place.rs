@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest, Sha256};
@@ -100,6 +101,11 @@ impl Moving<'_> {
         let part = self.tree.part(what);
         // A link shows the file as it is now; what is read below is what gets its name.
         let is_linked = self.placement != Placement::Copy && fs::hard_link(source, &part).is_ok();
+        if is_linked && self.placement == Placement::Move {
+            // As a copy would be: a web server of another user has to read it.
+            let permissions = fs::Permissions::from_mode(0o644);
+            fs::set_permissions(&part, permissions).map_err(failed("change", &part))?;
+        }
         let mut reader = File::open(source).map_err(read_failed(source))?;
         let mut writer = if is_linked { None } else { Some(folder::create(&part)?) };
         let mut own = Sha256::new();
