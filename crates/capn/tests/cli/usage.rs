@@ -34,6 +34,7 @@ fn what_is_not_a_version_is_refused() {
     assert_snapshot!(ran, @r"
     ------- stderr -------
     Error: `latest` is not a Kubernetes version; write it like v1.36.0
+    Hint: releases are listed at https://kubernetes.io/releases/; `capn image list` shows those with an image here
     [exit: Usage]
     ");
 }
