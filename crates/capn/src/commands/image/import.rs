@@ -26,7 +26,7 @@ const UPLOAD: Duration = Duration::from_secs(60 * 60);
 /// Options of `image import`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "FILE is one tarball with everything, or the metadata tarball followed by rootfs.squashfs, a tarball of the\nroot filesystem or disk.qcow2. ALIAS is a name on the image server, as `capn image list --remote` shows it;\nthe server fetches it by itself."
+    after_help = "FILE is one tarball with everything, or the metadata tarball followed by rootfs.squashfs, a tarball of the root filesystem or disk.qcow2. ALIAS is a name on the image server, as `capn image list --remote` shows it; the server fetches it by itself."
 )]
 pub struct ImportArgs {
     /// Image on the image server, or files of an image

@@ -21,7 +21,7 @@ use crate::{identity, preflight};
 /// Options of `image list`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "`--remote` alone lists the default image server. A NAME is an image server's prefix, a simplestreams remote\nof the `incus` or `lxc` command, or a server's remote, whose own images are listed then."
+    after_help = "`--remote` alone lists the default image server. A NAME is an image server's prefix, a simplestreams remote of the `incus` or `lxc` command, or a server's remote, whose own images are listed then."
 )]
 pub struct ListArgs {
     /// Image server to list, or remote of the `incus` or `lxc` command, or unix:///PATH

@@ -24,7 +24,7 @@ const EXPORT: Duration = Duration::from_secs(60 * 60);
 /// Options of `image publish`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "The folder becomes an image server of the kind `simplestreams` once a web server serves it over HTTPS.\nThe image capn/haproxy is called haproxy there, and capn/kubeadm/VERSION kubeadm/VERSION, as\n`--image-server` expects it."
+    after_help = "The folder becomes an image server of the kind `simplestreams` once a web server serves it over HTTPS. The image capn/haproxy is called haproxy there, and capn/kubeadm/VERSION kubeadm/VERSION, as `--image-server` expects it."
 )]
 pub struct PublishArgs {
     /// Image of the server, or folder with the files of one

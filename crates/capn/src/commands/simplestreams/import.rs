@@ -14,7 +14,7 @@ use crate::ui::Step;
 /// Options of `simplestreams import`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "FILE is one tarball with everything, or the metadata tarball (lxd.tar.xz, incus.tar.xz) followed by\nrootfs.squashfs, a tarball of the root filesystem or disk.qcow2. The folder is readable by Incus and LXD;\nboth want it over HTTPS."
+    after_help = "FILE is one tarball with everything, or the metadata tarball (lxd.tar.xz, incus.tar.xz) followed by rootfs.squashfs, a tarball of the root filesystem or disk.qcow2. The folder is readable by Incus and LXD; both want it over HTTPS."
 )]
 pub struct ImportArgs {
     /// Folder of the image server; made if it is not there
