@@ -288,10 +288,7 @@ const REFUSALS: [&str; 6] = [
 ];
 
 fn found<T>(result: Result<T, Error>) -> Found {
-    let error = match result {
-        Ok(_) => return Found::Allowed,
-        Err(error) => error,
-    };
+    let Err(error) = result else { return Found::Allowed };
     let text = error.server_text().map_or_else(|| error.to_string(), |text| text.trim().to_owned());
     let lower = text.to_lowercase();
     match error.is_forbidden()
