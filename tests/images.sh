@@ -1,5 +1,5 @@
 # Images are built on a real Incus and reused. Sourced by ./test.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # scratch is set by ./test
 
 check 'a node image is built and imported' capn image build node
 check 'a load balancer image is built and imported' capn image build haproxy
