@@ -27,6 +27,8 @@ pub const PROPERTY_KIND: &str = "capn.kind";
 pub const PROPERTY_RECIPE: &str = "capn.recipe";
 /// Property: SHA-256 of the image's manifest, which it holds as `/usr/share/capn/manifest.json`.
 pub const PROPERTY_MANIFEST: &str = "capn.manifest";
+/// Property: fingerprint of the stock image that this one was made from, on a server.
+pub const PROPERTY_BASE_IMAGE: &str = "capn.base-image";
 /// Property: `v1.36.0`.
 pub const PROPERTY_KUBERNETES_VERSION: &str = "capn.kubernetes-version";
 /// Property: version of the etcd in the image, `3.6.5`, without `v`.

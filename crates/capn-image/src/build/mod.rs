@@ -17,6 +17,7 @@ mod request;
 mod root;
 mod settle;
 mod step;
+mod stock;
 mod validate;
 mod workspace;
 
@@ -27,6 +28,7 @@ use incus_client::{Client, api::Image};
 pub use base::{Architecture, Base};
 pub use error::BuildError;
 pub use request::{BuildRequest, BuiltImage, Event, Kind, Stage};
+pub use stock::{StockRequest, build_from_stock};
 pub use validate::{Check, Validated, ValidationCase, remove_validation};
 
 use self::{
@@ -78,10 +80,13 @@ pub async fn build(
             (fingerprint, Some(manifest), false)
         }
     };
-    let validated = match request.validate.is_empty() {
-        true => Vec::new(),
-        false => validated(request, &plan, client, &on_server, &fingerprint, progress).await?,
-    };
+    let before: Vec<&Image> =
+        [&on_server.aliased, &on_server.same_recipe].into_iter().flatten().collect();
+    let (cases, cache) = (&request.validate, &request.cache_dir);
+    let subject = plan.subject();
+    let validated =
+        validate::before_alias(client, &subject, cases, &fingerprint, &before, cache, progress)
+            .await?;
     let OnServer { aliased, .. } = on_server;
     import::point_alias(client, &plan.alias, aliased.as_ref(), &fingerprint).await?;
     let image = client.image(&fingerprint).await.map_err(import::failed("read the image"))?;
@@ -98,32 +103,6 @@ async fn known_manifest(
     let path = workspace::packed(&request.cache_dir, plan.kind(), &plan.recipe);
     let text = tokio::fs::read_to_string(PackedImage::at(&path).manifest).await.ok()?;
     image.is_some_and(|image| import::has_manifest(image, &manifest::digest(&text))).then_some(text)
-}
-
-/// Looks at the image. One that does not hold and was not there before goes.
-async fn validated(
-    request: &BuildRequest,
-    plan: &Plan,
-    client: &Client,
-    before: &OnServer,
-    fingerprint: &str,
-    progress: &mut Progress<'_>,
-) -> Result<Vec<Validated>, BuildError> {
-    let started = layers::start(Stage::Validate, progress);
-    let (cases, cache) = (&request.validate, &request.cache_dir);
-    let result = validate::validate(client, plan, cases, fingerprint, cache, progress).await;
-    if let Err(BuildError::Invalid { .. }) = &result {
-        let was_there = [&before.aliased, &before.same_recipe]
-            .into_iter()
-            .flatten()
-            .any(|image| image.fingerprint == fingerprint);
-        if !was_there {
-            import::discard(client, fingerprint).await?;
-        }
-    }
-    let validated = result?;
-    layers::finish(Stage::Validate, started, progress);
-    Ok(validated)
 }
 
 /// Makes what is not cached and uploads it; the fingerprint and the manifest.

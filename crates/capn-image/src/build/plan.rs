@@ -10,6 +10,7 @@ use super::{
     host::{self, Mirrors},
     layers::LayerInputs,
     pack::COMPRESSION,
+    validate::{Needs, Subject},
     workspace::failed,
 };
 use crate::{
@@ -114,6 +115,23 @@ impl Plan {
             properties,
             cloud_init: !matches!(self.content, Content::Haproxy),
         }
+    }
+
+    /// What instances of the image are looked at for.
+    pub(super) fn subject(&self) -> Subject {
+        let needs = match &self.content {
+            Content::Haproxy => Needs::Haproxy,
+            Content::Node => Needs::Node,
+            Content::Kubeadm(kubernetes) => {
+                let coredns = (!kubernetes.has_coredns()).then_some("coredns");
+                let etcd = kubernetes.etcd.tag_to_configure.as_ref().map(|_| "etcd");
+                Needs::Kubernetes {
+                    version: kubernetes.folder.version().to_owned(),
+                    images: Some(coredns.into_iter().chain(etcd).collect()),
+                }
+            }
+        };
+        Subject { alias: self.alias.clone(), recipe: self.recipe.clone(), needs }
     }
 
     pub(super) fn into_built(

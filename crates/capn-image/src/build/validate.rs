@@ -5,18 +5,23 @@ use std::{fs::File, time::Duration};
 use camino::Utf8Path;
 use incus_client::{
     Client, Error, ExecRequest,
-    api::{Config, Devices, InstanceAction, InstanceFilter, InstanceSource, InstancesPost},
+    api::{Config, Devices, Image, InstanceAction, InstanceFilter, InstanceSource, InstancesPost},
 };
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::{BuildError, Event, Stage, import::failed, plan::Plan, step::Progress};
-use crate::catalog::PROPERTY_RECIPE;
+use super::{
+    BuildError, Event, Stage,
+    import::{self, failed},
+    layers,
+    step::Progress,
+};
 
 mod checks;
 
-/// Key of an instance that is made to look at an image; its value is the image's alias.
-const MARK: &str = "user.capn.validates";
+/// Key of an instance that is made to look at an image, or to make it; its value is the image's
+/// alias.
+pub(super) const MARK: &str = "user.capn.validates";
 /// Kernel modules the server loads at the start of an instance.
 const MODULES: &str = "linux.kernel_modules";
 const CREATE: Duration = Duration::from_secs(300);
@@ -58,6 +63,60 @@ pub struct Check {
     pub seen: String,
 }
 
+/// What is looked at.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    /// The alias it is to get.
+    pub(super) alias: String,
+    /// Hash of its recipe.
+    pub(super) recipe: String,
+    /// What it has to do.
+    pub(super) needs: Needs,
+}
+
+/// What an image is for, as far as it can be seen in an instance.
+#[derive(Debug, Clone)]
+pub(super) enum Needs {
+    /// To be a load balancer.
+    Haproxy,
+    /// To be a node.
+    Node,
+    /// To be a node with Kubernetes.
+    Kubernetes {
+        /// `v1.36.2`
+        version: String,
+        /// Whether container images are there, and which components lack theirs.
+        images: Option<Vec<&'static str>>,
+    },
+}
+
+/// Looks at the image before it gets its alias, if there are cases. One that does not hold and was
+/// not there `before` goes.
+pub(super) async fn before_alias(
+    client: &Client,
+    subject: &Subject,
+    cases: &[ValidationCase],
+    fingerprint: &str,
+    before: &[&Image],
+    cache: &Utf8Path,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<Validated>, BuildError> {
+    if cases.is_empty() {
+        return Ok(Vec::new());
+    }
+    let started = layers::start(Stage::Validate, progress);
+    let result = validate(client, subject, cases, fingerprint, cache, progress).await;
+    let was_there = before.iter().any(|image| image.fingerprint == fingerprint);
+    if let Err(BuildError::Invalid { .. }) = &result
+        && !was_there
+    {
+        import::discard(client, fingerprint).await?;
+    }
+    let validated = result?;
+    layers::finish(Stage::Validate, started, progress);
+    Ok(validated)
+}
+
 /// Looks at the image in each case.
 ///
 /// # Guarantees
@@ -69,23 +128,23 @@ pub struct Check {
 ///
 /// [`BuildError::Invalid`] with everything that does not hold; [`BuildError::Busy`] while another
 /// process does the same.
-pub(super) async fn validate(
+async fn validate(
     client: &Client,
-    plan: &Plan,
+    subject: &Subject,
     cases: &[ValidationCase],
     fingerprint: &str,
     cache: &Utf8Path,
     progress: &mut Progress<'_>,
 ) -> Result<Vec<Validated>, BuildError> {
     let _lock = lock(cache)?;
-    remove_validation(client, &plan.alias).await?;
+    remove_validation(client, &subject.alias).await?;
     let mut validated = Vec::with_capacity(cases.len());
     for case in cases {
-        let short = plan.properties.get(PROPERTY_RECIPE).map_or("", |recipe| &recipe[..8]);
+        let short: String = subject.recipe.chars().take(8).collect();
         let name = format!("capn-validate-{short}-{}", case.name);
         let text = format!("{}: launching", case.name);
         progress(Event::Line { stage: Stage::Validate, text });
-        let result = look(client, plan, case, &name, fingerprint, progress).await;
+        let result = look(client, subject, case, &name, fingerprint, progress).await;
         let removed = remove(client, &name).await;
         let checks = result?;
         removed?;
@@ -135,14 +194,14 @@ fn lock(cache: &Utf8Path) -> Result<File, BuildError> {
 
 async fn look(
     client: &Client,
-    plan: &Plan,
+    subject: &Subject,
     case: &ValidationCase,
     name: &str,
     fingerprint: &str,
     progress: &mut Progress<'_>,
 ) -> Result<Vec<Check>, BuildError> {
     let mut config = case.config.clone();
-    config.insert(MARK.to_owned(), plan.alias.clone());
+    config.insert(MARK.to_owned(), subject.alias.clone());
     config.insert("cloud-init.user-data".to_owned(), checks::USER_DATA.to_owned());
     let post = InstancesPost {
         name: name.to_owned(),
@@ -155,7 +214,7 @@ async fn look(
     created.await.map_err(failed("launch an instance of the image"))?;
     start(client, name).await.map_err(failed("start an instance of the image"))?;
     let mut seen = Vec::new();
-    for check in checks::of(plan, case) {
+    for check in checks::of(&subject.needs, case) {
         progress(Event::Line {
             stage: Stage::Validate,
             text: format!("{}: {}", case.name, check.name()),
@@ -166,7 +225,7 @@ async fn look(
 }
 
 /// Starts it; a server that cannot load the kernel modules is not asked to.
-async fn start(client: &Client, name: &str) -> Result<(), Error> {
+pub(super) async fn start(client: &Client, name: &str) -> Result<(), Error> {
     let start = || async {
         let started = client.set_state(name, InstanceAction::Start, false, None).await?;
         started.wait(START).await.map(drop)
@@ -182,7 +241,8 @@ async fn start(client: &Client, name: &str) -> Result<(), Error> {
     }
 }
 
-async fn remove(client: &Client, name: &str) -> Result<(), BuildError> {
+/// Stops and deletes an instance, if it is there.
+pub(super) async fn remove(client: &Client, name: &str) -> Result<(), BuildError> {
     let deadline = Instant::now() + REMOVE;
     loop {
         // One that is stopped already refuses, which is as good.

@@ -23,7 +23,7 @@ pub async fn build_image(
     request: &BuildRequest,
 ) -> Result<BuiltImage, BuildError> {
     let name = request.alias.clone().unwrap_or_else(|| request.kind.alias());
-    let mut shown = Shown { ui: ui.clone(), name, current: None };
+    let mut shown = Shown::new(ui, &name);
     capn_image::build(request, client, &mut |event: Event| shown.event(event)).await
 }
 
@@ -33,14 +33,21 @@ pub fn failed(error: BuildError, alias: &str) -> CommandError {
     CommandError::caused(format!("cannot build image `{alias}`"), error).hints(hint)
 }
 
-struct Shown {
+/// A build, shown as steps.
+pub struct Shown {
     ui: Ui,
     name: String,
     current: Option<(Stage, Step)>,
 }
 
 impl Shown {
-    fn event(&mut self, event: Event) {
+    /// Of the image with this alias.
+    pub fn new(ui: &Ui, alias: &str) -> Self {
+        Self { ui: ui.clone(), name: alias.to_owned(), current: None }
+    }
+
+    /// Shows what happened.
+    pub fn event(&mut self, event: Event) {
         match event {
             Event::StageStarted { stage } => {
                 let step = self.ui.step(format!("image {}: {}", self.name, stage.describe()));

@@ -8,7 +8,7 @@ mod pull;
 mod servers;
 mod versions;
 
-pub use build::{build_image, cache_dir, failed};
+pub use build::{Shown, build_image, cache_dir, failed};
 pub use ensure::{Found, Needs, ensure, expected};
 pub use facts::of_image;
 pub use pull::{Pull, Pulled, alias_of, check_alias, give_alias, pull};

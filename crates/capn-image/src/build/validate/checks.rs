@@ -2,10 +2,8 @@
 
 use incus_client::Client;
 
-use super::{Check, ValidationCase, shell};
+use super::{Check, Needs, ValidationCase, shell};
 use crate::{
-    build::{content::Content, plan::Plan},
-    catalog::PROPERTY_COREDNS,
     containerd::{SETTINGS, settings},
     cri::prove_sandbox,
 };
@@ -42,7 +40,7 @@ const USER_DATA_RAN: &str =
     "cloud-init status --wait >/dev/null; cloud-init status; [ -e /run/capn-validated ]";
 
 /// All looks for an image in a case.
-pub(super) fn of(plan: &Plan, case: &ValidationCase) -> Vec<Look> {
+pub(super) fn of(needs: &Needs, case: &ValidationCase) -> Vec<Look> {
     let mut looks = vec![
         Look::Script("systemd runs with no failed unit", SYSTEMD.to_owned()),
         match case.unprivileged {
@@ -53,7 +51,7 @@ pub(super) fn of(plan: &Plan, case: &ValidationCase) -> Vec<Look> {
             }),
         },
     ];
-    if let Content::Haproxy = plan.content {
+    if let Needs::Haproxy = needs {
         looks.push(Look::Script("haproxy runs", "systemctl is-active haproxy".to_owned()));
         return looks;
     }
@@ -68,10 +66,12 @@ pub(super) fn of(plan: &Plan, case: &ValidationCase) -> Vec<Look> {
             }),
         },
         Look::Settings,
-        Look::Sandbox,
     ]);
-    if let Content::Kubeadm(kubernetes) = &plan.content {
-        let version = kubernetes.folder.version();
+    // Without a sandbox image in it, the registry would be looked at, not the image.
+    if !matches!(needs, Needs::Kubernetes { images: None, .. }) {
+        looks.push(Look::Sandbox);
+    }
+    if let Needs::Kubernetes { version, images } = needs {
         looks.push(Look::Script(
             "kubelet and kubeadm are of the image's version",
             format!(
@@ -80,21 +80,18 @@ pub(super) fn of(plan: &Plan, case: &ValidationCase) -> Vec<Look> {
                  [ \"$kubelet\" = 'Kubernetes {version}' ] && [ \"$kubeadm\" = '{version}' ]"
             ),
         ));
-        looks.push(Look::Script("nothing has to be pulled", images_script(plan, version)));
+        if let Some(without) = images {
+            let script = images_script(version, without);
+            looks.push(Look::Script("nothing has to be pulled", script));
+        }
     }
     looks
 }
 
-/// Every image that kubeadm asks for is there; where the image's properties name another etcd, or
-/// no CoreDNS, kubeadm is told so.
-fn images_script(plan: &Plan, version: &str) -> String {
-    let mut without = String::new();
-    if plan.properties.get(PROPERTY_COREDNS).is_none_or(|value| value != "true") {
-        without.push_str(" -e /coredns:");
-    }
-    if plan.content.kubernetes().is_some_and(|found| found.etcd.tag_to_configure.is_some()) {
-        without.push_str(" -e /etcd:");
-    }
+/// Every image that kubeadm asks for is there, besides those of these components: kubeadm is told
+/// not to ask for them.
+fn images_script(version: &str, without: &[&str]) -> String {
+    let without: String = without.iter().map(|name| format!(" -e /{name}:")).collect();
     let wanted = match without.is_empty() {
         true => String::new(),
         false => format!(" | grep -v{without}"),

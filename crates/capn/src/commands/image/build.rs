@@ -5,7 +5,7 @@ use capn_image::build::{Architecture, Base, BuildRequest, BuiltImage, Kind, remo
 use clap::Args;
 use serde::Serialize;
 
-use super::{ServerArgs, validation};
+use super::{ServerArgs, stock, validation};
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::output::{self, Format, OutputArgs};
@@ -66,6 +66,13 @@ pub struct BuildArgs {
     /// Distribution under the image [default: the newest that boots on this host]
     #[arg(long, value_enum, value_name = "BASE")]
     pub base: Option<BaseSystem>,
+    /// Stock image of Debian or Ubuntu to make a kubeadm image from, on the server and with the
+    /// internet: an alias there, or ubuntu:24.04, debian:13
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["base", "mirror", "kubernetes_binaries"])]
+    pub base_image: Option<String>,
+    /// Where VERSION/bin/linux/ARCH/NAME is, for `--base-image` [default: the official downloads]
+    #[arg(long, value_name = "URL", requires = "base_image")]
+    pub kubernetes_url: Option<String>,
     /// Architecture of the image; only this machine's can be built [default: this machine's]
     #[arg(long, value_enum, value_name = "ARCH")]
     pub architecture: Option<ImageArchitecture>,
@@ -114,7 +121,10 @@ pub(in crate::commands) async fn run(
     args: BuildArgs,
 ) -> Result<(), CommandError> {
     let mut interrupt = Interrupt::listen()?;
-    let mut request = request(context, &args).await?;
+    let here = match args.base_image {
+        None => Some(request(context, &args).await?),
+        Some(_) => None,
+    };
     let identity = identity::resolve(
         &context.environment,
         args.server.remote.as_deref(),
@@ -122,6 +132,24 @@ pub(in crate::commands) async fn run(
     )?;
     let client = identity.client()?;
     preflight::contact(&identity, &client).await?;
+    let Some(mut request) = here else {
+        let name = args.base_image.as_deref().unwrap_or_default();
+        let request = stock::request(&args, name, &client).await?;
+        let built = tokio::select! {
+            built = stock::build(context, &client, &request) => {
+                built.map_err(|error| images::failed(error, &request.alias))?
+            }
+            () = interrupt.wait() => {
+                remove_validation(&client, &request.alias).await.doing("cannot clean up")?;
+                return Err(CommandError::interrupted(format!(
+                    "the build of image `{}` was interrupted",
+                    request.alias
+                )));
+            }
+        };
+        validation::show(&context.ui, &built.validated);
+        return print(context, &built, args.output.format());
+    };
     if args.validate {
         request.validate = validation::cases(&client, &request.kind).await?;
     }

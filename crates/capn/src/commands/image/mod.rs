@@ -4,6 +4,7 @@ pub mod build;
 pub mod import;
 pub mod list;
 pub mod publish;
+mod stock;
 mod validation;
 
 use clap::Args;
