@@ -112,11 +112,12 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
 }
 
 /// The launch of a load balancer of type `lxc`: an unprivileged container with nothing but its
-/// marks. `nic` replaces a network card of the profile, to keep an address over a re-creation.
+/// marks. It has ids of its own where the nodes have, since the shared ones contain theirs. `nic` replaces a network card of the profile, to keep an address over a re-creation.
 pub fn load_balancer(
     name: &InstanceName,
     owner: &Owner,
     spec: &LoadBalancerInstanceSpec,
+    isolation: Isolation,
     source: InstanceSource,
     nic: Option<(String, Config)>,
     server: &ServerFacts,
@@ -124,6 +125,7 @@ pub fn load_balancer(
     let mut config = owner.config();
     // systemd of the image sandboxes its services with mounts of its own.
     config.insert("security.nesting".into(), "true".into());
+    config.extend(profile::id_map(isolation));
     let request = InstancesPost {
         name: name.as_str().to_owned(),
         instance_type: InstanceType::Container,

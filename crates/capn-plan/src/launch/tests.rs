@@ -218,6 +218,7 @@ fn a_load_balancer_is_unprivileged_and_marked() {
         &name,
         &owner,
         &LoadBalancerInstanceSpec::default(),
+        Isolation::Privileged,
         InstanceSource::alias("capn/haproxy"),
         None,
         &server(Flavor::Incus),
@@ -243,4 +244,28 @@ fn a_load_balancer_is_unprivileged_and_marked() {
       "start": true
     }
     "##);
+}
+
+#[test]
+fn a_load_balancer_of_isolated_nodes_has_ids_of_its_own() {
+    let owner = Owner { name: "demo".into(), machine: None, role: Role::LoadBalancer, ..owner() };
+    let name = InstanceName::load_balancer("demo", "default").unwrap();
+    for (isolation, own_ids) in [
+        (Isolation::Privileged, None),
+        (Isolation::Shared, None),
+        (Isolation::Isolated, Some("true")),
+    ] {
+        let launch = load_balancer(
+            &name,
+            &owner,
+            &LoadBalancerInstanceSpec::default(),
+            isolation,
+            InstanceSource::alias("capn/haproxy"),
+            None,
+            &server(Flavor::Incus),
+        );
+        let config = &launch.request.config;
+        assert_eq!(config.get("security.idmap.isolated").map(String::as_str), own_ids);
+        assert_eq!(config.get("security.privileged"), None, "{isolation:?}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use capn_api::{LXCCluster, LoadBalancerInstanceSpec, LoadBalancerKind, keys};
+use capn_api::{Isolation, LXCCluster, LoadBalancerInstanceSpec, LoadBalancerKind, keys};
 use capn_image::name::ImageServers;
 use capn_plan::{
     InstanceName, Owner, Role,
@@ -43,6 +43,7 @@ pub(crate) enum Standing {
 pub(crate) struct Subject {
     pub(crate) name: InstanceName,
     pub(crate) spec: LoadBalancerInstanceSpec,
+    isolation: Isolation,
     pub(crate) image_servers: ImageServers,
     /// The endpoint's host, if it is an address.
     pub(crate) endpoint_ip: Option<IpAddr>,
@@ -136,6 +137,7 @@ fn subject(
     Ok(Subject {
         name: instance,
         spec: spec.clone(),
+        isolation: cluster.spec.effective_isolation(),
         // What cannot be understood is said where it matters, which is not a deletion.
         image_servers: images::servers(meta).unwrap_or_default(),
         endpoint_ip: endpoint_host.as_deref().and_then(|host| host.parse().ok()),
@@ -173,6 +175,7 @@ pub(crate) fn wanted(
             &subject.name,
             &subject.owner,
             &subject.spec,
+            subject.isolation,
             material.image.source.clone(),
             material.nic.clone(),
             server,

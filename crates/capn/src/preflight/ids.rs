@@ -9,7 +9,7 @@ use incus_client::Client;
 use incus_client::api::Instance;
 
 use crate::error::CommandError;
-use crate::manifest::{ClusterRequest, Isolation};
+use crate::manifest::{ClusterRequest, Isolation, LoadBalancer};
 
 /// Ids of one isolated instance, and those the server keeps free at the beginning.
 const USUAL_SIZE: u64 = 65536;
@@ -68,7 +68,10 @@ fn judge(
             && is_isolated(instance)
     };
     let made = u64::try_from(instances.iter().filter(is_ours).count()).unwrap_or(u64::MAX);
-    let needed = u64::from(request.control_planes + request.workers).saturating_sub(made);
+    // The load balancer is isolated as the nodes are.
+    let balancers = u32::from(request.load_balancer == LoadBalancer::Lxc);
+    let instances_of_all = request.control_planes + request.workers + balancers;
+    let needed = u64::from(instances_of_all).saturating_sub(made);
     let taken: Vec<Ids> = instances.iter().filter_map(taken).collect();
     let Some((host, free)) =
         hosts.iter().map(|host| (*host, free(*host, &taken, size))).min_by_key(|(_, free)| *free)
@@ -82,7 +85,7 @@ fn judge(
     let ranges = u64::try_from(taken.len()).unwrap_or(0) + needed + 1;
     let wanted = ranges.saturating_mul(size.max(USUAL_SIZE)).saturating_add(1).max(host.count);
     let error = CommandError::new(format!(
-        "the host has user ids for {free} more isolated nodes of {size} ids each, but {needed} are to be made; it has {} ids from {}, and isolated instances that have some of them: {}",
+        "the host has user ids for {free} more isolated instances of {size} ids each, but {needed} are to be made; it has {} ids from {}, and isolated instances that have some of them: {}",
         host.count,
         host.first,
         taken.len(),
@@ -216,8 +219,8 @@ mod tests {
         let request = ClusterRequest { isolation: Isolation::Isolated, workers: 2, ..demo() };
         let error = judge(&[HOST, small], &[], &request).unwrap_err();
         let text = error.render(|_, text| text.to_owned());
-        assert!(text.contains("for 2 more isolated nodes of 65536 ids each, but 3"), "{text}");
-        assert!(text.contains("`root:1000000:262145`"), "{text}");
+        assert!(text.contains("for 2 more isolated instances of 65536 ids each, but 4"), "{text}");
+        assert!(text.contains("`root:1000000:327681`"), "{text}");
         assert!(judge(&[HOST], &[], &request).is_ok());
         assert!(judge(&[], &[], &request).is_ok(), "nothing is known");
     }
