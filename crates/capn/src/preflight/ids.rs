@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn nodes_of_the_same_cluster_that_are_there_need_no_ids() {
-        let small = Ids { count: 3 * 65536 + 1, ..HOST };
+        let small = Ids { count: 4 * 65536 + 1, ..HOST };
         let mut ours = isolated(1_065_536);
         ours.config.extend([
             (capn_api::keys::INSTANCE_CLUSTER_NAME.to_owned(), "demo".to_owned()),
