@@ -96,10 +96,14 @@ serves() {
 check 'kubectl and capn work against capn serve' serves
 even() { ! capn scale "$cluster" --control-planes 2; }
 check 'an even number of control planes is refused' even
+has_control_planes() {
+  [ "$(kubectl_of get nodes -l node-role.kubernetes.io/control-plane --no-headers | grep -c ' Ready ')" = "$1" ] &&
+    [ "$(kubectl_of get pods -n kube-system -l component=etcd --no-headers | grep -c Running)" = "$1" ]
+}
+# Pods of nodes that are gone stay listed until the cluster collects them.
 control_planes() {
   capn scale "$cluster" --control-planes "$1" --wait 6m &&
-    [ "$(kubectl_of get nodes -l node-role.kubernetes.io/control-plane --no-headers | grep -c ' Ready ')" = "$1" ] &&
-    [ "$(kubectl_of get pods -n kube-system -l component=etcd --no-headers | grep -c Running)" = "$1" ]
+    until_true "$1 control planes, each with a member of etcd" 120 has_control_planes "$1"
 }
 check 'three control planes, each with a member of etcd' control_planes 3
 check 'one control plane again, and the cluster answers' control_planes 1

@@ -28,6 +28,17 @@ check() {
   fi
 }
 
+install_tools() {
+  local wanted=(busybox-static openssl python3 xz-utils) missing=() package
+  if ! command -v kubectl >/dev/null; then wanted+=(kubernetes-client); fi
+  for package in "${wanted[@]}"; do
+    if ! dpkg -s "$package" >/dev/null 2>&1; then missing+=("$package"); fi
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  apt-get update -q &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+}
+
 # skip WHAT WHY
 skip() {
   skipped=$((skipped + 1))
