@@ -30,7 +30,6 @@ check() {
 
 install_tools() {
   local wanted=(busybox-static openssl python3 xz-utils) missing=() package
-  if ! command -v kubectl >/dev/null; then wanted+=(kubernetes-client); fi
   for package in "${wanted[@]}"; do
     if ! dpkg -s "$package" >/dev/null 2>&1; then missing+=("$package"); fi
   done
