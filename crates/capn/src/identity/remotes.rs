@@ -38,13 +38,7 @@ pub(super) fn find(
     let mut known = Vec::new();
     for folder in environment.client_configs() {
         let path = folder.join("config.yml");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error).doing(format!("cannot read {path}")),
-        };
-        let config: Config =
-            serde_saphyr::from_str(&text).doing(format!("cannot understand {path}"))?;
+        let Some(config) = read(&path)? else { continue };
         if let Some(remote) = config.remotes.get(name) {
             return identity(&folder, name, remote, project);
         }
@@ -87,6 +81,17 @@ pub(super) fn with_address(environment: &Environment) -> Vec<String> {
     found
 }
 
+/// A client's configuration, if it has one.
+fn read(path: &Utf8Path) -> Result<Option<Config>, CommandError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            serde_saphyr::from_str(&text).map(Some).doing(format!("cannot understand {path}"))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).doing(format!("cannot read {path}")),
+    }
+}
+
 /// The remote that both clients know without a configuration.
 const BUILT_IN: (&str, &str) = ("images", capn_image::catalog::LINUX_CONTAINERS);
 
@@ -96,14 +101,7 @@ pub(super) fn image_server(
     name: &str,
 ) -> Result<Option<String>, CommandError> {
     for folder in environment.client_configs() {
-        let path = folder.join("config.yml");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error).doing(format!("cannot read {path}")),
-        };
-        let config: Config =
-            serde_saphyr::from_str(&text).doing(format!("cannot understand {path}"))?;
+        let Some(config) = read(&folder.join("config.yml"))? else { continue };
         if let Some(remote) = config.remotes.get(name) {
             let is_one = remote.protocol.as_deref() == Some("simplestreams");
             return Ok(is_one.then(|| remote.addr.clone()));
