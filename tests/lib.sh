@@ -5,7 +5,7 @@
 has() { grep "$@" >/dev/null; }
 
 passed=0 failed=0 skipped=0
-failures=()
+failures=() reports=()
 began=$SECONDS
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -22,8 +22,9 @@ check() {
   else
     failed=$((failed + 1))
     failures+=("$what")
-    printf '  FAIL  %s\n        %s\n' "$what" "$*"
-    tail -n 40 "$log" | sed 's/^/        | /'
+    reports+=("$(printf '%s\n' "$*"; tail -n 40 "$log")")
+    printf '  FAIL  %s\n' "$what"
+    sed 's/^/        | /' <<<"${reports[-1]}"
     return 1
   fi
 }
@@ -57,16 +58,30 @@ cargo_tests() {
   if [ "$status" != 0 ]; then
     if [ "$bad" = 0 ]; then failed=$((failed + 1)); fi
     failures+=('cargo test')
-    grep -E '^(test .* FAILED|error|thread .* panicked|failures:)|^    [a-z_:]+$' "$log" | tail -n 60 | sed 's/^/        | /'
-    tail -n 60 "$log" | sed 's/^/        | /'
+    reports+=("$(cargo_failures "$log" | tail -n 80)")
+    sed 's/^/        | /' <<<"${reports[-1]}"
   fi
+}
+# Which tests failed and what they said: not what passing ones printed.
+cargo_failures() {
+  awk '
+    /^failures:$/ { inside = 1 }
+    /^successes:$/ { inside = 0 }
+    /^test result: FAILED/ { inside = 0; print }
+    /^(error|warning: unused)/ { print }
+    inside { print }
+  ' "$1"
 }
 sum() { grep -oE "[0-9]+ $1" "$2" | awk '{ n += $1 } END { print n + 0 }'; }
 
 finish() {
   printf '\n'
-  local failure
-  for failure in "${failures[@]}"; do printf 'FAILED: %s\n' "$failure"; done
+  # Told again at the end: the end is what a log of CI keeps.
+  local at
+  for at in "${!failures[@]}"; do
+    printf 'FAILED: %s\n' "${failures[$at]}"
+    tail -n 40 <<<"${reports[$at]:-}" | sed 's/^/  | /'
+  done
   printf '%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
   [ "$failed" = 0 ] || exit 1
   exit 0
