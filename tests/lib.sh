@@ -24,7 +24,7 @@ check() {
     failures+=("$what")
     reports+=("$(printf '%s\n' "$*"; tail -n 40 "$log")")
     printf '  FAIL  %s\n' "$what"
-    sed 's/^/        | /' <<<"${reports[-1]}"
+    printf '%s\n' "${reports[-1]}" | sed 's/^/        | /'
     return 1
   fi
 }
@@ -59,7 +59,7 @@ cargo_tests() {
     if [ "$bad" = 0 ]; then failed=$((failed + 1)); fi
     failures+=('cargo test')
     reports+=("$(cargo_failures "$log" | tail -n 80)")
-    sed 's/^/        | /' <<<"${reports[-1]}"
+    printf '%s\n' "${reports[-1]}" | sed 's/^/        | /'
   fi
 }
 # Which tests failed and what they said: not what passing ones printed.
