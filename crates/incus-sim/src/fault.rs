@@ -15,6 +15,13 @@ pub enum FaultKind {
     Delay(Duration),
     /// It is done twice; the second answer is given.
     Twice,
+    /// It is done, then the server is killed and comes back at once ([`crate::Simulator::restart`]).
+    Restart,
+    /// It is not done and never answered; [`crate::Simulator::stalled`] tells the test, which can
+    /// kill the client at that very moment.
+    StallBefore,
+    /// It is done and never answered; else as [`FaultKind::StallBefore`].
+    StallAfter,
 }
 
 /// A fault and the request it is for.

@@ -1,6 +1,7 @@
 //! Connections to the simulator, with faults.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use axum::Router;
@@ -9,7 +10,8 @@ use axum::response::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::UnixListener;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
 
@@ -36,8 +38,32 @@ impl Simulator {
         move || std::future::ready(Ok(simulator.connect()))
     }
 
+    /// Serves on a unix socket at `path`, which must not exist, until the value is dropped. That
+    /// is a server that is down: connections break and new ones are refused. It can be listened
+    /// again, any number of times.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn listen(&self, path: impl Into<PathBuf>) -> io::Result<Listening> {
+        let path = path.into();
+        let listener = UnixListener::bind(&path)?;
+        let simulator = self.clone();
+        let accepting = AbortOnDropHandle::new(tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                simulator.attach(stream);
+            }
+        }));
+        Ok(Listening { simulator: self.clone(), path, _accepting: accepting })
+    }
+
     fn connect(&self) -> DuplexStream {
-        let (client, mut near) = tokio::io::duplex(64 << 10);
+        let (client, near) = tokio::io::duplex(64 << 10);
+        self.attach(near);
+        client
+    }
+
+    /// Serves one connection in the background.
+    fn attach(&self, mut near: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let (mut far, server) = tokio::io::duplex(64 << 10);
         let simulator = self.clone();
         let router = self.router();
@@ -57,13 +83,18 @@ impl Simulator {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|connection| !connection.is_finished());
         connections.push(AbortOnDropHandle::new(pipe));
-        client
     }
 
     async fn serve(self, router: Router, request: http::Request<Body>) -> io::Result<Response> {
         let cut = || Err(io::ErrorKind::ConnectionReset.into());
         let path = request.uri().path_and_query().map_or("", |p| p.as_str()).to_owned();
-        let fault = self.lock().schedule.next(request.method().as_str(), &path);
+        let (fault, latency) = {
+            let mut world = self.lock();
+            (world.schedule.next(request.method().as_str(), &path), world.trouble.latency)
+        };
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         match fault {
             None => Ok(answer(router, request).await),
             Some(FaultKind::Fail(status)) => {
@@ -75,6 +106,16 @@ impl Simulator {
             Some(FaultKind::CutAfter) => {
                 drop(answer(router, request).await);
                 cut()
+            }
+            Some(FaultKind::Restart) => {
+                drop(answer(router, request).await);
+                self.restart();
+                cut()
+            }
+            Some(FaultKind::StallBefore) => self.stall().await,
+            Some(FaultKind::StallAfter) => {
+                drop(answer(router, request).await);
+                self.stall().await
             }
             Some(FaultKind::Delay(time)) => {
                 tokio::time::sleep(time).await;
@@ -98,5 +139,29 @@ async fn answer(router: Router, request: http::Request<Body>) -> Response {
     match router.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
+    }
+}
+
+/// A unix socket that the simulator serves; see [`Simulator::listen`].
+#[must_use = "the socket is gone when this is dropped"]
+pub struct Listening {
+    simulator: Simulator,
+    path: PathBuf,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+impl Listening {
+    /// The socket.
+    #[must_use]
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Whoever made the folder may have removed it already.
+        drop(std::fs::remove_file(&self.path));
+        self.simulator.cut();
     }
 }

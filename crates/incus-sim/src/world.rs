@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::exec::{ExecCall, ExecResult, Session};
 use crate::fault::{Fault, Schedule, Seen};
+use crate::trouble::{Happened, Trouble};
 
 /// When operations end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(crate) struct Machine {
     pub(crate) metadata: ImageMetadata,
     pub(crate) templates: BTreeMap<String, Bytes>,
     pub(crate) files: BTreeMap<String, (FileHeaders, Bytes)>,
+    /// An operation still makes it.
+    pub(crate) making: bool,
 }
 
 pub(crate) struct World {
@@ -67,6 +70,8 @@ pub(crate) struct World {
     pub(crate) runner: Runner,
     pub(crate) addresses: u32,
     pub(crate) config: Map<String, Value>,
+    pub(crate) trouble: Trouble,
+    pub(crate) history: Vec<Happened>,
 }
 
 impl Default for Simulator {
@@ -94,6 +99,8 @@ impl Simulator {
             runner: Arc::new(|_| ExecResult::default()),
             addresses: 1,
             config: Map::new(),
+            trouble: Trouble::default(),
+            history: Vec::new(),
         };
         Self {
             world: Arc::new(Mutex::new(world)),
@@ -203,13 +210,17 @@ impl Simulator {
     }
 
     /// A killed and restarted daemon: connections break, operations that ran are forgotten and
-    /// their effect does not happen. Instances keep running.
+    /// their effect does not happen. Instances keep running; one that was being made stays behind
+    /// unfinished.
     pub fn restart(&self) {
         {
             let mut world = self.lock();
             world.operations.clear();
             world.waiting.clear();
             world.sessions.clear();
+            for machine in world.instances.values_mut() {
+                machine.making = false;
+            }
         }
         self.cut();
     }
@@ -229,6 +240,11 @@ impl Simulator {
 
     pub(crate) fn tell(&self, lifecycles: &[Lifecycle]) {
         for lifecycle in lifecycles {
+            self.lock().history.push(Happened {
+                action: lifecycle.action.to_owned(),
+                project: lifecycle.project.clone(),
+                instance: lifecycle.name.clone(),
+            });
             let event = EventLifecycle {
                 action: lifecycle.action.to_owned(),
                 source: format!("/1.0/instances/{}?project={}", lifecycle.name, lifecycle.project),
@@ -245,6 +261,9 @@ impl Simulator {
     }
 
     fn send(&self, kind: EventKind, metadata: Value, project: &str) {
+        if self.lock().trouble.mute.contains(&kind) {
+            return;
+        }
         let event = Event { kind, metadata, project: project.to_owned(), ..Event::default() };
         // An error means that nobody listens.
         drop(self.events.send(Arc::new(event)));
@@ -316,8 +335,16 @@ impl Simulator {
         self.tell(&lifecycles);
         let project = operation.metadata.get("project").and_then(Value::as_str).unwrap_or_default();
         self.tell_operation(&operation, project);
+        let (simulator, id) = (self.clone(), operation.id.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(REMEMBERED).await;
+            simulator.lock().operations.remove(&id);
+        });
     }
 }
+
+/// How long the server remembers an operation that ended.
+const REMEMBERED: Duration = Duration::from_secs(5);
 
 impl Machine {
     pub(crate) fn full(&self) -> InstanceFull {
@@ -339,6 +366,9 @@ impl Machine {
             pid: i64::from(address.is_some()),
             ..InstanceState::default()
         };
+        let power = if address.is_some() { "RUNNING" } else { "STOPPED" };
+        self.instance.config.insert("volatile.last_state.power".into(), power.into());
+        self.instance.config.remove("volatile.apply_template");
         if let Some(address) = address {
             let nic = json!({
                 "addresses": [{"family": "inet", "address": address, "netmask": "16", "scope": "global"}],

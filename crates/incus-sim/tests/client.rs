@@ -87,7 +87,58 @@ async fn a_restart_loses_operations_and_their_effect() {
     simulator.restart();
     let error = create.wait(LONG).await.unwrap_err();
     assert!(matches!(error, Error::OperationLost { .. }), "{error:?}");
+    let (_, left) = simulator.instances().pop().unwrap();
+    assert!(left.is_stopped() && !left.config.contains_key("volatile.apply_template"), "{left:?}");
+    let delete = client.delete_instance("web").await.unwrap();
+    assert!(simulator.step());
+    delete.wait(LONG).await.unwrap();
     assert!(simulator.instances().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_on_a_socket_goes_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("unix.socket");
+    let simulator = Simulator::new();
+    let client = Client::unix(&socket);
+    assert!(client.server().await.is_err());
+    for _ in 0..2 {
+        let listening = simulator.listen(&socket).unwrap();
+        assert!(client.server().await.is_ok());
+        drop(listening);
+        assert!(client.server().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_full_server_makes_nothing_and_leaves_nothing() {
+    let simulator = Simulator::new();
+    simulator.add_image("default", "capn/node", &[]);
+    simulator.set_full(true);
+    let client = client(&simulator);
+    let error = launch(&client, "web").await.unwrap_err();
+    assert!(error.server_text().unwrap().contains("no space left on device"), "{error}");
+    assert!(simulator.instances().is_empty());
+    simulator.set_full(false);
+    launch(&client, "web").await.unwrap();
+    let told: Vec<_> = simulator.history().into_iter().map(|happened| happened.action).collect();
+    assert_eq!(told, ["instance-created", "instance-created", "instance-started"]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_held_has_or_has_not_happened() {
+    for (fault, made) in [(FaultKind::StallBefore, 0), (FaultKind::StallAfter, 1)] {
+        let simulator = Simulator::new();
+        simulator.add_image("default", "capn/node", &[]);
+        simulator.inject(Fault::matching("POST /1.0/instances", fault));
+        let client = client(&simulator);
+        let (post, held) = (post("web"), simulator.stalled());
+        tokio::select! {
+            made = client.create_instance(&post, None) => panic!("answered: {made:?}"),
+            () = held => {}
+        }
+        assert_eq!(simulator.instances().len(), made, "{fault:?}");
+    }
 }
 
 /// Every request of a launch is failed, cut before and after its effect, and doubled; the launch

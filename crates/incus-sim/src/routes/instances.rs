@@ -57,23 +57,39 @@ pub(crate) async fn create(
         post.name = format!("i-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
     }
     let key = query.key(&post.name);
-    let image = image_of(&simulator.lock(), &key.0, &post)?;
-    let name = post.name.clone();
+    let (project, name, start) = (query.project(), post.name.clone(), post.start);
+    let taken = {
+        let mut world = simulator.lock();
+        let image = image_of(&world, &key.0, &post)?;
+        let taken = world.instances.contains_key(&key);
+        if !taken {
+            let machine = make(&world, &key.0, post, image);
+            world.instances.insert(key.clone(), machine);
+        }
+        taken
+    };
+    let made = key.clone();
     let effect = move |world: &mut World| {
-        if world.instances.contains_key(&key) {
+        if taken {
             return Err(format!("Instance \"{}\" already exists", key.1));
         }
-        let start = post.start;
-        let machine = make(world, &key.0, post, image);
-        world.instances.insert(key.clone(), machine);
-        let mut told = vec![lifecycle("instance-created", &key)];
+        if world.trouble.full {
+            world.instances.remove(&key);
+            return Err("Failed creating instance from image: Failed to unpack image: write /var/lib/incus/storage-pools/default/containers: no space left on device".into());
+        }
+        let machine = world.instances.get_mut(&key).ok_or("Instance not found")?;
+        machine.making = false;
+        machine.instance.config.insert("volatile.apply_template".into(), "create".into());
         if start {
             run(world, &key)?;
-            told.push(lifecycle("instance-started", &key));
+            return Ok(vec![lifecycle("instance-started", &key)]);
         }
-        Ok(told)
+        Ok(Vec::new())
     };
-    let operation = simulator.start("Creating instance", &query.project(), &name, Box::new(effect));
+    let operation = simulator.start("Creating instance", &project, &name, Box::new(effect));
+    if !taken {
+        simulator.tell(&[lifecycle("instance-created", &made)]);
+    }
     Ok(started(&operation))
 }
 
@@ -124,8 +140,10 @@ fn make(world: &World, project: &str, post: InstancesPost, image: Option<Image>)
         metadata: incus_api::ImageMetadata::default(),
         templates: BTreeMap::new(),
         files: BTreeMap::new(),
+        making: true,
     };
     machine.set_running(None);
+    machine.instance.config.remove("volatile.last_state.power");
     expand(world, &mut machine.instance);
     machine
 }
@@ -249,6 +267,16 @@ pub(crate) async fn rename(
     Ok(started(&operation))
 }
 
+/// Refuses to work on an instance that is being made.
+fn free(world: &World, key: &(String, String)) -> Result<(), String> {
+    match world.instances.get(key) {
+        Some(machine) if machine.making => {
+            Err("Instance is busy running a \"create\" operation".into())
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(crate) async fn delete(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
     let key = query.key(&path);
     let running = simulator.lock().instances.get(&key).ok_or_else(missing)?.instance.is_running();
@@ -256,6 +284,7 @@ pub(crate) async fn delete(State(simulator): Sim, query: Query, path: Path<Strin
         return Err(Refusal::bad("Instance is running"));
     }
     let effect = move |world: &mut World| {
+        free(world, &key)?;
         world.instances.remove(&key).ok_or("Instance not found")?;
         Ok(vec![lifecycle("instance-deleted", &key)])
     };
@@ -286,6 +315,7 @@ pub(crate) async fn set_state(
         InstanceAction::Unfreeze => "Unfreezing instance",
     };
     let effect = move |world: &mut World| {
+        free(world, &key)?;
         let machine = world.instances.get_mut(&key).ok_or("Instance not found")?;
         let running = machine.instance.is_running();
         let told = match (put.action, running) {
