@@ -219,6 +219,7 @@ mod tests {
             launch: Some(Box::new(Launch {
                 request: incus_api::InstancesPost::default(),
                 target: None,
+                pieces: Vec::new(),
             })),
         }
     }

@@ -7,6 +7,7 @@ use crate::{
     InstanceName, Owner,
     devices::{self, DeviceError},
     fence::Fence,
+    files::Piece,
     modules::{self, Unloadable},
     profile,
 };
@@ -34,6 +35,8 @@ pub struct Launch {
     pub request: InstancesPost,
     /// Cluster member or `@group`.
     pub target: Option<String>,
+    /// What is put in before the first start. With any, the request does not start the instance.
+    pub pieces: Vec<Piece>,
 }
 
 /// What a machine's instance is made of.
@@ -57,6 +60,8 @@ pub struct MachineLaunch<'a> {
     pub server: &'a ServerFacts,
     /// What the project allows.
     pub fence: &'a Fence,
+    /// What is put in before the first start.
+    pub pieces: Vec<Piece>,
 }
 
 /// The launch of a machine of type `container`.
@@ -78,6 +83,7 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
         user_data,
         server,
         fence,
+        pieces,
     } = input;
     let mut config = Config::new();
     let mut all_devices = Devices::new();
@@ -105,10 +111,10 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
         config,
         devices: all_devices,
         profiles: profiles(&spec.profiles),
-        start: server.create_and_start,
+        start: server.create_and_start && pieces.is_empty(),
         ..InstancesPost::default()
     };
-    Ok(Launch { request, target: target(&spec.target, server) })
+    Ok(Launch { request, target: target(&spec.target, server), pieces: pieces.clone() })
 }
 
 /// The launch of a load balancer of type `lxc`: an unprivileged container with nothing but its
@@ -137,7 +143,7 @@ pub fn load_balancer(
         start: server.create_and_start,
         ..InstancesPost::default()
     };
-    Launch { request, target: target(&spec.target, server) }
+    Launch { request, target: target(&spec.target, server), pieces: Vec::new() }
 }
 
 /// The config to give an instance whose kernel modules the server could not load, or `None` when

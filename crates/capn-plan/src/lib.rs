@@ -9,11 +9,15 @@
 //! | [`machine`] | the next step for one LXCMachine |
 //! | [`balancer`] | the next step for the load balancer of one LXCCluster |
 //! | [`launch`] | the exact instance that is asked for |
+//! | [`files`] | what is put into an instance before its first start |
 //! | [`profile`] | config and devices that Kubernetes needs in a container |
 //! | [`devices`] | device strings of a manifest |
 //! | [`owner`] | whose instance it is |
 //! | [`life`] | how far an instance has come, from the server's own marks |
 //! | [`address`] | which addresses of an instance count |
+//! | [`domains`] | failure domains, and where an instance is placed |
+//! | [`drain`] | when a control plane that leaves may be stopped |
+//! | [`kube_vip`] | the static pod that holds a virtual IP |
 //! | [`fence`] | what a restricted project lets its tenants do |
 //! | [`modules`] | what to do when the server cannot load kernel modules |
 //! | [`bootstrap`] | how far the bootstrap data of an instance has come |
@@ -29,8 +33,12 @@ pub mod bootstrap;
 pub mod cni;
 pub mod devices;
 pub mod diagnosis;
+pub mod domains;
+pub mod drain;
 pub mod fence;
+pub mod files;
 pub mod haproxy;
+pub mod kube_vip;
 pub mod launch;
 pub mod life;
 pub mod machine;

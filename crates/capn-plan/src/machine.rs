@@ -7,6 +7,7 @@ use incus_api::{Config, InstanceFull};
 
 use crate::{
     InstanceName, Owner, Ownership, address,
+    files::Piece,
     launch::Launch,
     life::{self, Life},
 };
@@ -45,7 +46,7 @@ pub struct Machine {
     pub provisioned: bool,
     /// What its making waits for.
     pub gate: Option<Gate>,
-    /// What to ask for; present when the instance is absent and nothing holds it up.
+    /// What to ask for; present when the instance is absent or never ran, and nothing holds it up.
     pub launch: Option<Box<Launch>>,
     /// What happens when it stops.
     pub when_stopped: WhenStopped,
@@ -73,8 +74,8 @@ pub enum Step {
     Adopt(Config),
     /// Delete it: its making was interrupted, and nothing ever ran in it.
     Discard,
-    /// Start it.
-    Start,
+    /// Start it, after these were put in.
+    Start(Vec<Piece>),
     /// Stop and delete it.
     Delete,
 }
@@ -174,10 +175,13 @@ fn of_our_instance(machine: &Machine, seen: &Observed, instance: &InstanceFull) 
         // A provisioned instance ran once, whatever its marks say now.
         Life::Unfinished if !machine.provisioned => busy().unwrap_or(Plan::Do(Step::Discard)),
         Life::Unfinished | Life::Stopped if machine.provisioned => match machine.when_stopped {
-            WhenStopped::Restart => busy().unwrap_or(Plan::Do(Step::Start)),
+            WhenStopped::Restart => busy().unwrap_or(Plan::Do(Step::Start(Vec::new()))),
             WhenStopped::Report => Plan::Wait(WaitingOn::Start),
         },
-        Life::Unfinished | Life::Fresh | Life::Stopped => busy().unwrap_or(Plan::Do(Step::Start)),
+        Life::Fresh if !machine.provisioned => busy().unwrap_or_else(|| first_start(machine)),
+        Life::Unfinished | Life::Fresh | Life::Stopped => {
+            busy().unwrap_or(Plan::Do(Step::Start(Vec::new())))
+        }
         Life::Running => {
             let addresses = address::of_instance(instance, machine.not_an_address);
             match addresses.is_empty() {
@@ -188,6 +192,14 @@ fn of_our_instance(machine: &Machine, seen: &Observed, instance: &InstanceFull) 
         Life::Frozen => Plan::Wait(WaitingOn::Thaw),
         Life::Changing => busy().unwrap_or(Plan::Wait(WaitingOn::Change)),
         Life::Broken => Plan::Wait(WaitingOn::Repair(instance.status.clone())),
+    }
+}
+
+/// Starts an instance that never ran, once it is known what has to be in it.
+fn first_start(machine: &Machine) -> Plan {
+    match (&machine.launch, machine.gate) {
+        (Some(launch), _) => Plan::Do(Step::Start(launch.pieces.clone())),
+        (None, gate) => Plan::Wait(WaitingOn::Gate(gate.unwrap_or(Gate::BootstrapData))),
     }
 }
 

@@ -20,6 +20,7 @@ mod instance;
 mod machine;
 mod notice;
 mod patch;
+mod pieces;
 mod references;
 mod remote;
 mod triggers;

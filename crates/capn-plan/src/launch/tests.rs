@@ -37,6 +37,7 @@ fn launched(
         user_data: "#cloud-config\n",
         server,
         fence: &Fence::default(),
+        pieces: Vec::new(),
     })
     .unwrap()
 }
@@ -268,4 +269,24 @@ fn a_load_balancer_of_isolated_nodes_has_ids_of_its_own() {
         assert_eq!(config.get("security.idmap.isolated").map(String::as_str), own_ids);
         assert_eq!(config.get("security.privileged"), None, "{isolation:?}");
     }
+}
+
+#[test]
+fn an_instance_that_something_is_put_into_is_not_started_by_the_request() {
+    let pieces = vec![Piece::Link { path: "/init".into(), target: "/sbin/init".into() }];
+    let launch = machine(&MachineLaunch {
+        name: &InstanceName::new("demo-cp-abc").unwrap(),
+        owner: &owner(),
+        spec: &LXCMachineSpec::default(),
+        isolation: Isolation::Shared,
+        skip_defaults: false,
+        source: InstanceSource::alias("debian"),
+        user_data: "",
+        server: &server(Flavor::Incus),
+        fence: &Fence::default(),
+        pieces: pieces.clone(),
+    })
+    .unwrap();
+    assert!(!launch.request.start);
+    assert_eq!(launch.pieces, pieces);
 }

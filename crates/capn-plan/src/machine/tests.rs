@@ -16,7 +16,8 @@ fn machine() -> Case {
         machine: Some("demo-a".into()),
         role: Role::Worker,
     };
-    let launch = Launch { request: incus_api::InstancesPost::default(), target: None };
+    let launch =
+        Launch { request: incus_api::InstancesPost::default(), target: None, pieces: Vec::new() };
     Case {
         machine: Machine {
             name: InstanceName::new("demo-a").unwrap(),
@@ -114,13 +115,29 @@ fn an_instance_goes_from_made_to_ready_one_step_at_a_time() {
         machine().fresh().busy().plan(),
         wait(WaitingOn::Operation("Creating instance".into()))
     );
-    assert_eq!(machine().fresh().plan(), Plan::Do(Step::Start));
+    assert_eq!(machine().fresh().plan(), Plan::Do(Step::Start(Vec::new())));
     assert_eq!(machine().instance(106, &[], json!({})).plan(), wait(WaitingOn::Change));
     assert_eq!(machine().running().plan(), wait(WaitingOn::Address(None)));
     assert_eq!(
         machine().running().with_address().plan(),
         Plan::Ready(vec!["10.0.0.7".parse().unwrap()])
     );
+}
+
+#[test]
+fn what_belongs_into_an_instance_is_put_in_before_its_first_start_only() {
+    let piece = Piece::Link { path: "/init".into(), target: "/sbin/init".into() };
+    let with_piece = |mut case: Case| {
+        case.machine.launch.as_mut().unwrap().pieces = vec![piece.clone()];
+        case
+    };
+    let first = with_piece(machine()).fresh().plan();
+    assert_eq!(first, Plan::Do(Step::Start(vec![piece.clone()])));
+    let later = with_piece(machine()).stopped().plan();
+    assert_eq!(later, Plan::Do(Step::Start(Vec::new())));
+    // It is not started without.
+    let unknown = machine().gated(Gate::BootstrapData).fresh().plan();
+    assert_eq!(unknown, wait(WaitingOn::Gate(Gate::BootstrapData)));
 }
 
 #[test]
@@ -131,15 +148,15 @@ fn an_instance_whose_making_was_interrupted_is_made_again() {
     assert!(matches!(still_working.plan(), Plan::Wait(WaitingOn::Operation(_))));
     // What was provisioned once holds data, and is never thrown away.
     let provisioned = machine().provisioned().instance(102, &[], json!({}));
-    assert_eq!(provisioned.plan(), Plan::Do(Step::Start));
+    assert_eq!(provisioned.plan(), Plan::Do(Step::Start(Vec::new())));
 }
 
 #[test]
 fn a_stopped_instance_is_started_again_unless_the_user_wants_a_report() {
-    assert_eq!(machine().provisioned().stopped().plan(), Plan::Do(Step::Start));
+    assert_eq!(machine().provisioned().stopped().plan(), Plan::Do(Step::Start(Vec::new())));
     assert_eq!(machine().provisioned().reporting().stopped().plan(), wait(WaitingOn::Start));
     // Before it was provisioned it has to run, or nothing goes on.
-    assert_eq!(machine().reporting().stopped().plan(), Plan::Do(Step::Start));
+    assert_eq!(machine().reporting().stopped().plan(), Plan::Do(Step::Start(Vec::new())));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use capn_plan::{
 use kube::runtime::events::EventType;
 
 use super::{observe::Material, report};
-use crate::{context::Context, failure::Failure, instance, notice::tell, remote::Remote};
+use crate::{context::Context, failure::Failure, instance, notice::tell, pieces, remote::Remote};
 
 /// Carries out one step.
 ///
@@ -23,12 +23,12 @@ pub(crate) async fn step(
     name: &InstanceName,
     seen: &Observed,
     step: Step,
-    material: Option<Material>,
+    material: Option<&Material>,
 ) -> Result<(), Failure> {
     let config = seen.instance.as_ref().map(|instance| instance.config.clone());
     match step {
         Step::Create(launch) => {
-            let image = material.map(|material| material.image.text).unwrap_or_default();
+            let image = material.map(|material| material.image.text.clone()).unwrap_or_default();
             report::creating(ctx, machine, name, &image).await?;
             instance::create(ctx, remote, name, &launch, &image).await?;
             let note = format!("created instance {name} from image {image}");
@@ -46,7 +46,9 @@ pub(crate) async fn step(
             let note = format!("the making of instance {name} was interrupted; it is made again");
             tell(ctx, machine, EventType::Warning, "InstanceDiscarded", note).await;
         }
-        Step::Start => {
+        Step::Start(put_in) => {
+            let kind = seen.instance.as_ref().map(|found| found.instance_type.clone());
+            pieces::put(remote, name, &kind.unwrap_or_default(), &put_in).await?;
             let config = config.unwrap_or_default();
             let left_out = instance::start(ctx, remote, name, &config).await?;
             if let Some(left_out) = left_out {

@@ -95,13 +95,14 @@ async fn settle(
     if let Some(changed) = patch::add_finalizer(&api, machine, keys::MACHINE_FINALIZER).await? {
         *machine = changed;
     }
+    let mut material = None;
     for _ in 0..MAX_STEPS {
         let seen = instance::observe(ctx, &remote, &subject.name).await?;
-        let material = match subject.needs_launch(&seen) {
-            true => Some(observe::material(ctx, &remote, found, subject).await?),
-            false => None,
-        };
-        let wanted = validate::wanted(subject, material.as_ref(), &remote.facts())?;
+        if material.is_none() && subject.needs_launch(&seen) {
+            material = Some(observe::material(ctx, &remote, found, subject).await?);
+        }
+        let material = material.as_ref();
+        let wanted = validate::wanted(subject, material, &remote.facts())?;
         match plan(&wanted, &seen) {
             Plan::Do(step) => {
                 apply::step(ctx, &remote, machine, &subject.name, &seen, step, material).await?;

@@ -2,12 +2,15 @@
 
 use capi_api::refs;
 use capn_api::{Isolation, LXCMachine, LXCMachineSpec, keys, provider_id};
-use capn_image::name::ImageServers;
+use capn_image::{install::InstallScript, name::ImageServers};
 use capn_plan::{
     InstanceName, Owner, Role,
+    files::{self, Piece},
     launch::{self, MachineLaunch, ServerFacts},
+    life::{self, Life},
     machine::{Gate, Machine, Observed, WhenStopped},
 };
+use incus_api::InstanceFull;
 
 use super::observe::{Material, References};
 use crate::{
@@ -55,9 +58,13 @@ impl Subject {
         self.gate.filter(|_| !self.provisioned)
     }
 
-    /// Whether the instance is absent and to be made.
+    /// Whether the instance is to be made, or never ran and may lack what belongs into it.
     pub(crate) fn needs_launch(&self, seen: &Observed) -> bool {
-        seen.instance.is_none() && !self.provisioned && !self.deleting && self.gate.is_none()
+        let unused = |instance: &InstanceFull| life::of(instance) == Life::Fresh;
+        seen.instance.as_deref().is_none_or(unused)
+            && !self.provisioned
+            && !self.deleting
+            && self.gate.is_none()
     }
 }
 
@@ -206,6 +213,7 @@ pub(crate) fn wanted(
                 user_data: &material.user_data,
                 server,
                 fence: &material.fence,
+                pieces: pieces(subject, material),
             })
             .map(Box::new)
             .map_err(|error| Failure::Invalid { message: format!("{error}; {}", error.hint()) })
@@ -221,6 +229,17 @@ pub(crate) fn wanted(
         when_stopped: subject.when_stopped,
         not_an_address: subject.endpoint,
     })
+}
+
+/// What is put into the instance before its first start.
+fn pieces(subject: &Subject, material: &Material) -> Vec<Piece> {
+    let user_data = subject.spec.config.get(launch::USER_DATA).unwrap_or(&material.user_data);
+    let script = files::calls_install_script(user_data).then(|| Piece::File {
+        path: files::INSTALL_SCRIPT.to_owned(),
+        text: InstallScript::new(subject.version.clone().unwrap_or_default()).text(),
+        mode: 0o755,
+    });
+    script.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -15,5 +15,6 @@ mod deletion;
 mod image;
 mod interruption;
 mod life;
+mod pieces;
 mod restricted;
 mod world;
