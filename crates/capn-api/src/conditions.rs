@@ -11,6 +11,8 @@ pub const PAUSED: &str = "Paused";
 pub const DELETING: &str = "Deleting";
 /// LXCCluster: whether the load balancer serves.
 pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";
+/// LXCCluster: whether the server is fit for nodes, as far as it tells. Holds nothing up.
+pub const SERVER_HEALTHY: &str = "ServerHealthy";
 /// LXCMachine: whether the instance exists, runs and has an address.
 pub const INSTANCE_PROVISIONED: &str = "InstanceProvisioned";
 /// LXCMachine: whether the bootstrap data made a node of the instance, as the instance tells.
@@ -32,6 +34,8 @@ pub mod reasons {
     pub const NOT_DELETING: &str = "NotDeleting";
     /// An LXCCluster still waits for its Machines to go.
     pub const WAITING_FOR_MACHINES: &str = "WaitingForMachines";
+    /// A control plane that leaves waits until its load balancer sends no client to it.
+    pub const DRAINING: &str = "Draining";
     /// A Secret or server needed for the deletion is missing.
     pub const DELETION_BLOCKED: &str = "DeletionBlocked";
 
@@ -41,6 +45,15 @@ pub mod reasons {
     pub const IDENTITY_UNAVAILABLE: &str = "IdentityUnavailable";
     /// The Incus or LXD server does not answer or refuses us.
     pub const SERVER_UNAVAILABLE: &str = "ServerUnavailable";
+
+    /// Nothing is wrong with the server.
+    pub const SERVER_HEALTHY: &str = "ServerHealthy";
+    /// Nodes work on the server, and something about it is weaker, slower or fails later.
+    pub const SERVER_WARNINGS: &str = "ServerWarnings";
+    /// Something about the server keeps nodes from working.
+    pub const SERVER_PROBLEMS: &str = "ServerProblems";
+    /// The server could not be asked.
+    pub const SERVER_NOT_CHECKED: &str = "ServerNotChecked";
 
     /// The load balancer serves.
     pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";

@@ -17,6 +17,9 @@ pub const ORPHAN_INSTANCES_ANNOTATION: &str = "capn.cluster.x-k8s.io/orphan-inst
 /// Annotation of an LXCCluster or LXCMachine: what happens to a provisioned instance that
 /// stopped, `restart` (the default) or `report`.
 pub const STOPPED_POLICY_ANNOTATION: &str = "capn.cluster.x-k8s.io/when-stopped";
+/// Annotation of an LXCMachine that is being deleted: the load balancer sends no client to it any
+/// more. Written by the reconciler of LXCClusters.
+pub const DRAINED_ANNOTATION: &str = "capn.cluster.x-k8s.io/drained";
 /// Annotation of an LXCCluster: the image servers its instances come from, with commas between;
 /// `URL` is where default images and the prefix `capi` lead, `PREFIX=URL` adds a prefix.
 pub const IMAGE_SERVERS_ANNOTATION: &str = "capn.cluster.x-k8s.io/image-servers";

@@ -42,6 +42,12 @@ pub fn has_nftables_proxy(kubernetes: Version) -> bool {
     value_of("kube-proxy mode nftables", kubernetes).is_some()
 }
 
+/// The kubeconfig that kube-vip needs while this Kubernetes version's kubeadm makes the first
+/// control plane; `None` where `admin.conf` does.
+pub fn first_kube_vip_kubeconfig(kubernetes: Version) -> Option<&'static str> {
+    value_of("kubeconfig of kube-vip on the first control plane", kubernetes)
+}
+
 /// Whether kubelet needs `localStorageCapacityIsolation: false`, without which it exits.
 pub fn without_local_storage_isolation(kubernetes: Version, node: NodeFacts) -> bool {
     let name = match node.unprivileged {

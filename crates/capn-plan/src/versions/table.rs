@@ -133,6 +133,15 @@ pub const TABLE: &[Setting] = &[
         reason: "the mode is on without a feature gate since 1.31 (stable since 1.33)",
     },
     Setting {
+        name: "kubeconfig of kube-vip on the first control plane",
+        component: Component::Kubernetes,
+        from: v(1, 29, 0),
+        until: None,
+        value: "/etc/kubernetes/super-admin.conf",
+        reason: "since 1.29 kubeadm gives admin.conf its rights through the API server, which \
+                 answers at the address that kube-vip has to hold first",
+    },
+    Setting {
         name: "security.nesting for runc",
         component: Component::Runc,
         from: v(1, 2, 8),

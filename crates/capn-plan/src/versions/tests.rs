@@ -43,7 +43,7 @@ fn every_row_has_a_reason_and_no_two_of_one_name_overlap() {
     }
     let names: BTreeSet<_> = TABLE.iter().map(|row| row.name).collect();
     // A new name needs a function and a test below.
-    assert_eq!(names.len(), 8, "{names:?}");
+    assert_eq!(names.len(), 9, "{names:?}");
 }
 
 #[test]
@@ -69,6 +69,13 @@ fn the_pause_image_is_the_one_kubeadm_asks_for() {
         assert_eq!(pause_image(v(kubernetes)), Some(expected.as_str()), "{kubernetes}");
     }
     assert_eq!(pause_image(v("1.25.0")), None);
+}
+
+#[test]
+fn kube_vip_uses_the_kubeconfig_that_has_rights_at_once() {
+    assert_eq!(first_kube_vip_kubeconfig(v("1.28.15")), None);
+    let expected = Some("/etc/kubernetes/super-admin.conf");
+    assert_eq!(first_kube_vip_kubeconfig(v("1.29.0")), expected);
 }
 
 #[test]
