@@ -9,6 +9,7 @@
 //! | [`machine`] | the next step for one LXCMachine |
 //! | [`balancer`] | the next step for the load balancer of one LXCCluster |
 //! | [`launch`] | the exact instance that is asked for |
+//! | [`files`] | what is put into an instance before its first start |
 //! | [`profile`] | config and devices that Kubernetes needs in a container |
 //! | [`devices`] | device strings of a manifest |
 //! | [`owner`] | whose instance it is |
@@ -35,6 +36,7 @@ pub mod diagnosis;
 pub mod domains;
 pub mod drain;
 pub mod fence;
+pub mod files;
 pub mod haproxy;
 pub mod kube_vip;
 pub mod launch;
