@@ -86,13 +86,11 @@ pub async fn pull(ui: &Ui, client: &Client, wanted: &Pull<'_>) -> Result<Pulled,
             // What Incus says of an image that it has already, under a name of its own.
             Err(incus_client::Error::OperationFailed { message, .. })
                 if message.contains("Alias already exists") => {}
-            Err(error) if found.is_some() && error.to_string().contains("couldn't be found") => {
-                return Err(CommandError::caused(doing(), error).hint(
-                    "Incus and LXD remember for an hour what an image server has: try later, \
-                     or give it the files: `capn image import FILE…`",
-                ));
+            Err(error) => {
+                let hint = why_not_fetched(&error.to_string(), found.is_some());
+                return Err(CommandError::caused(doing(), error).hints(hint));
             }
-            done => drop(done.doing(doing())?),
+            Ok(_) => {}
         }
     }
     let pulled = match (found, alias) {
@@ -133,6 +131,24 @@ async fn find(client: &Client, wanted: &Pull<'_>) -> Result<Found, CommandError>
             Err(CommandError::caused(act(), error).hints(hint))
         }
     }
+}
+
+/// What to do when the server could not fetch an image, by the words of its error.
+fn why_not_fetched(error: &str, is_listed: bool) -> Option<String> {
+    if error.contains("unknown authority") || error.contains("certificate is not trusted") {
+        // Both daemons are written in Go, which reads the authorities of the host once a process.
+        return Some(
+            "the server's host does not trust the image server's certificate: put its authority \
+             into /usr/local/share/ca-certificates, run `update-ca-certificates`, and restart \
+             Incus or LXD"
+                .to_owned(),
+        );
+    }
+    (is_listed && error.contains("couldn't be found")).then(|| {
+        "Incus and LXD remember for an hour what an image server has: try later, or give it the \
+         files: `capn image import FILE…`"
+            .to_owned()
+    })
 }
 
 /// The alias under which `capn up` looks for an image of that name.
@@ -273,5 +289,15 @@ mod tests {
         let haproxy = properties(&[(PROPERTY_KIND, "haproxy")]);
         assert_eq!(alias_of(&haproxy).as_deref(), Some("capn/haproxy"));
         assert_eq!(alias_of(&BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn what_keeps_a_server_from_fetching_has_its_hint() {
+        let hint = |text, listed| why_not_fetched(text, listed).unwrap_or_default();
+        assert!(hint("x509: certificate signed by unknown authority", false).contains("restart"));
+        let missing = "the requested image couldn't be found";
+        assert!(hint(missing, true).contains("for an hour"));
+        assert_eq!(hint(missing, false), "");
+        assert_eq!(hint("no space left", true), "");
     }
 }
