@@ -3,6 +3,7 @@
 mod apply;
 mod observe;
 mod report;
+mod servers;
 mod validate;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::{
 };
 use observe::References;
 use report::Outcome;
+use servers::Servers;
 use validate::{Standing, Subject};
 
 /// More steps than any load balancer needs; a server that undoes each of them is left for later.
@@ -40,10 +42,16 @@ pub(crate) async fn run(ctx: Arc<Context>) {
             triggers::in_same_cluster(&of_machine, &machine.metadata)
         })
         .reconcile_on(triggers::clusters_on_servers(ctx.remotes.signals(), store));
+    let servers = Arc::new(Servers::default());
+    let reconcile = move |cluster, ctx| reconcile(cluster, ctx, servers.clone());
     drive::drive(controller, ctx, reconcile).await;
 }
 
-async fn reconcile(cluster: Arc<LXCCluster>, ctx: Arc<Context>) -> Result<Action, Failure> {
+async fn reconcile(
+    cluster: Arc<LXCCluster>,
+    ctx: Arc<Context>,
+    servers: Arc<Servers>,
+) -> Result<Action, Failure> {
     let cluster = cluster.as_ref().clone();
     if references::annotation(&cluster.metadata, capi_api::labels::MANAGED_BY).is_some() {
         return Ok(Action::await_change());
@@ -54,8 +62,11 @@ async fn reconcile(cluster: Arc<LXCCluster>, ctx: Arc<Context>) -> Result<Action
     }
     match validate::standing(&cluster, &found) {
         Standing::Nothing => Ok(Action::await_change()),
-        Standing::External => report::external(&ctx, cluster).await,
-        Standing::Keep(subject) => keep(&ctx, cluster, &found, &subject).await,
+        Standing::External => {
+            let cluster = told(&ctx, &servers, cluster, &found).await?;
+            report::external(&ctx, cluster).await
+        }
+        Standing::Keep(subject) => keep(&ctx, &servers, cluster, &found, &subject).await,
         Standing::WaitForMachines(names) => report::machines_remain(&ctx, &cluster, &names).await,
         Standing::Delete(subject) => delete(&ctx, cluster, &found, &subject).await,
         Standing::LetGo => report::let_go(&ctx, &cluster).await,
@@ -64,13 +75,29 @@ async fn reconcile(cluster: Arc<LXCCluster>, ctx: Arc<Context>) -> Result<Action
     }
 }
 
+/// Shows what the server tells of itself, if it can be asked. Whatever keeps it from that is
+/// found, and reported, by whoever needs the server.
+async fn told(
+    ctx: &Context,
+    servers: &Servers,
+    cluster: LXCCluster,
+    found: &References,
+) -> Result<LXCCluster, Failure> {
+    let Ok(remote) = observe::remote(ctx, &cluster).await else { return Ok(cluster) };
+    let told = servers.ask(&remote, &cluster, found).await;
+    report::server(ctx, cluster, told).await
+}
+
 async fn keep(
     ctx: &Context,
+    servers: &Servers,
     mut cluster: LXCCluster,
     found: &References,
     subject: &Subject,
 ) -> Result<Action, Failure> {
-    match settle(ctx, &mut cluster, found, subject).await {
+    let settled = settle(ctx, &mut cluster, found, subject).await;
+    cluster = told(ctx, servers, cluster, found).await?;
+    match settled {
         Ok(outcome) => report::outcome(ctx, cluster, found, subject, outcome).await,
         Err(failure) => Err(report::failed(ctx, &cluster, failure).await),
     }

@@ -22,6 +22,7 @@ use serde_json::json;
 
 use super::{
     observe::References,
+    servers::Told,
     validate::{self, Subject},
 };
 use crate::{
@@ -177,6 +178,29 @@ pub(crate) async fn external(ctx: &Context, mut cluster: LXCCluster) -> Result<A
     };
     write(ctx, &mut cluster, change, verdict).await?;
     Ok(Action::await_change())
+}
+
+/// Shows what the server tells of itself.
+pub(crate) async fn server(
+    ctx: &Context,
+    mut cluster: LXCCluster,
+    told: Told,
+) -> Result<LXCCluster, Failure> {
+    let mut next = cluster.status.clone().unwrap_or_default();
+    if let Some(domains) = told.domains {
+        next.failure_domains = domains;
+    }
+    if let Some((status, reason, message)) = told.health {
+        let before = condition(&cluster, kinds::SERVER_HEALTHY);
+        if status == Status::False && before.is_none_or(|before| before.message != message) {
+            tell(ctx, &cluster, EventType::Warning, reason, message.clone()).await;
+        }
+        let mut conditions = conditions(ctx, &cluster);
+        conditions.set(kinds::SERVER_HEALTHY, status, reason, message);
+        next.conditions = conditions.finish();
+    }
+    store(ctx, &mut cluster, &next).await?;
+    Ok(cluster)
 }
 
 /// Writes the endpoint if it is not complete.

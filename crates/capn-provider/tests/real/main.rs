@@ -11,6 +11,7 @@
 )]
 
 mod adoption;
+mod balancer;
 mod deletion;
 mod image;
 mod interruption;
