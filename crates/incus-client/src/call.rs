@@ -226,6 +226,17 @@ impl Client {
         self.send(request).await?.decode(what)
     }
 
+    /// A list. Go writes one in which there never was anything as `null`: the storage pools of a
+    /// server that was not set up yet, for one.
+    pub(crate) async fn list<T: DeserializeOwned>(
+        &self,
+        request: Request,
+        what: &'static str,
+    ) -> Result<Vec<T>> {
+        let found: Option<Vec<T>> = self.get(request, what).await?;
+        Ok(found.unwrap_or_default())
+    }
+
     /// One object; `None` when the server has no such thing.
     pub(crate) async fn find<T: DeserializeOwned>(
         &self,

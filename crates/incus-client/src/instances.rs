@@ -20,7 +20,7 @@ impl Client {
     /// # Errors
     /// When the server cannot be reached or refuses.
     pub async fn instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>> {
-        let found: Vec<Instance> = self.list(filter, "1").await?;
+        let found: Vec<Instance> = self.filtered(filter, "1").await?;
         Ok(found.into_iter().filter(|instance| filter.matches(instance)).collect())
     }
 
@@ -48,11 +48,11 @@ impl Client {
     /// # Errors
     /// When the server cannot be reached or refuses.
     pub async fn instances_full(&self, filter: &InstanceFilter) -> Result<Vec<InstanceFull>> {
-        let found: Vec<InstanceFull> = self.list(filter, "2").await?;
+        let found: Vec<InstanceFull> = self.filtered(filter, "2").await?;
         Ok(found.into_iter().filter(|instance| filter.matches(instance)).collect())
     }
 
-    async fn list<T>(&self, filter: &InstanceFilter, recursion: &str) -> Result<Vec<T>>
+    async fn filtered<T>(&self, filter: &InstanceFilter, recursion: &str) -> Result<Vec<T>>
     where
         T: serde::de::DeserializeOwned + Default,
     {

@@ -41,8 +41,7 @@ impl Client {
     /// When there is no such instance, or the server cannot be reached.
     pub async fn template_files(&self, name: &str) -> Result<Vec<String>> {
         let request = self.scoped(Request::get(&["instances", name, "metadata", "templates"]));
-        let names: Option<Vec<String>> = self.get(request, "a list of template files").await?;
-        Ok(names.unwrap_or_default())
+        self.list(request, "a list of template files").await
     }
 
     /// Content of a template file; `None` when there is none of that name.

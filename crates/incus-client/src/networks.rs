@@ -14,7 +14,7 @@ impl Client {
     /// When the server cannot be reached or refuses.
     pub async fn networks(&self) -> Result<Vec<Network>> {
         let request = Request::get(&["networks"]).query("recursion", "1");
-        self.get(self.scoped(request), "a list of networks").await
+        self.list(self.scoped(request), "a list of networks").await
     }
 
     /// One network; `None` when there is none of that name.
@@ -40,8 +40,7 @@ impl Client {
     /// When the server cannot be reached or refuses.
     pub async fn network_leases(&self, name: &str) -> Result<Vec<NetworkLease>> {
         let request = self.scoped(Request::get(&["networks", name, "leases"]));
-        let leases: Option<Vec<NetworkLease>> = self.get(request, "a list of leases").await?;
-        Ok(leases.unwrap_or_default())
+        self.list(request, "a list of leases").await
     }
 
     /// Creates a network.

@@ -14,7 +14,7 @@ impl Client {
     /// When the server cannot be reached or refuses.
     pub async fn profiles(&self) -> Result<Vec<Profile>> {
         let request = Request::get(&["profiles"]).query("recursion", "1");
-        self.get(self.scoped(request), "a list of profiles").await
+        self.list(self.scoped(request), "a list of profiles").await
     }
 
     /// One profile; `None` when there is none of that name.

@@ -14,7 +14,7 @@ impl Client {
     /// When the server cannot be reached or refuses.
     pub async fn projects(&self) -> Result<Vec<Project>> {
         let request = Request::get(&["projects"]).query("recursion", "1");
-        self.get(request, "a list of projects").await
+        self.list(request, "a list of projects").await
     }
 
     /// One project, `default` included; `None` when there is none of that name.

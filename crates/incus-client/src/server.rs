@@ -94,7 +94,7 @@ impl Client {
             return Ok(Vec::new());
         }
         let request = Request::get(&["cluster", "members"]).query("recursion", "1");
-        self.get(request, "a list of cluster members").await
+        self.list(request, "a list of cluster members").await
     }
 
     /// Certificates the server trusts.
@@ -103,7 +103,7 @@ impl Client {
     /// When the server cannot be reached or refuses.
     pub async fn certificates(&self) -> Result<Vec<Certificate>> {
         let request = Request::get(&["certificates"]).query("recursion", "1");
-        self.get(request, "a list of certificates").await
+        self.list(request, "a list of certificates").await
     }
 
     /// Trusts a certificate, or uses a token to become trusted.

@@ -14,7 +14,7 @@ impl Client {
     /// When the server cannot be reached or refuses.
     pub async fn storage_pools(&self) -> Result<Vec<StoragePool>> {
         let request = Request::get(&["storage-pools"]).query("recursion", "1");
-        self.get(request, "a list of storage pools").await
+        self.list(request, "a list of storage pools").await
     }
 
     /// One pool; `None` when there is none of that name.

@@ -22,7 +22,7 @@ impl Client {
     /// When the server cannot be reached or refuses.
     pub async fn images(&self) -> Result<Vec<Image>> {
         let request = Request::get(&["images"]).query("recursion", "1");
-        self.get(self.scoped(request), "a list of images").await
+        self.list(self.scoped(request), "a list of images").await
     }
 
     /// One image by fingerprint, or by a prefix of it that fits one image only; `None` when there

@@ -63,6 +63,16 @@ async fn a_thing_that_is_not_there_is_none() {
 }
 
 #[tokio::test]
+async fn a_list_that_is_null_is_empty_and_a_thing_that_is_null_an_error() {
+    let router = Router::new().fallback(|| async { r#"{"type":"sync","metadata":null}"# });
+    let client = Connections::default().client(router);
+    assert!(client.storage_pools().await.unwrap().is_empty());
+    assert!(client.instances(&InstanceFilter::default()).await.unwrap().is_empty());
+    assert!(client.images().await.unwrap().is_empty());
+    assert!(client.server().await.is_err());
+}
+
+#[tokio::test]
 async fn an_answer_of_another_api_is_an_error_with_its_cause() {
     let cases = [
         ("<html>", "GET /1.0: cannot understand the answer"),
