@@ -32,6 +32,7 @@ pub mod file;
 pub mod filter;
 pub mod image;
 pub mod instance;
+pub mod load_balancer;
 pub mod metadata;
 pub mod network;
 pub mod operation;
@@ -56,6 +57,10 @@ pub use image::{
 pub use instance::{
     Config, Devices, Instance, InstanceFull, InstancePost, InstancePut, InstanceSource,
     InstanceType, InstancesPost,
+};
+pub use load_balancer::{
+    NetworkLoadBalancer, NetworkLoadBalancerBackend, NetworkLoadBalancerPort,
+    NetworkLoadBalancerPut, NetworkLoadBalancersPost,
 };
 pub use metadata::{ImageMetadata, ImageMetadataTemplate};
 pub use network::{

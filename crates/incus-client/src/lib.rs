@@ -54,6 +54,7 @@ mod files;
 mod hub;
 mod images;
 mod instances;
+mod load_balancers;
 mod metadata;
 mod networks;
 mod operations;
