@@ -93,6 +93,13 @@ pub struct InstanceLoadBalancer {
     /// How the instance looks.
     #[serde(default, skip_serializing_if = "LoadBalancerInstanceSpec::is_empty")]
     pub instance_spec: LoadBalancerInstanceSpec,
+    /// Addresses that the load balancer may take where the endpoint names none, as
+    /// `10.0.0.100-10.0.0.110`, `10.0.0.96/28` or a single one: a free one of each family that
+    /// is given, the first list entry's is the endpoint. They belong to the network; choose them
+    /// outside of what its DHCP gives out. Ours, not in the Go provider.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub ranges: Vec<String>,
     /// A Go template that replaces the built-in haproxy configuration.
     #[serde(
         default,
@@ -134,6 +141,12 @@ pub struct OvnLoadBalancer {
     /// Name of the OVN network.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub network_name: String,
+    /// Addresses that the load balancer may take where the endpoint names none, as
+    /// `10.0.0.100-10.0.0.110`, `10.0.0.96/28` or a single one: the first free one.
+    /// They belong to what the network is uplinked to. Ours, not in the Go provider.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub ranges: Vec<String>,
 }
 
 /// A virtual IP held by kube-vip.

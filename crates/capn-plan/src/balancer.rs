@@ -7,17 +7,37 @@ use incus_api::{Config, InstanceFull};
 
 use crate::{
     InstanceName, Owner, Ownership, address,
-    haproxy::{self, Haproxy},
+    files::Piece,
+    haproxy::{self, Haproxy, Template},
     launch::Launch,
     life::{self, Life},
     machine::{Clash, Observed},
 };
+
+pub mod ovn;
+
+/// Where haproxy of an `oci` load balancer has its configuration.
+pub const OCI_CONFIG: &str = "/usr/local/etc/haproxy/haproxy.cfg";
+/// What runs as the first process of an `oci` load balancer: a master that starts a worker anew
+/// when it is told that the configuration changed.
+pub const OCI_ENTRYPOINT: &str = "/usr/sbin/haproxy -W -db -f /usr/local/etc/haproxy/haproxy.cfg";
+
+/// What a load balancer's instance is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A system container, where haproxy is a service.
+    Lxc,
+    /// An application container, where haproxy is the first process and all there is.
+    Oci,
+}
 
 /// The load balancer of one cluster as an instance, checked.
 #[derive(Clone, Debug)]
 pub struct Balancer {
     /// Name of its instance.
     pub name: InstanceName,
+    /// What its instance is.
+    pub kind: Kind,
     /// The keys that mark the instance.
     pub owner: Owner,
     /// Whether the LXCCluster is being deleted.
@@ -30,6 +50,10 @@ pub struct Balancer {
     pub backend_port: u16,
     /// Address of each control plane by its name.
     pub backends: BTreeMap<String, IpAddr>,
+    /// Control planes whose clients are to go elsewhere, since they leave.
+    pub leaving: Vec<String>,
+    /// The user's own configuration.
+    pub template: Option<Template>,
     /// What to ask for; present when the instance is absent.
     pub launch: Option<Box<Launch>>,
 }
@@ -43,8 +67,8 @@ pub enum Step {
     Adopt(Config),
     /// Delete it: its making was interrupted, and nothing ever ran in it.
     Discard,
-    /// Start it.
-    Start,
+    /// Start it, after these were put in.
+    Start(Vec<Piece>),
     /// Write the configuration, let haproxy take it over, and then mark the instance with the
     /// hash.
     Configure {
@@ -52,6 +76,8 @@ pub enum Step {
         text: String,
         /// Its mark.
         hash: String,
+        /// Servers whose connections are ended first, a little after they get no new ones.
+        leaving: Vec<String>,
     },
     /// Stop and delete it.
     Delete,
@@ -80,6 +106,8 @@ pub enum Plan {
     Wait(WaitingOn),
     /// Somebody else's instance has the name.
     Refuse(Clash),
+    /// The user's own configuration cannot be rendered; the text says why.
+    Invalid(String),
     /// It serves the wanted backends, at these addresses.
     Serving(Vec<IpAddr>),
     /// There is no instance left of a cluster that is being deleted.
@@ -123,16 +151,26 @@ fn of_our_instance(
 ) -> Plan {
     match life::of(instance) {
         Life::Unfinished => Plan::Do(Step::Discard),
-        Life::Fresh | Life::Stopped => Plan::Do(Step::Start),
+        Life::Fresh => match balancer.pieces() {
+            Ok(pieces) => Plan::Do(Step::Start(pieces)),
+            Err(message) => Plan::Invalid(message),
+        },
+        Life::Stopped => Plan::Do(Step::Start(Vec::new())),
         Life::Changing => Plan::Wait(WaitingOn::Change),
         Life::Frozen | Life::Broken => Plan::Wait(WaitingOn::Repair(instance.status.clone())),
         Life::Running if addresses.is_empty() => Plan::Wait(WaitingOn::Address(seen.running_for)),
         Life::Running => {
-            let text = balancer.haproxy(&addresses).render();
+            let text = match balancer.configuration(&addresses) {
+                Ok(text) => text,
+                Err(message) => return Plan::Invalid(message),
+            };
             let hash = haproxy::hash(&text);
             match instance.config.get(keys::INSTANCE_CONFIG_HASH) {
                 Some(current) if *current == hash => Plan::Serving(addresses),
-                _ => Plan::Do(Step::Configure { text, hash }),
+                _ => {
+                    let leaving = balancer.leaving.clone();
+                    Plan::Do(Step::Configure { text, hash, leaving })
+                }
             }
         }
     }
@@ -145,12 +183,57 @@ impl Balancer {
         host.is_some_and(|host| addresses.contains(&host))
     }
 
-    fn haproxy(&self, addresses: &[IpAddr]) -> Haproxy {
-        Haproxy {
+    /// The configuration file, for a load balancer at these addresses.
+    fn configuration(&self, addresses: &[IpAddr]) -> Result<String, String> {
+        let haproxy = Haproxy {
             frontend_port: self.port,
             backend_port: self.backend_port,
             ipv6: addresses.iter().any(IpAddr::is_ipv6),
             backends: self.backends.clone(),
+            template: self.template.clone(),
+        };
+        haproxy.render().map_err(|error| {
+            format!(
+                "spec.loadBalancer.{}.customHAProxyConfigTemplate: {error}; {}",
+                self.kind.as_str(),
+                error.hint()
+            )
+        })
+    }
+
+    /// What is in the instance before its first start.
+    fn pieces(&self) -> Result<Vec<Piece>, String> {
+        let file = |path: &str, text: String, mode| Piece::File { path: path.into(), text, mode };
+        Ok(match self.kind {
+            Kind::Lxc => Vec::new(),
+            Kind::Oci => vec![
+                // Servers read it when they run a command, and refuse to without.
+                file("/etc/environment", String::new(), 0o644),
+                file(OCI_CONFIG, self.configuration(&[])?, 0o644),
+            ],
+        })
+    }
+}
+
+/// Turns the launch of a system container with haproxy into that of the wanted kind.
+pub fn as_kind(kind: Kind, mut launch: Launch) -> Launch {
+    match kind {
+        Kind::Lxc => {}
+        Kind::Oci => {
+            launch.request.config.insert("oci.entrypoint".into(), OCI_ENTRYPOINT.into());
+            // What it runs on is put in before it starts.
+            launch.request.start = false;
+        }
+    }
+    launch
+}
+
+impl Kind {
+    /// The field name under `spec.loadBalancer`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lxc => "lxc",
+            Self::Oci => "oci",
         }
     }
 }
@@ -195,113 +278,4 @@ impl WaitingOn {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::owner::Role;
-    use serde_json::json;
-
-    fn balancer() -> Balancer {
-        Balancer {
-            name: InstanceName::new("demo-37a8e-lb").unwrap(),
-            owner: Owner {
-                namespace: "default".into(),
-                name: "demo".into(),
-                uid: "u1".into(),
-                cluster: "demo".into(),
-                machine: None,
-                role: Role::LoadBalancer,
-            },
-            deleting: false,
-            endpoint_host: None,
-            port: 6443,
-            backend_port: 6443,
-            backends: BTreeMap::new(),
-            launch: Some(Box::new(Launch {
-                request: incus_api::InstancesPost::default(),
-                target: None,
-                pieces: Vec::new(),
-            })),
-        }
-    }
-
-    fn seen(status: u16, config: &Config, address: Option<&str>) -> Observed {
-        let network = address.map(|address| {
-            json!({ "eth0": { "host_name": "veth0", "addresses": [
-                { "family": "inet", "address": address, "netmask": "24", "scope": "global" },
-            ] } })
-        });
-        let instance = json!({
-            "name": "demo-37a8e-lb", "status_code": status, "config": config,
-            "state": { "network": network },
-        });
-        Observed {
-            instance: Some(serde_json::from_value(instance).unwrap()),
-            ..Observed::default()
-        }
-    }
-
-    fn ours(extra: &[(&str, &str)]) -> Config {
-        let mut config = balancer().owner.config();
-        config.extend(extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        config
-    }
-
-    #[test]
-    fn it_is_made_started_configured_and_then_serves() {
-        let balancer = balancer();
-        assert!(matches!(plan(&balancer, &Observed::default()), Plan::Do(Step::Create(_))));
-        let fresh = seen(102, &ours(&[("volatile.apply_template", "create")]), None);
-        assert_eq!(plan(&balancer, &fresh), Plan::Do(Step::Start));
-        let running = seen(103, &ours(&[]), None);
-        assert_eq!(plan(&balancer, &running), Plan::Wait(WaitingOn::Address(None)));
-
-        let addressed = seen(103, &ours(&[]), Some("10.0.0.2"));
-        let Plan::Do(Step::Configure { hash, .. }) = plan(&balancer, &addressed) else {
-            panic!("not configured");
-        };
-        let marked = seen(103, &ours(&[(keys::INSTANCE_CONFIG_HASH, &hash)]), Some("10.0.0.2"));
-        assert_eq!(plan(&balancer, &marked), Plan::Serving(vec!["10.0.0.2".parse().unwrap()]));
-    }
-
-    #[test]
-    fn a_new_control_plane_changes_the_configuration() {
-        let mut balancer = balancer();
-        let addressed = seen(103, &ours(&[]), Some("10.0.0.2"));
-        let Plan::Do(Step::Configure { hash, .. }) = plan(&balancer, &addressed) else {
-            panic!("not configured");
-        };
-        balancer.backends.insert("demo-cp".into(), "10.0.0.7".parse().unwrap());
-        let marked = seen(103, &ours(&[(keys::INSTANCE_CONFIG_HASH, &hash)]), Some("10.0.0.2"));
-        let Plan::Do(Step::Configure { text, .. }) = plan(&balancer, &marked) else {
-            panic!("not configured again");
-        };
-        assert!(text.contains("server demo-cp 10.0.0.7:6443"), "{text}");
-    }
-
-    #[test]
-    fn one_that_stopped_or_vanished_comes_back() {
-        let balancer = Balancer { endpoint_host: Some("10.0.0.2".into()), ..balancer() };
-        let stopped = seen(102, &ours(&[("volatile.last_state.power", "STOPPED")]), None);
-        assert_eq!(plan(&balancer, &stopped), Plan::Do(Step::Start));
-        assert!(matches!(plan(&balancer, &Observed::default()), Plan::Do(Step::Create(_))));
-    }
-
-    #[test]
-    fn after_a_move_the_endpoint_vouches_for_it() {
-        let moved = ours(&[(keys::INSTANCE_OWNER_UID, "u0")]);
-        let mut balancer = balancer();
-        assert!(matches!(plan(&balancer, &seen(103, &moved, Some("10.0.0.2"))), Plan::Refuse(_)));
-        balancer.endpoint_host = Some("10.0.0.2".into());
-        let adopt = plan(&balancer, &seen(103, &moved, Some("10.0.0.2")));
-        assert!(matches!(adopt, Plan::Do(Step::Adopt(_))), "{adopt:?}");
-    }
-
-    #[test]
-    fn deletion_takes_away_ours_and_nothing_else() {
-        let balancer = Balancer { deleting: true, launch: None, ..balancer() };
-        assert_eq!(plan(&balancer, &Observed::default()), Plan::Gone);
-        assert_eq!(plan(&balancer, &seen(103, &ours(&[]), None)), Plan::Do(Step::Delete));
-        let foreign = ours(&[(keys::INSTANCE_OWNER_UID, "u2")]);
-        assert_eq!(plan(&balancer, &seen(103, &foreign, None)), Plan::Gone);
-    }
-}
+mod tests;

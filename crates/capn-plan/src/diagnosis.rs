@@ -94,6 +94,11 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
         "give the profile a root disk device, or add one to spec.devices",
     ),
     (
+        &["does not support load balancers"],
+        Class::Final,
+        "name an OVN network in spec.loadBalancer.ovn.networkName, or use another type of load balancer",
+    ),
+    (
         &["network not found"],
         Class::Blocked,
         "create the network on the server, or correct the profile or spec.devices",

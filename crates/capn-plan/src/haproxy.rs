@@ -4,6 +4,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use sha2::{Digest, Sha256};
 
+mod template;
+
+pub use template::{Template, TemplateError};
+
 /// What the load balancer forwards, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Haproxy {
@@ -15,6 +19,8 @@ pub struct Haproxy {
     pub ipv6: bool,
     /// Address of each control plane by its name. None: nothing is forwarded yet.
     pub backends: BTreeMap<String, std::net::IpAddr>,
+    /// A configuration of the user's own, instead of ours.
+    pub template: Option<Template>,
 }
 
 impl Haproxy {
@@ -24,8 +30,19 @@ impl Haproxy {
     /// themselves. A control plane takes part while `GET /healthz` over TLS answers 200; its
     /// certificate is not checked there, since the load balancer has no use for the answer but
     /// the code. There is no statistics page.
-    pub fn render(&self) -> String {
-        let Self { frontend_port, backend_port, ipv6, backends } = self;
+    ///
+    /// # Errors
+    ///
+    /// When a template of the user's own cannot be rendered.
+    pub fn render(&self) -> Result<String, TemplateError> {
+        match &self.template {
+            Some(template) => template.render(self),
+            None => Ok(self.ours()),
+        }
+    }
+
+    fn ours(&self) -> String {
+        let Self { frontend_port, backend_port, ipv6, backends, template: _ } = self;
         // A kernel without IPv6 refuses the second form.
         let bind =
             if *ipv6 { format!(":::{frontend_port} v4v6") } else { format!("*:{frontend_port}") };
@@ -99,8 +116,9 @@ mod tests {
                 ("b".to_owned(), "2001:db8::7".parse().unwrap()),
                 ("a".to_owned(), "10.0.0.7".parse().unwrap()),
             ]),
+            template: None,
         };
-        insta::assert_snapshot!(haproxy.render(), @r"
+        insta::assert_snapshot!(haproxy.ours(), @r"
         # Written by capn; changes are lost.
         global
           log stdout format raw local0 info
@@ -146,8 +164,9 @@ mod tests {
             backend_port: 6443,
             ipv6: false,
             backends: BTreeMap::new(),
+            template: None,
         };
-        assert!(haproxy.render().contains("  bind *:6443\n"));
+        assert!(haproxy.ours().contains("  bind *:6443\n"));
     }
 
     #[test]

@@ -22,6 +22,7 @@
 //! | [`modules`] | what to do when the server cannot load kernel modules |
 //! | [`bootstrap`] | how far the bootstrap data of an instance has come |
 //! | [`haproxy`] | the load balancer's configuration |
+//! | [`ranges`] | which address a load balancer takes out of a range |
 //! | [`cni`] | the pod network of a node |
 //! | [`diagnosis`] | what a server's refusal means and what the user can do |
 //! | [`names`] | instance names |
@@ -46,6 +47,7 @@ pub mod modules;
 pub mod names;
 pub mod owner;
 pub mod profile;
+pub mod ranges;
 pub mod versions;
 
 pub use names::InstanceName;

@@ -55,6 +55,16 @@ pub(crate) enum Failure {
         #[source]
         source: Box<incus_client::Error>,
     },
+    /// The server refused or failed an act on a network or what is in it.
+    #[error("{act} {what}")]
+    Network {
+        /// What was tried: `create`, `look for` …
+        act: &'static str,
+        /// On what.
+        what: String,
+        #[source]
+        source: Box<incus_client::Error>,
+    },
     /// A command in an instance failed.
     #[error("{act} instance {instance}: the command ended with {exit_code}: {output}")]
     Command {
@@ -86,6 +96,12 @@ pub(crate) enum Failure {
     /// The LXCCluster that names the server is missing.
     #[error("the LXCCluster that says which server the instance is on does not exist")]
     NoCluster,
+    /// All addresses that the load balancer may take are taken.
+    #[error("{message}")]
+    NoAddress {
+        /// How many there are.
+        message: String,
+    },
     /// The object asks for what cannot be.
     #[error("{message}")]
     Invalid {
@@ -129,6 +145,15 @@ impl Failure {
         move |source| Self::Server { act, instance, log: Vec::new(), source: Box::new(source) }
     }
 
+    /// Wraps an error of the server about a network.
+    pub(crate) fn network(
+        act: &'static str,
+        what: impl Into<String>,
+    ) -> impl FnOnce(incus_client::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Network { act, what, source: Box::new(source) }
+    }
+
     /// Somebody else changed the object since it was read.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube { source, .. }
@@ -152,8 +177,10 @@ impl Failure {
             | Self::Stopping => Class::Passing,
             Self::Reach { source, .. } if source.is_forbidden() => Class::Blocked,
             Self::Reach { .. } => Class::Passing,
-            Self::Identity { .. } | Self::Untrusted { .. } => Class::Blocked,
-            Self::Server { .. } => self.diagnosis().class,
+            Self::Identity { .. } | Self::Untrusted { .. } | Self::NoAddress { .. } => {
+                Class::Blocked
+            }
+            Self::Server { .. } | Self::Network { .. } => self.diagnosis().class,
             Self::Invalid { .. } => Class::Final,
         }
     }
@@ -181,7 +208,7 @@ impl Failure {
                 }
                 Some(cause)
             }
-            Self::Reach { source, .. } => Some(stable(source)),
+            Self::Reach { source, .. } | Self::Network { source, .. } => Some(stable(source)),
             Self::Kube { source, .. } => Some(chain(source.as_ref())),
             Self::Identity { source, .. } => Some(chain(source)),
             Self::Untrusted { .. }
@@ -189,6 +216,7 @@ impl Failure {
             | Self::Bootstrap { .. }
             | Self::Kubeconfig { .. }
             | Self::NoCluster
+            | Self::NoAddress { .. }
             | Self::Invalid { .. }
             | Self::Stopping => None,
         };
@@ -209,7 +237,12 @@ impl Failure {
                 "let the server trust it (`incus config trust add-certificate`), or put another certificate into the Secret",
             ),
             Self::Reach { source, .. } => source.hint(),
-            Self::Server { source, .. } => self.diagnosis().hint.or_else(|| source.hint()),
+            Self::NoAddress { .. } => Some(
+                "give spec.loadBalancer more ranges, or delete clusters that have their addresses",
+            ),
+            Self::Server { source, .. } | Self::Network { source, .. } => {
+                self.diagnosis().hint.or_else(|| source.hint())
+            }
             Self::Kube { .. }
             | Self::Command { .. }
             | Self::Bootstrap { .. }
@@ -221,8 +254,10 @@ impl Failure {
     }
 
     fn diagnosis(&self) -> diagnosis::Diagnosis {
-        let Self::Server { log, source, .. } = self else {
-            return diagnosis::diagnose("");
+        let (log, source) = match self {
+            Self::Server { log, source, .. } => (log.as_slice(), source),
+            Self::Network { source, .. } => (&[][..], source),
+            _ => return diagnosis::diagnose(""),
         };
         if source.is_forbidden() {
             return diagnosis::Diagnosis { class: Class::Blocked, hint: None };

@@ -10,6 +10,11 @@ use kube::api::ObjectMeta;
 
 use crate::{failure::Failure, references::annotation, remote::Remote};
 
+/// Registry of the haproxy image of `oci` load balancers.
+const OCI_SERVER: &str = "https://ghcr.io";
+/// That image, as the Go provider publishes it.
+const OCI_HAPROXY: &str = "lxc/cluster-api-provider-incus/haproxy:v20230606-42a2262b";
+
 /// An image, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
@@ -73,6 +78,24 @@ pub(crate) async fn of_load_balancer(
     }
     let here = has_alias(remote, catalog::HAPROXY_ALIAS).await?;
     Ok(image(catalog::default_load_balancer_image(here, servers)))
+}
+
+/// The image of a load balancer of type `oci`: the one that is asked for, else the one the Go
+/// provider publishes.
+///
+/// # Errors
+///
+/// A final one for a name that cannot be understood.
+pub(crate) fn of_oci_load_balancer(
+    remote: &Remote,
+    wanted: &Wanted,
+    servers: &ImageServers,
+) -> Result<Image, Failure> {
+    let named = named(remote, wanted, None, servers)?;
+    Ok(named.unwrap_or_else(|| Image {
+        source: InstanceSource::remote(OCI_SERVER, "oci", OCI_HAPROXY),
+        text: format!("{OCI_SERVER}/{OCI_HAPROXY}"),
+    }))
 }
 
 fn named(

@@ -1,7 +1,10 @@
 //! LXCCluster: the load balancer and endpoint of one cluster.
 
+mod addresses;
 mod apply;
+mod haproxy;
 mod observe;
+mod ovn;
 mod report;
 mod servers;
 mod validate;
@@ -10,7 +13,10 @@ use std::sync::Arc;
 
 use capi_api::core::Cluster;
 use capn_api::{LXCCluster, LXCMachine, keys};
-use capn_plan::balancer::{Plan, plan};
+use capn_plan::{
+    balancer::{Plan, Step, plan},
+    machine::Observed,
+};
 use kube::{Api, runtime::controller::Action};
 
 use crate::{
@@ -19,15 +25,24 @@ use crate::{
     failure::Failure,
     instance, patch,
     references::{self, namespace},
+    remote::Remote,
     triggers,
 };
+use addresses::Addresses;
 use observe::References;
 use report::Outcome;
 use servers::Servers;
-use validate::{Standing, Subject};
+use validate::{OvnSubject, Standing, Subject};
 
 /// More steps than any load balancer needs; a server that undoes each of them is left for later.
 const MAX_STEPS: usize = 8;
+
+/// What the reconciles of this process share. Can be lost at any moment.
+#[derive(Default)]
+struct Shared {
+    servers: Servers,
+    addresses: Addresses,
+}
 
 /// Runs the controller until the context says stop.
 pub(crate) async fn run(ctx: Arc<Context>) {
@@ -42,15 +57,15 @@ pub(crate) async fn run(ctx: Arc<Context>) {
             triggers::in_same_cluster(&of_machine, &machine.metadata)
         })
         .reconcile_on(triggers::clusters_on_servers(ctx.remotes.signals(), store));
-    let servers = Arc::new(Servers::default());
-    let reconcile = move |cluster, ctx| reconcile(cluster, ctx, servers.clone());
+    let shared = Arc::new(Shared::default());
+    let reconcile = move |cluster, ctx| reconcile(cluster, ctx, shared.clone());
     drive::drive(controller, ctx, reconcile).await;
 }
 
 async fn reconcile(
     cluster: Arc<LXCCluster>,
     ctx: Arc<Context>,
-    servers: Arc<Servers>,
+    shared: Arc<Shared>,
 ) -> Result<Action, Failure> {
     let cluster = cluster.as_ref().clone();
     if references::annotation(&cluster.metadata, capi_api::labels::MANAGED_BY).is_some() {
@@ -63,40 +78,56 @@ async fn reconcile(
     match validate::standing(&cluster, &found) {
         Standing::Nothing => Ok(Action::await_change()),
         Standing::External => {
-            let cluster = told(&ctx, &servers, cluster, &found).await?;
-            report::external(&ctx, cluster).await
+            let cluster = hold(&ctx, cluster).await?;
+            let cluster = told(&ctx, &shared, cluster, &found).await?;
+            report::external(&ctx, cluster, &found).await
         }
-        Standing::Keep(subject) => keep(&ctx, &servers, cluster, &found, &subject).await,
+        Standing::Keep(subject) => keep(&ctx, &shared, cluster, &found, &subject).await,
+        Standing::KeepOvn(subject) => keep_ovn(&ctx, &shared, cluster, &found, &subject).await,
         Standing::WaitForMachines(names) => report::machines_remain(&ctx, &cluster, &names).await,
-        Standing::Delete(subject) => delete(&ctx, cluster, &found, &subject).await,
+        Standing::Delete(subject) => {
+            shared.addresses.release(&subject.owner.uid);
+            delete(&ctx, cluster, &found, &subject).await
+        }
+        Standing::DeleteOvn(subject) => {
+            shared.addresses.release(&subject.owner.uid);
+            delete_ovn(&ctx, cluster, &found, &subject).await
+        }
         Standing::LetGo => report::let_go(&ctx, &cluster).await,
         Standing::Orphan(name) => report::orphaned(&ctx, &cluster, &name).await,
         Standing::Invalid(failure) => Err(report::failed(&ctx, &cluster, failure).await),
     }
 }
 
+/// Keeps the object until its machines are gone: they find their server by it.
+async fn hold(ctx: &Context, cluster: LXCCluster) -> Result<LXCCluster, Failure> {
+    let api = Api::namespaced(ctx.client.clone(), namespace(&cluster.metadata));
+    let changed = patch::add_finalizer(&api, &cluster, keys::CLUSTER_FINALIZER).await?;
+    Ok(changed.unwrap_or(cluster))
+}
+
 /// Shows what the server tells of itself, if it can be asked. Whatever keeps it from that is
 /// found, and reported, by whoever needs the server.
 async fn told(
     ctx: &Context,
-    servers: &Servers,
+    shared: &Shared,
     cluster: LXCCluster,
     found: &References,
 ) -> Result<LXCCluster, Failure> {
     let Ok(remote) = observe::remote(ctx, &cluster).await else { return Ok(cluster) };
-    let told = servers.ask(&remote, &cluster, found).await;
+    let told = shared.servers.ask(&remote, &cluster, found).await;
     report::server(ctx, cluster, told).await
 }
 
 async fn keep(
     ctx: &Context,
-    servers: &Servers,
+    shared: &Shared,
     mut cluster: LXCCluster,
     found: &References,
     subject: &Subject,
 ) -> Result<Action, Failure> {
-    let settled = settle(ctx, &mut cluster, found, subject).await;
-    cluster = told(ctx, servers, cluster, found).await?;
+    let settled = settle(ctx, shared, &mut cluster, found, subject).await;
+    cluster = told(ctx, shared, cluster, found).await?;
     match settled {
         Ok(outcome) => report::outcome(ctx, cluster, found, subject, outcome).await,
         Err(failure) => Err(report::failed(ctx, &cluster, failure).await),
@@ -107,30 +138,91 @@ async fn keep(
 /// nothing to do now.
 async fn settle(
     ctx: &Context,
+    shared: &Shared,
     cluster: &mut LXCCluster,
     found: &References,
     subject: &Subject,
 ) -> Result<Outcome, Failure> {
     let remote = observe::remote(ctx, cluster).await?;
-    let api = Api::namespaced(ctx.client.clone(), namespace(&cluster.metadata));
-    if let Some(changed) = patch::add_finalizer(&api, cluster, keys::CLUSTER_FINALIZER).await? {
-        *cluster = changed;
-    }
+    *cluster = hold(ctx, cluster.clone()).await?;
     for _ in 0..MAX_STEPS {
         let seen = instance::observe(ctx, &remote, &subject.name).await?;
         let material = match seen.instance {
-            None => Some(observe::material(&remote, subject).await?),
+            None => Some(observe::material(ctx, &remote, &shared.addresses, subject).await?),
             Some(_) => None,
         };
         let wanted = validate::wanted(subject, found, material.as_ref(), &remote.facts());
         match plan(&wanted, &seen) {
             Plan::Do(step) => {
-                apply::step(ctx, &remote, cluster, &subject.name, &seen, step, material).await?;
+                apply::step(ctx, &remote, cluster, subject, &seen, step, material).await?;
             }
+            Plan::Serving(_) if give_up(ctx, &remote, cluster, subject, &seen).await? => {}
             settled => return Ok(Outcome::of(settled)),
         }
     }
     Ok(Outcome::unsettled())
+}
+
+/// Gives up a new instance whose address somebody else took at the same time, so that another
+/// one is made.
+async fn give_up(
+    ctx: &Context,
+    remote: &Remote,
+    cluster: &mut LXCCluster,
+    subject: &Subject,
+    seen: &Observed,
+) -> Result<bool, Failure> {
+    let Some(instance) = &seen.instance else { return Ok(false) };
+    let Some(whose) = addresses::lost_to(remote, subject, instance).await? else {
+        return Ok(false);
+    };
+    tracing::info!(instance = subject.name.as_str(), whose, "gives its address up");
+    apply::step(ctx, remote, cluster, subject, seen, Step::Discard, None).await?;
+    Ok(true)
+}
+
+async fn keep_ovn(
+    ctx: &Context,
+    shared: &Shared,
+    mut cluster: LXCCluster,
+    found: &References,
+    subject: &OvnSubject,
+) -> Result<Action, Failure> {
+    let settled = settle_ovn(ctx, shared, &mut cluster, found, subject).await;
+    cluster = told(ctx, shared, cluster, found).await?;
+    match settled {
+        Ok(outcome) => report::ovn(ctx, cluster, found, subject, outcome).await,
+        Err(failure) => Err(report::failed(ctx, &cluster, failure).await),
+    }
+}
+
+async fn settle_ovn(
+    ctx: &Context,
+    shared: &Shared,
+    cluster: &mut LXCCluster,
+    found: &References,
+    subject: &OvnSubject,
+) -> Result<ovn::Outcome, Failure> {
+    let remote = observe::remote(ctx, cluster).await?;
+    *cluster = hold(ctx, cluster.clone()).await?;
+    ovn::settle(ctx, &remote, &shared.addresses, cluster, found, subject).await
+}
+
+async fn delete_ovn(
+    ctx: &Context,
+    mut cluster: LXCCluster,
+    found: &References,
+    subject: &OvnSubject,
+) -> Result<Action, Failure> {
+    report::deletion_begins(ctx, &mut cluster).await?;
+    let gone = async {
+        let remote = observe::remote(ctx, &cluster).await?;
+        ovn::settle_deletion(ctx, &remote, &cluster, found, subject).await
+    };
+    match gone.await {
+        Ok(_) => report::let_go(ctx, &cluster).await,
+        Err(failure) => Err(report::deletion_failed(ctx, &cluster, failure).await),
+    }
 }
 
 async fn delete(
@@ -159,7 +251,7 @@ async fn settle_deletion(
         let wanted = validate::wanted(subject, found, None, &remote.facts());
         match plan(&wanted, &seen) {
             Plan::Do(step) => {
-                apply::step(ctx, &remote, cluster, &subject.name, &seen, step, None).await?;
+                apply::step(ctx, &remote, cluster, subject, &seen, step, None).await?;
             }
             settled => return Ok(Outcome::of(settled)),
         }

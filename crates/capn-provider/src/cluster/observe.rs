@@ -7,10 +7,11 @@ use capi_api::{
     labels,
 };
 use capn_api::{LXCCluster, LXCMachine, MachineAddressType};
+use capn_plan::balancer::Kind;
 use incus_api::Config;
 use kube::{Api, api::ListParams};
 
-use super::validate::Subject;
+use super::{addresses::Addresses, validate::Subject};
 use crate::{
     context::Context,
     failure::Failure,
@@ -66,14 +67,22 @@ pub(crate) async fn references(ctx: &Context, cluster: &LXCCluster) -> Result<Re
     Ok(References { cluster: owner, machines, control_planes })
 }
 
-/// The address by which a load balancer reaches a machine, if it has one.
-pub(crate) fn backend_address(machine: &LXCMachine) -> Option<IpAddr> {
+impl References {
+    /// Whether the LXCMachine of that name is a control plane.
+    pub(crate) fn is_control_plane(&self, machine: &str) -> bool {
+        self.control_planes.iter().any(|control_plane| control_plane == machine)
+    }
+}
+
+/// The addresses by which a load balancer reaches a machine.
+pub(crate) fn backend_addresses(machine: &LXCMachine) -> Vec<IpAddr> {
     machine
         .status
         .iter()
         .flat_map(|status| &status.addresses)
         .filter(|address| address.kind == MachineAddressType::InternalIp)
-        .find_map(|address| address.address.parse().ok())
+        .filter_map(|address| address.address.parse().ok())
+        .collect()
 }
 
 /// The server of the cluster.
@@ -90,86 +99,43 @@ pub(crate) struct Material {
     pub(crate) nic: Option<(String, Config)>,
 }
 
-/// Finds the image, and the network card to change when the endpoint has an address already.
-pub(crate) async fn material(remote: &Remote, subject: &Subject) -> Result<Material, Failure> {
-    let image =
-        images::of_load_balancer(remote, &subject.spec.image, &subject.image_servers).await?;
-    let nic = match subject.endpoint_ip {
-        Some(address) => nic(remote, subject, address).await?,
-        None => None,
+/// Finds the image, and the network card to change when the endpoint has an address already or
+/// takes one out of a range.
+pub(crate) async fn material(
+    ctx: &Context,
+    remote: &Remote,
+    addresses: &Addresses,
+    subject: &Subject,
+) -> Result<Material, Failure> {
+    let image = match subject.kind {
+        Kind::Lxc => {
+            images::of_load_balancer(remote, &subject.spec.image, &subject.image_servers).await?
+        }
+        Kind::Oci => {
+            runs_oci(remote, subject).await?;
+            images::of_oci_load_balancer(remote, &subject.spec.image, &subject.image_servers)?
+        }
     };
+    let nic = addresses.nic(ctx, remote, subject).await?;
     Ok(Material { image, nic })
 }
 
-/// The first network card of the profiles, with the address set, if the server's own DHCP gives
-/// out addresses on its network.
-async fn nic(
-    remote: &Remote,
-    subject: &Subject,
-    address: IpAddr,
-) -> Result<Option<(String, Config)>, Failure> {
-    let failure = || Failure::server("find the network of", subject.name.as_str());
-    let default = ["default".to_owned()];
-    let names: &[String] =
-        if subject.spec.profiles.is_empty() { &default } else { &subject.spec.profiles };
-    let mut devices = incus_api::Devices::new();
-    for profile in names {
-        // A profile that is missing fails the launch, which tells more.
-        if let Some(profile) = remote.client.profile(profile).await.map_err(failure())? {
-            devices.extend(profile.devices.clone());
-        }
-    }
-    let key = if address.is_ipv4() { "ipv4.address" } else { "ipv6.address" };
-    let card = devices.into_iter().find(|(_, device)| {
-        device.get("type").is_some_and(|kind| kind == "nic") && device.contains_key("network")
-    });
-    let Some((name, mut device)) = card else { return Ok(None) };
-    let Some(network) = device.get("network") else { return Ok(None) };
-    let network = remote.client.network(network).await.map_err(failure())?;
-    let fits = network.is_some_and(|network| {
-        network.kind == "bridge"
-            && network.config.get(key).is_some_and(|subnet| contains(subnet, address))
-    });
-    if !fits {
-        return Ok(None);
-    }
-    device.insert(key.to_owned(), address.to_string());
-    Ok(Some((name, device)))
-}
+/// Extensions of a server that runs application containers as load balancers.
+const OCI_EXTENSIONS: [&str; 2] = ["instance_oci", "instance_oci_entrypoint"];
 
-/// Whether a subnet (`10.0.0.1/24`) has an address, and it is not the subnet's own.
-fn contains(subnet: &str, address: IpAddr) -> bool {
-    let Some((gateway, length)) = subnet.split_once('/') else { return false };
-    let Ok(length) = length.parse::<u32>() else { return false };
-    match (gateway.parse(), address) {
-        (Ok(IpAddr::V4(gateway)), IpAddr::V4(address)) if length <= 32 => {
-            let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
-            gateway != address && gateway.to_bits() & mask == address.to_bits() & mask
-        }
-        (Ok(IpAddr::V6(gateway)), IpAddr::V6(address)) if length <= 128 => {
-            let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
-            gateway != address && gateway.to_bits() & mask == address.to_bits() & mask
-        }
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_fits_its_own_subnet_only() {
-        for (subnet, address, fits) in [
-            ("10.155.0.1/24", "10.155.0.200", true),
-            ("10.155.0.1/24", "10.155.0.1", false),
-            ("10.155.0.1/24", "10.155.1.2", false),
-            ("fd42::1/64", "fd42::9", true),
-            ("fd42::1/64", "fd43::9", false),
-            ("none", "10.155.0.2", false),
-            ("10.0.0.1/0", "192.0.2.1", true),
-        ] {
-            assert_eq!(contains(subnet, address.parse().unwrap()), fits, "{subnet} {address}");
+async fn runs_oci(remote: &Remote, subject: &Subject) -> Result<(), Failure> {
+    let failure = || Failure::server("look at the server of", subject.name.as_str());
+    for extension in OCI_EXTENSIONS {
+        if !remote.client.supports(extension).await.map_err(failure())? {
+            let server = remote.client.server().await.map_err(failure())?;
+            return Err(Failure::Invalid {
+                message: format!(
+                    "a load balancer of type oci needs a server with the API extension {extension} (Incus 6.11 or later), and this is {} {}; update it, or use spec.loadBalancer.lxc",
+                    server.flavor(),
+                    server.environment.server_version
+                ),
+            });
         }
     }
+    Ok(())
 }

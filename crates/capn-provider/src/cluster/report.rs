@@ -22,15 +22,16 @@ use serde_json::json;
 
 use super::{
     observe::References,
+    ovn,
     servers::Told,
-    validate::{self, Subject},
+    validate::{self, OvnSubject, Subject},
 };
 use crate::{
     context::Context,
     failure::Failure,
     notice::tell,
     patch,
-    references::{name, namespace},
+    references::{annotation, name, namespace},
 };
 
 /// What became of a reconcile that did not fail.
@@ -54,6 +55,7 @@ impl Outcome {
             Plan::Serving(addresses) => Self::Serving(addresses),
             Plan::Wait(on) => Self::Waiting(on),
             Plan::Refuse(clash) => Self::Refused(clash.message()),
+            Plan::Invalid(message) => Self::Refused(message),
             Plan::Gone => Self::Gone,
             // The caller takes steps until a plan has none.
             Plan::Do(_) => Self::unsettled(),
@@ -82,12 +84,38 @@ pub(crate) async fn outcome(
             write(ctx, &mut cluster.clone(), |next| next.ready = false, verdict).await?;
             Ok(Action::requeue(on.recheck().unwrap_or(ctx.options.resync)))
         }
-        Outcome::Refused(message) => {
-            let verdict = (Status::False, reasons::LOAD_BALANCER_PROVISIONING_ABORTED, message);
-            write(ctx, &mut cluster.clone(), |next| next.ready = false, verdict).await?;
+        Outcome::Refused(message) => refused(ctx, cluster, message).await,
+        Outcome::Gone => Ok(Action::requeue(Duration::from_secs(1))),
+    }
+}
+
+async fn refused(
+    ctx: &Context,
+    mut cluster: LXCCluster,
+    message: String,
+) -> Result<Action, Failure> {
+    let verdict = (Status::False, reasons::LOAD_BALANCER_PROVISIONING_ABORTED, message);
+    write(ctx, &mut cluster, |next| next.ready = false, verdict).await?;
+    Ok(Action::requeue(ctx.options.resync))
+}
+
+/// Reports the outcome for an LXCCluster whose load balancer is an OVN network's.
+pub(crate) async fn ovn(
+    ctx: &Context,
+    cluster: LXCCluster,
+    found: &References,
+    subject: &OvnSubject,
+    outcome: ovn::Outcome,
+) -> Result<Action, Failure> {
+    match outcome {
+        ovn::Outcome::Serving(address) => {
+            let host = cluster.spec.endpoint_host().map(str::to_owned);
+            let host = host.unwrap_or_else(|| address.to_string());
+            provisioned(ctx, cluster, found, &host, subject.port).await?;
             Ok(Action::requeue(ctx.options.resync))
         }
-        Outcome::Gone => Ok(Action::requeue(Duration::from_secs(1))),
+        ovn::Outcome::Refused(message) => refused(ctx, cluster, message).await,
+        ovn::Outcome::Gone | ovn::Outcome::Unsettled => Ok(Action::requeue(Duration::from_secs(2))),
     }
 }
 
@@ -102,10 +130,13 @@ async fn serving(
     let Some(first) = addresses.first() else {
         return outcome_without_address(ctx, cluster, subject).await;
     };
-    // Once machines and certificates know the endpoint it stays, whatever the address.
+    // Once machines and certificates know the endpoint it stays, whatever the address. Before
+    // that, the family of the first range is the user's choice.
+    let wanted = subject.ranges.first().map(capn_plan::ranges::Range::is_ipv4);
+    let preferred = addresses.iter().find(|ip| Some(ip.is_ipv4()) == wanted).unwrap_or(first);
     let host = match cluster.spec.endpoint_host() {
         Some(host) => host.to_owned(),
-        None => first.to_string(),
+        None => preferred.to_string(),
     };
     cluster = endpoint(ctx, cluster, &host, subject.port).await?;
     let elsewhere = subject.endpoint_ip.is_some_and(|endpoint| !addresses.contains(&endpoint));
@@ -134,6 +165,7 @@ async fn serving(
     };
     write(ctx, &mut cluster, change, verdict).await?;
     tell_machines(ctx, found).await?;
+    let_leave(ctx, found).await?;
     Ok(Action::requeue(ctx.options.resync))
 }
 
@@ -166,18 +198,58 @@ async fn tell_machines(ctx: &Context, found: &References) -> Result<(), Failure>
     Ok(())
 }
 
-/// Reports an LXCCluster whose load balancer somebody else keeps.
-pub(crate) async fn external(ctx: &Context, mut cluster: LXCCluster) -> Result<Action, Failure> {
+/// Lets control planes go that leave: no client is sent to them any more.
+async fn let_leave(ctx: &Context, found: &References) -> Result<(), Failure> {
+    for machine in &found.machines {
+        let meta = &machine.metadata;
+        let leaves = meta.deletion_timestamp.is_some() && found.is_control_plane(name(meta));
+        if !leaves || annotation(meta, keys::DRAINED_ANNOTATION).is_some() {
+            continue;
+        }
+        let api = Api::namespaced(ctx.client.clone(), namespace(meta));
+        let change = json!({ "metadata": { "annotations": { keys::DRAINED_ANNOTATION: "true" } } });
+        match patch::merge::<LXCMachine>(&api, machine, change).await {
+            Ok(_) => {}
+            // It went without.
+            Err(failure) if failure.is_kube_not_found() => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(())
+}
+
+/// Reports an LXCCluster for which there is nothing to make.
+pub(crate) async fn external(
+    ctx: &Context,
+    cluster: LXCCluster,
+    found: &References,
+) -> Result<Action, Failure> {
     let host = cluster.spec.endpoint_host().unwrap_or_default().to_owned();
     let port = cluster.spec.endpoint_port();
-    cluster = endpoint(ctx, cluster, &host, port).await?;
+    provisioned(ctx, cluster, found, &host, port).await?;
+    Ok(Action::await_change())
+}
+
+/// Reports that the control plane is reached at an endpoint.
+async fn provisioned(
+    ctx: &Context,
+    mut cluster: LXCCluster,
+    found: &References,
+    host: &str,
+    port: u16,
+) -> Result<(), Failure> {
+    cluster = endpoint(ctx, cluster, host, port).await?;
+    if !is_provisioned(&cluster) {
+        let note = format!("the control plane is reached at {host}:{port}");
+        tell(ctx, &cluster, EventType::Normal, reasons::LOAD_BALANCER_AVAILABLE, note).await;
+    }
     let verdict = (Status::True, reasons::LOAD_BALANCER_AVAILABLE, String::new());
     let change = |next: &mut LXCClusterStatus| {
         next.ready = true;
         next.initialization = Some(ClusterInitialization { provisioned: Some(true) });
     };
     write(ctx, &mut cluster, change, verdict).await?;
-    Ok(Action::await_change())
+    tell_machines(ctx, found).await
 }
 
 /// Shows what the server tells of itself.

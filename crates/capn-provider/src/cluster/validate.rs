@@ -2,15 +2,20 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use capn_api::{Isolation, LXCCluster, LoadBalancerInstanceSpec, LoadBalancerKind, keys};
+use capn_api::{
+    InstanceLoadBalancer, Isolation, LXCCluster, LoadBalancerInstanceSpec, LoadBalancerKind,
+    OvnLoadBalancer, keys,
+};
 use capn_image::name::ImageServers;
 use capn_plan::{
     InstanceName, Owner, Role,
-    balancer::Balancer,
+    balancer::{self, Balancer, Kind, ovn::OvnBalancer},
+    haproxy::Template,
     launch::{self, ServerFacts},
+    ranges::{self, Range},
 };
 
-use super::observe::{Material, References, backend_address};
+use super::observe::{Material, References, backend_addresses};
 use crate::{
     failure::Failure,
     images,
@@ -22,14 +27,19 @@ use crate::{
 pub(crate) enum Standing {
     /// Nothing: it has no owner yet, or is about to be gone.
     Nothing,
-    /// Somebody else keeps the load balancer.
+    /// There is nothing to make: somebody else keeps the load balancer, or the control planes
+    /// hold its address themselves.
     External,
     /// Make its load balancer and keep it serving.
     Keep(Subject),
+    /// The same for one of an OVN network.
+    KeepOvn(OvnSubject),
     /// Wait until these machines are gone, which need it.
     WaitForMachines(Vec<String>),
     /// Delete its load balancer.
     Delete(Subject),
+    /// The same for one of an OVN network.
+    DeleteOvn(OvnSubject),
     /// Nothing is left to delete.
     LetGo,
     /// Let it go and leave this instance behind, as the user wants.
@@ -38,20 +48,45 @@ pub(crate) enum Standing {
     Invalid(Failure),
 }
 
-/// One LXCCluster with a load balancer of type `lxc`, checked, without what the server says.
+/// One LXCCluster with a load balancer of type `ovn`, checked, without what the server says.
+#[derive(Clone, Debug)]
+pub(crate) struct OvnSubject {
+    pub(crate) network: String,
+    /// The address to listen on, if the endpoint names it.
+    pub(crate) address: Option<IpAddr>,
+    /// Where else one may be taken from.
+    pub(crate) ranges: Vec<Range>,
+    pub(crate) port: u16,
+    pub(crate) owner: Owner,
+    deleting: bool,
+    backend_port: u16,
+}
+
+/// One LXCCluster whose load balancer is an instance, checked, without what the server says.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub(crate) name: InstanceName,
+    pub(crate) kind: Kind,
+    template: Option<Template>,
+    /// Where addresses may be taken from.
+    pub(crate) ranges: Vec<Range>,
     pub(crate) spec: LoadBalancerInstanceSpec,
     isolation: Isolation,
     pub(crate) image_servers: ImageServers,
     /// The endpoint's host, if it is an address.
     pub(crate) endpoint_ip: Option<IpAddr>,
     pub(crate) port: u16,
-    owner: Owner,
+    pub(crate) owner: Owner,
     endpoint_host: Option<String>,
     deleting: bool,
     backend_port: u16,
+}
+
+impl Subject {
+    /// Whether the configuration is the user's own.
+    pub(crate) fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
 }
 
 /// Says what is to be done about an LXCCluster.
@@ -68,34 +103,53 @@ pub(crate) fn standing(cluster: &LXCCluster, found: &References) -> Standing {
     if let Err(failure) = images::servers(&cluster.metadata) {
         return Standing::Invalid(failure);
     }
-    match cluster.spec.load_balancer.kind() {
-        Some(LoadBalancerKind::External) => match cluster.spec.endpoint_host() {
-            Some(_) => Standing::External,
-            None => Standing::Invalid(Failure::Invalid {
-                message: "a load balancer of type external needs spec.controlPlaneEndpoint.host: set it to the address under which the control plane will answer".into(),
-            }),
-        },
+    let standing = match cluster.spec.load_balancer.kind() {
+        Some(LoadBalancerKind::External) => needs_host(
+            cluster,
+            "external",
+            "set it to the address under which the control plane will answer",
+        )
+        .map(|()| Standing::External),
+        Some(LoadBalancerKind::KubeVip(_)) => kube_vip(cluster, found).map(|()| Standing::External),
         Some(LoadBalancerKind::Lxc(wanted)) => {
-            if !wanted.custom_haproxy_config_template.is_empty() {
-                return Standing::Invalid(Failure::Invalid {
-                    message: "spec.loadBalancer.lxc.customHAProxyConfigTemplate is not supported yet; remove it, or use the load balancer type external".into(),
-                });
-            }
-            match subject(cluster, found, &wanted.instance_spec) {
-                Ok(subject) => Standing::Keep(subject),
-                Err(failure) => Standing::Invalid(failure),
-            }
+            subject(cluster, found, Kind::Lxc, wanted).map(Standing::Keep)
         }
-        Some(other) => Standing::Invalid(Failure::Invalid {
-            message: format!(
-                "load balancers of type {} are not supported yet; use spec.loadBalancer.lxc or external",
-                other.as_str()
-            ),
-        }),
-        None => Standing::Invalid(Failure::Invalid {
-            message: "spec.loadBalancer must have exactly one of lxc and external".into(),
-        }),
+        Some(LoadBalancerKind::Oci(wanted)) => {
+            subject(cluster, found, Kind::Oci, wanted).map(Standing::Keep)
+        }
+        Some(LoadBalancerKind::Ovn(wanted)) => {
+            ovn_subject(cluster, found, wanted).map(Standing::KeepOvn)
+        }
+        None => invalid(
+            "spec.loadBalancer must have exactly one of lxc, oci, ovn, kubeVIP and external",
+        ),
+    };
+    standing.unwrap_or_else(Standing::Invalid)
+}
+
+fn invalid<T>(message: impl Into<String>) -> Result<T, Failure> {
+    Err(Failure::Invalid { message: message.into() })
+}
+
+fn needs_host(cluster: &LXCCluster, kind: &str, advice: &str) -> Result<(), Failure> {
+    match cluster.spec.endpoint_host() {
+        Some(_) => Ok(()),
+        None => invalid(format!(
+            "a load balancer of type {kind} needs spec.controlPlaneEndpoint.host: {advice}"
+        )),
     }
+}
+
+/// The virtual IP leads to the API server itself, so that there is no port but its own.
+fn kube_vip(cluster: &LXCCluster, found: &References) -> Result<(), Failure> {
+    needs_host(cluster, "kubeVIP", "set it to a free address of the machines' network")?;
+    let (port, backend) = (cluster.spec.endpoint_port(), backend_port(found));
+    if port != backend {
+        return invalid(format!(
+            "with a load balancer of type kubeVIP the endpoint's port is the API server's: spec.controlPlaneEndpoint.port is {port}, spec.clusterNetwork.apiServerPort of the Cluster {backend} (6443 where it is not set); make them equal"
+        ));
+    }
+    Ok(())
 }
 
 fn standing_of_deleted(cluster: &LXCCluster, found: &References) -> Standing {
@@ -109,15 +163,25 @@ fn standing_of_deleted(cluster: &LXCCluster, found: &References) -> Standing {
             found.machines.iter().map(|machine| name(&machine.metadata).to_owned()).collect(),
         );
     }
-    let spec = match cluster.spec.load_balancer.kind() {
-        Some(LoadBalancerKind::Lxc(wanted)) => &wanted.instance_spec,
-        // Only that type ever makes an instance.
+    let orphan = annotation(meta, keys::ORPHAN_INSTANCES_ANNOTATION) == Some("true");
+    let subject = match cluster.spec.load_balancer.kind() {
+        Some(LoadBalancerKind::Lxc(wanted)) => identified(cluster, found, Kind::Lxc, wanted),
+        Some(LoadBalancerKind::Oci(wanted)) => identified(cluster, found, Kind::Oci, wanted),
+        Some(LoadBalancerKind::Ovn(wanted)) => {
+            let subject = ovn_identified(cluster, found, wanted);
+            return match subject.address {
+                // It listens on the endpoint; one that was made and not yet written down is
+                // found by its marks.
+                _ if subject.network.is_empty() => Standing::LetGo,
+                _ if orphan => Standing::Orphan(format!("of network {}", subject.network)),
+                _ => Standing::DeleteOvn(subject),
+            };
+        }
+        // The others make nothing.
         Some(_) | None => return Standing::LetGo,
     };
-    match subject(cluster, found, spec) {
-        Ok(subject) if annotation(meta, keys::ORPHAN_INSTANCES_ANNOTATION) == Some("true") => {
-            Standing::Orphan(subject.name.as_str().to_owned())
-        }
+    match subject {
+        Ok(subject) if orphan => Standing::Orphan(subject.name.as_str().to_owned()),
         Ok(subject) => Standing::Delete(subject),
         // No instance can have that name, so there is none to delete.
         Err(_) => Standing::LetGo,
@@ -127,40 +191,119 @@ fn standing_of_deleted(cluster: &LXCCluster, found: &References) -> Standing {
 fn subject(
     cluster: &LXCCluster,
     found: &References,
-    spec: &LoadBalancerInstanceSpec,
+    kind: Kind,
+    wanted: &InstanceLoadBalancer,
+) -> Result<Subject, Failure> {
+    let field = format!("spec.loadBalancer.{}", kind.as_str());
+    let template = match wanted.custom_haproxy_config_template.as_str() {
+        "" => None,
+        text => Some(Template::new(text).map_err(|error| Failure::Invalid {
+            message: format!("{field}.customHAProxyConfigTemplate: {error}; {}", error.hint()),
+        })?),
+    };
+    let ranges = parse_ranges(&field, &wanted.ranges)?;
+    Ok(Subject { template, ranges, ..identified(cluster, found, kind, wanted)? })
+}
+
+fn parse_ranges(field: &str, texts: &[String]) -> Result<Vec<Range>, Failure> {
+    ranges::parse(texts).map_err(|error| Failure::Invalid {
+        message: format!("{field}.ranges: {error}; {}", error.hint()),
+    })
+}
+
+fn identified(
+    cluster: &LXCCluster,
+    found: &References,
+    kind: Kind,
+    wanted: &InstanceLoadBalancer,
 ) -> Result<Subject, Failure> {
     let meta = &cluster.metadata;
     let instance = InstanceName::load_balancer(name(meta), namespace(meta))
         .map_err(|error| Failure::Invalid { message: format!("{error}; {}", error.hint()) })?;
-    let owner = found.cluster.as_ref();
     let endpoint_host = cluster.spec.endpoint_host().map(str::to_owned);
     Ok(Subject {
         name: instance,
-        spec: spec.clone(),
+        kind,
+        template: None,
+        ranges: Vec::new(),
+        spec: wanted.instance_spec.clone(),
         isolation: cluster.spec.effective_isolation(),
         // What cannot be understood is said where it matters, which is not a deletion.
         image_servers: images::servers(meta).unwrap_or_default(),
         endpoint_ip: endpoint_host.as_deref().and_then(|host| host.parse().ok()),
         endpoint_host,
         port: cluster.spec.endpoint_port(),
-        owner: Owner {
-            namespace: namespace(meta).to_owned(),
-            name: name(meta).to_owned(),
-            uid: meta.uid.clone().unwrap_or_default(),
-            cluster: owner
-                .map(|owner| name(&owner.metadata))
-                .or_else(|| label(meta, capi_api::labels::CLUSTER_NAME))
-                .unwrap_or_default()
-                .to_owned(),
-            machine: None,
-            role: Role::LoadBalancer,
-        },
+        owner: owner(cluster, found),
         deleting: meta.deletion_timestamp.is_some(),
-        backend_port: owner
-            .and_then(|owner| owner.spec.cluster_network.as_ref()?.api_server_port)
-            .and_then(|port| u16::try_from(port).ok())
-            .unwrap_or(6443),
+        backend_port: backend_port(found),
     })
+}
+
+fn ovn_subject(
+    cluster: &LXCCluster,
+    found: &References,
+    wanted: &OvnLoadBalancer,
+) -> Result<OvnSubject, Failure> {
+    if wanted.network_name.is_empty() {
+        return invalid(
+            "a load balancer of type ovn needs spec.loadBalancer.ovn.networkName: set it to an OVN network of the server",
+        );
+    }
+    let ranges = parse_ranges("spec.loadBalancer.ovn", &wanted.ranges)?;
+    let subject = OvnSubject { ranges, ..ovn_identified(cluster, found, wanted) };
+    match (cluster.spec.endpoint_host(), subject.address) {
+        (Some(host), None) => invalid(format!(
+            "a load balancer of type ovn listens on an address, and spec.controlPlaneEndpoint.host {host:?} is none"
+        )),
+        (None, _) if subject.ranges.is_empty() => invalid(
+            "a load balancer of type ovn needs spec.controlPlaneEndpoint.host, or spec.loadBalancer.ovn.ranges to take an address from",
+        ),
+        _ => Ok(subject),
+    }
+}
+
+fn ovn_identified(
+    cluster: &LXCCluster,
+    found: &References,
+    wanted: &OvnLoadBalancer,
+) -> OvnSubject {
+    OvnSubject {
+        network: wanted.network_name.clone(),
+        address: cluster.spec.endpoint_host().and_then(|host| host.parse().ok()),
+        ranges: Vec::new(),
+        port: cluster.spec.endpoint_port(),
+        owner: owner(cluster, found),
+        deleting: cluster.metadata.deletion_timestamp.is_some(),
+        backend_port: backend_port(found),
+    }
+}
+
+fn owner(cluster: &LXCCluster, found: &References) -> Owner {
+    let meta = &cluster.metadata;
+    Owner {
+        namespace: namespace(meta).to_owned(),
+        name: name(meta).to_owned(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        cluster: found
+            .cluster
+            .as_ref()
+            .map(|owner| name(&owner.metadata))
+            .or_else(|| label(meta, capi_api::labels::CLUSTER_NAME))
+            .unwrap_or_default()
+            .to_owned(),
+        machine: None,
+        role: Role::LoadBalancer,
+    }
+}
+
+/// Port of the API server on each control plane.
+fn backend_port(found: &References) -> u16 {
+    found
+        .cluster
+        .as_ref()
+        .and_then(|owner| owner.spec.cluster_network.as_ref()?.api_server_port)
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(6443)
 }
 
 /// The load balancer as the plan wants it, with the launch if there is something to launch.
@@ -171,7 +314,7 @@ pub(crate) fn wanted(
     server: &ServerFacts,
 ) -> Balancer {
     let launch = material.map(|material| {
-        Box::new(launch::load_balancer(
+        let launch = launch::load_balancer(
             &subject.name,
             &subject.owner,
             &subject.spec,
@@ -179,33 +322,75 @@ pub(crate) fn wanted(
             material.image.source.clone(),
             material.nic.clone(),
             server,
-        ))
+        );
+        Box::new(balancer::as_kind(subject.kind, launch))
     });
     Balancer {
         name: subject.name.clone(),
+        kind: subject.kind,
         owner: subject.owner.clone(),
         deleting: subject.deleting,
         endpoint_host: subject.endpoint_host.clone(),
         port: subject.port,
         backend_port: subject.backend_port,
-        backends: backends(found),
+        backends: first_of_each(backends(found)),
+        leaving: leaving(found),
+        template: subject.template.clone(),
         launch,
     }
 }
 
-/// Address of each control plane that has one and is to stay.
-pub(crate) fn backends(found: &References) -> BTreeMap<String, IpAddr> {
+/// The load balancer of an OVN network as the plan wants it.
+pub(crate) fn wanted_of_ovn(
+    subject: &OvnSubject,
+    found: &References,
+    address: IpAddr,
+    health_checks: bool,
+) -> OvnBalancer {
+    OvnBalancer {
+        owner: subject.owner.clone(),
+        network: subject.network.clone(),
+        address,
+        port: subject.port,
+        backend_port: subject.backend_port,
+        backends: backends(found),
+        health_checks,
+        deleting: subject.deleting,
+    }
+}
+
+/// Addresses of each control plane that has one and is to stay.
+pub(crate) fn backends(found: &References) -> BTreeMap<String, Vec<IpAddr>> {
     found
         .machines
         .iter()
         .filter(|machine| machine.metadata.deletion_timestamp.is_none())
-        .filter(|machine| {
-            found
-                .control_planes
-                .iter()
-                .any(|control_plane| control_plane == name(&machine.metadata))
-        })
-        .filter_map(|machine| Some((name(&machine.metadata).to_owned(), backend_address(machine)?)))
+        .filter(|machine| found.is_control_plane(name(&machine.metadata)))
+        .map(|machine| (name(&machine.metadata).to_owned(), backend_addresses(machine)))
+        .filter(|(_, addresses)| !addresses.is_empty())
+        .collect()
+}
+
+fn first_of_each(backends: BTreeMap<String, Vec<IpAddr>>) -> BTreeMap<String, IpAddr> {
+    backends
+        .into_iter()
+        .filter_map(|(name, addresses)| Some((name, addresses.first().copied()?)))
+        .collect()
+}
+
+/// Control planes whose clients have to go elsewhere, since they leave and others stay.
+fn leaving(found: &References) -> Vec<String> {
+    let with_cluster =
+        found.cluster.as_ref().is_none_or(|owner| owner.metadata.deletion_timestamp.is_some());
+    if with_cluster || backends(found).is_empty() {
+        return Vec::new();
+    }
+    found
+        .machines
+        .iter()
+        .filter(|machine| machine.metadata.deletion_timestamp.is_some())
+        .map(|machine| name(&machine.metadata).to_owned())
+        .filter(|machine| found.is_control_plane(machine))
         .collect()
 }
 
@@ -257,9 +442,26 @@ mod tests {
         let host = json!({ "host": "10.0.0.2" });
         for (spec, part) in [
             (json!({ "loadBalancer": { "external": {} } }), "controlPlaneEndpoint.host"),
-            (json!({ "loadBalancer": { "oci": {} } }), "type oci are not supported yet"),
-            (json!({ "loadBalancer": { "ovn": {} } }), "type ovn are not supported yet"),
-            (json!({ "loadBalancer": { "kubeVIP": {} } }), "type kubeVIP are not supported yet"),
+            (json!({ "loadBalancer": { "kubeVIP": {} } }), "controlPlaneEndpoint.host"),
+            (
+                json!({
+                    "loadBalancer": { "kubeVIP": {} },
+                    "controlPlaneEndpoint": { "host": "10.0.0.2", "port": 443 },
+                }),
+                "is 443, spec.clusterNetwork.apiServerPort of the Cluster 6443",
+            ),
+            (json!({ "loadBalancer": { "ovn": {} } }), "ovn.networkName"),
+            (
+                json!({ "loadBalancer": { "ovn": { "networkName": "n" } } }),
+                "controlPlaneEndpoint.host, or spec.loadBalancer.ovn.ranges",
+            ),
+            (
+                json!({
+                    "loadBalancer": { "ovn": { "networkName": "n" } },
+                    "controlPlaneEndpoint": { "host": "api.example" },
+                }),
+                "\"api.example\" is none",
+            ),
             (json!({ "loadBalancer": {} }), "exactly one"),
             (
                 json!({
@@ -268,8 +470,14 @@ mod tests {
                 "isolation isolated and spec.unprivileged false of the LXCCluster contradict",
             ),
             (
-                json!({ "loadBalancer": { "lxc": { "customHAProxyConfigTemplate": "x" } } }),
-                "not supported yet",
+                json!({ "loadBalancer": { "lxc": {
+                    "customHAProxyConfigTemplate": "global\n{{ .Nope }}",
+                } } }),
+                "spec.loadBalancer.lxc.customHAProxyConfigTemplate: line 2",
+            ),
+            (
+                json!({ "loadBalancer": { "oci": { "ranges": ["10.0.0.9-10.0.0.1"] } } }),
+                "spec.loadBalancer.oci.ranges: \"10.0.0.9-10.0.0.1\" ends before it begins",
             ),
         ] {
             let Standing::Invalid(failure) = standing(&cluster(spec, json!({})), &found()) else {
@@ -279,8 +487,19 @@ mod tests {
         }
         let external = json!({ "loadBalancer": { "external": {} }, "controlPlaneEndpoint": host });
         assert!(matches!(standing(&cluster(external, json!({})), &found()), Standing::External));
-        let lxc = json!({ "loadBalancer": { "lxc": {} } });
-        assert!(matches!(standing(&cluster(lxc, json!({})), &found()), Standing::Keep(_)));
+        for kind in ["lxc", "oci"] {
+            let instance = json!({ "loadBalancer": { (kind): { "ranges": ["10.0.0.5"] } } });
+            let standing = standing(&cluster(instance, json!({})), &found());
+            assert!(matches!(standing, Standing::Keep(_)), "{kind}");
+        }
+        let kube_vip = json!({
+            "loadBalancer": { "kubeVIP": {} }, "controlPlaneEndpoint": { "host": "10.0.0.2" },
+        });
+        assert!(matches!(standing(&cluster(kube_vip, json!({})), &found()), Standing::External));
+        let ovn = json!({ "loadBalancer": { "ovn": {
+            "networkName": "n", "ranges": ["10.1.0.0/28"],
+        } } });
+        assert!(matches!(standing(&cluster(ovn, json!({})), &found()), Standing::KeepOvn(_)));
     }
 
     #[test]
@@ -316,7 +535,10 @@ mod tests {
             ..found()
         };
         let expected = BTreeMap::from([("cp-a".to_owned(), "10.0.0.7".parse().unwrap())]);
-        assert_eq!(backends(&found), expected);
+        assert_eq!(first_of_each(backends(&found)), expected);
+        assert_eq!(leaving(&found), ["cp-b"], "its clients go to cp-a");
+        let last = References { machines: found.machines[1..].to_vec(), ..found };
+        assert_eq!(leaving(&last), [""; 0], "its clients have nowhere to go");
     }
 
     #[test]

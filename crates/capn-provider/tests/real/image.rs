@@ -20,8 +20,12 @@ const INIT: &str = "#!/bin/sh\n\
     ip link set eth0 up && udhcpc -b -q -i eth0 -s /etc/udhcpc >/dev/null 2>&1 &\n\
     while :; do sleep 1 & wait $!; done\n";
 const UDHCPC: &str = "#!/bin/sh\n[ \"$1\" = bound ] && ip addr add $ip/$mask dev eth0\n";
-/// Accepts any configuration, as long as there is one.
-const HAPROXY: &str = "#!/bin/sh\nfor file; do :; done\ntest -s \"$file\"\n";
+/// Accepts any configuration, as long as there is one and it does not say `refuse-me`.
+const HAPROXY: &str = "#!/bin/sh\n\
+    for file; do :; done\n\
+    grep -q refuse-me \"$file\" || exec test -s \"$file\"\n\
+    echo \"[ALERT] parsing [$file:2] : unknown keyword 'refuse-me'\" >&2\n\
+    exit 1\n";
 /// Notes what it was asked to do.
 const SYSTEMCTL: &str = "#!/bin/sh\necho \"$@\" >>/run/systemctl.log\n";
 const METADATA: &str = "architecture: x86_64\ncreation_date: 1700000000\n\

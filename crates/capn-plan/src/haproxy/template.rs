@@ -1,0 +1,151 @@
+//! A user's own configuration of haproxy, as a Go template.
+
+use std::collections::{BTreeMap, HashMap};
+
+use gtmpl_ng::{Context, ExecError, FuncError, Limits, ParseError, Value};
+use thiserror::Error;
+
+use super::Haproxy;
+
+/// Longest configuration, in bytes.
+const LONGEST: usize = 1 << 20;
+/// What a map gives for a key it does not have, in Go and here.
+const NO_VALUE: &str = "<no value>";
+/// Weight of each control plane.
+const WEIGHT: i64 = 100;
+
+/// A Go template that was read without errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(String);
+
+/// A template that cannot be used. Final: the manifest has to change.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TemplateError {
+    /// It is no Go template.
+    #[error("{}{problem}", at(*line))]
+    Parse {
+        /// Line of the template, from 1; 0 where it is not known.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It cannot be rendered.
+    #[error("{}{problem}", at(*line))]
+    Render {
+        /// Line of the template, from 1; 0 where it is not known.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It asks a map for a key that is not there.
+    #[error("line {line} of what it renders to has {NO_VALUE:?}: a map has no such key")]
+    NoValue {
+        /// Line of what was rendered, from 1.
+        line: usize,
+    },
+}
+
+fn at(line: usize) -> String {
+    if line == 0 { String::new() } else { format!("line {line}: ") }
+}
+
+impl TemplateError {
+    /// What the user can do.
+    pub fn hint(&self) -> &'static str {
+        "a template has .FrontendControlPlanePort, .BackendControlPlanePort, .IPv6, .BackendServers (by name, each with .Address and .Weight), and the function JoinHostPort"
+    }
+}
+
+impl Template {
+    /// Reads a template, and tries it on two control planes.
+    ///
+    /// # Errors
+    ///
+    /// With the line, when it is no template or uses what there is not.
+    pub fn new(text: &str) -> Result<Self, TemplateError> {
+        let template = Self(text.to_owned());
+        for (ipv6, addresses) in [(false, ["192.0.2.1", "192.0.2.2"]), (true, ["::1", "::2"])] {
+            let backends = addresses
+                .iter()
+                .enumerate()
+                .filter_map(|(n, ip)| Some((format!("control-plane-{n}"), ip.parse().ok()?)))
+                .collect();
+            let sample = Haproxy {
+                frontend_port: 6443,
+                backend_port: 6443,
+                ipv6,
+                backends,
+                template: Some(template.clone()),
+            };
+            template.render(&sample)?;
+        }
+        Ok(template)
+    }
+
+    /// The configuration.
+    pub(super) fn render(&self, haproxy: &Haproxy) -> Result<String, TemplateError> {
+        let mut engine =
+            gtmpl_ng::Template::with_limits(Limits::default().with_output_bytes(LONGEST));
+        engine.add_func("JoinHostPort", join_host_port);
+        engine.parse(self.0.as_str()).map_err(|error| parse_error(&error))?;
+        let text = engine.render(&Context::from(inputs(haproxy))).map_err(|e| render_error(&e))?;
+        match text.lines().position(|line| line.contains(NO_VALUE)) {
+            Some(index) => Err(TemplateError::NoValue { line: index + 1 }),
+            None => Ok(text),
+        }
+    }
+}
+
+/// What a template is given, named as the Go provider names it.
+fn inputs(haproxy: &Haproxy) -> Value {
+    let servers: BTreeMap<_, _> = haproxy
+        .backends
+        .iter()
+        .map(|(name, address)| {
+            let server = HashMap::from([
+                ("Address".to_owned(), Value::from(address.to_string())),
+                ("Weight".to_owned(), Value::from(WEIGHT)),
+            ]);
+            (name.clone(), Value::Object(server))
+        })
+        .collect();
+    Value::Object(HashMap::from([
+        ("FrontendControlPlanePort".to_owned(), Value::from(haproxy.frontend_port.to_string())),
+        ("BackendControlPlanePort".to_owned(), Value::from(haproxy.backend_port.to_string())),
+        ("BackendServers".to_owned(), Value::Map(servers.into_iter().collect())),
+        ("IPv6".to_owned(), Value::from(haproxy.ipv6)),
+    ]))
+}
+
+/// Go's `net.JoinHostPort`.
+fn join_host_port(arguments: &[Value]) -> Result<Value, FuncError> {
+    match arguments {
+        [Value::String(host), Value::String(port)] if host.contains(':') => {
+            Ok(Value::from(format!("[{host}]:{port}")))
+        }
+        [Value::String(host), Value::String(port)] => Ok(Value::from(format!("{host}:{port}"))),
+        [_, _] => Err(FuncError::Generic("JoinHostPort takes a host and a port, as texts".into())),
+        _ => Err(FuncError::ExactlyXArgs("JoinHostPort".into(), 2)),
+    }
+}
+
+fn parse_error(error: &ParseError) -> TemplateError {
+    match error {
+        ParseError::WithContext(context, message) => {
+            TemplateError::Parse { line: context.line, problem: message.trim().to_owned() }
+        }
+        other => TemplateError::Parse { line: 0, problem: other.to_string() },
+    }
+}
+
+fn render_error(error: &ExecError) -> TemplateError {
+    match error.as_structured() {
+        Some(found) => {
+            TemplateError::Render { line: found.context.line, problem: found.message.clone() }
+        }
+        None => TemplateError::Render { line: 0, problem: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests;
