@@ -112,7 +112,6 @@ async fn the_same_inputs_build_nothing_and_a_lost_alias_comes_back() {
         let (second, events) = built(&client, Kind::Node).await;
         assert!(second.reused && events.is_empty(), "{events:?}");
         assert_eq!(second.fingerprint, first.fingerprint);
-        assert!(second.elapsed < Duration::from_secs(2), "{:?}", second.elapsed);
 
         client.delete_image_alias(&first.alias).await.unwrap();
         let (third, _) = built(&client, Kind::Node).await;

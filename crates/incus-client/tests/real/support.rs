@@ -222,8 +222,8 @@ where
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    match tokio::time::timeout(MINUTE, looking).await {
+    match tokio::time::timeout(3 * MINUTE, looking).await {
         Ok(found) => found,
-        Err(_) => panic!("waited a minute for {what}"),
+        Err(_) => panic!("waited three minutes for {what}"),
     }
 }

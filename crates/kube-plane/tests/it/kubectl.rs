@@ -20,7 +20,7 @@ use tokio::{
 const KUBECTLS: [&str; 3] =
     ["/usr/bin/kubectl", "/usr/local/bin/kubectl", "/var/lib/capn/kubernetes/kubectl"];
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A plane that serves HTTPS, and a kubectl for it.
 struct Served {

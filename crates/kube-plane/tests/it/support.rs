@@ -77,13 +77,13 @@ pub(crate) async fn get(client: &Client, path: &str) -> Result<Value, Error> {
     call(client, "GET", path, "application/json", "").await
 }
 
-/// Waits until something holds; fails with what was awaited after ten seconds.
+/// Waits until something holds; fails with what was awaited after a minute.
 pub(crate) async fn eventually<F, Fut>(what: &str, mut holds: F)
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = bool>,
 {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "waited for: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
