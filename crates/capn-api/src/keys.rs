@@ -20,6 +20,9 @@ pub const STOPPED_POLICY_ANNOTATION: &str = "capn.cluster.x-k8s.io/when-stopped"
 /// Annotation of an LXCMachine that is being deleted: the load balancer sends no client to it any
 /// more. Written by the reconciler of LXCClusters.
 pub const DRAINED_ANNOTATION: &str = "capn.cluster.x-k8s.io/drained";
+/// Annotation of an LXCMachine, or of an LXCCluster for all of its machines: how long an instance
+/// that is deleted may take to stop by itself (`45s`, `2m`; `0`: by force at once). Left out: 30 s.
+pub const STOP_DEADLINE_ANNOTATION: &str = "capn.cluster.x-k8s.io/stop-deadline";
 /// Annotation of an LXCCluster: the image servers its instances come from, with commas between;
 /// `URL` is where default images and the prefix `capi` lead, `PREFIX=URL` adds a prefix.
 pub const IMAGE_SERVERS_ANNOTATION: &str = "capn.cluster.x-k8s.io/image-servers";

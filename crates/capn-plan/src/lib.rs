@@ -10,10 +10,12 @@
 //! | [`balancer`] | the next step for the load balancer of one LXCCluster |
 //! | [`launch`] | the exact instance that is asked for |
 //! | [`files`] | what is put into an instance before its first start |
+//! | [`capacity`] | how large the machines of a template are |
 //! | [`profile`] | config and devices that Kubernetes needs in a container |
 //! | [`devices`] | device strings of a manifest |
 //! | [`owner`] | whose instance it is |
 //! | [`life`] | how far an instance has come, from the server's own marks |
+//! | [`stop`] | how long an instance may take to stop by itself |
 //! | [`address`] | which addresses of an instance count |
 //! | [`domains`] | failure domains, and where an instance is placed |
 //! | [`drain`] | when a control plane that leaves may be stopped |
@@ -31,6 +33,7 @@
 pub mod address;
 pub mod balancer;
 pub mod bootstrap;
+pub mod capacity;
 pub mod cni;
 pub mod devices;
 pub mod diagnosis;
@@ -48,6 +51,7 @@ pub mod names;
 pub mod owner;
 pub mod profile;
 pub mod ranges;
+pub mod stop;
 pub mod versions;
 
 pub use names::InstanceName;

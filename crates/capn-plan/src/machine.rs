@@ -7,6 +7,7 @@ use incus_api::{Config, InstanceFull};
 
 use crate::{
     InstanceName, Owner, Ownership, address,
+    drain::Drain,
     files::Piece,
     launch::Launch,
     life::{self, Life},
@@ -33,6 +34,15 @@ pub enum Gate {
     BootstrapData,
 }
 
+/// How a machine goes that is being deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Whether the load balancer let go of it.
+    pub drain: Drain,
+    /// How long it may still take to stop by itself; `None`: it is stopped by force.
+    pub grace: Option<Duration>,
+}
+
 /// One machine, checked.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -40,8 +50,8 @@ pub struct Machine {
     pub name: InstanceName,
     /// The keys that mark the instance.
     pub owner: Owner,
-    /// Whether it is being deleted.
-    pub deleting: bool,
+    /// How it goes, when it is being deleted.
+    pub leaving: Option<Leaving>,
     /// Whether it was provisioned before: its provider ID names the instance.
     pub provisioned: bool,
     /// What its making waits for.
@@ -76,7 +86,9 @@ pub enum Step {
     Discard,
     /// Start it, after these were put in.
     Start(Vec<Piece>),
-    /// Stop and delete it.
+    /// Let it stop by itself within this time, then stop it by force.
+    Stop(Duration),
+    /// Stop it by force if it runs, and delete it.
     Delete,
 }
 
@@ -89,6 +101,8 @@ pub enum WaitingOn {
     Operation(String),
     /// The instance runs and has no address yet; since when, if known.
     Address(Option<Duration>),
+    /// The load balancer still sends clients to the instance; for how long it is waited for.
+    Drain(Duration),
     /// The instance is frozen.
     Thaw,
     /// The instance is on its way from one state to another.
@@ -136,7 +150,7 @@ pub fn plan(machine: &Machine, seen: &Observed) -> Plan {
     let missing = match machine.owner.of(&instance.config, machine.provisioned) {
         Ownership::Ours => None,
         Ownership::Adoptable(missing) => Some(missing),
-        Ownership::Foreign(_) if machine.deleting => return Plan::Gone,
+        Ownership::Foreign(_) if machine.leaving.is_some() => return Plan::Gone,
         Ownership::Foreign(whose) => {
             return Plan::Refuse(Clash {
                 name: machine.name.clone(),
@@ -145,11 +159,8 @@ pub fn plan(machine: &Machine, seen: &Observed) -> Plan {
             });
         }
     };
-    if machine.deleting {
-        return match &seen.operation {
-            Some(operation) => Plan::Wait(WaitingOn::Operation(operation.clone())),
-            None => Plan::Do(Step::Delete),
-        };
+    if let Some(leaving) = machine.leaving {
+        return of_leaving(leaving, seen, instance);
     }
     match missing {
         Some(missing) => Plan::Do(Step::Adopt(missing)),
@@ -160,11 +171,24 @@ pub fn plan(machine: &Machine, seen: &Observed) -> Plan {
 fn without_instance(machine: &Machine, seen: &Observed) -> Plan {
     match (machine, &seen.operation) {
         (_, Some(operation)) => Plan::Wait(WaitingOn::Operation(operation.clone())),
-        (Machine { deleting: true, .. }, None) => Plan::Gone,
+        (Machine { leaving: Some(_), .. }, None) => Plan::Gone,
         (Machine { provisioned: true, .. }, None) => Plan::Wait(WaitingOn::Replacement),
         (Machine { gate: Some(gate), .. }, None) => Plan::Wait(WaitingOn::Gate(*gate)),
         (Machine { launch: Some(launch), .. }, None) => Plan::Do(Step::Create(launch.clone())),
         (Machine { launch: None, .. }, None) => Plan::Wait(WaitingOn::Gate(Gate::BootstrapData)),
+    }
+}
+
+fn of_leaving(leaving: Leaving, seen: &Observed, instance: &InstanceFull) -> Plan {
+    if let Some(operation) = &seen.operation {
+        return Plan::Wait(WaitingOn::Operation(operation.clone()));
+    }
+    match (life::of(instance), leaving) {
+        (Life::Running, Leaving { drain: Drain::Wait(left), .. }) => {
+            Plan::Wait(WaitingOn::Drain(left))
+        }
+        (Life::Running, Leaving { grace: Some(grace), .. }) => Plan::Do(Step::Stop(grace)),
+        _ => Plan::Do(Step::Delete),
     }
 }
 
@@ -218,6 +242,7 @@ impl WaitingOn {
             Self::Change => reasons::STARTING_INSTANCE,
             Self::Thaw | Self::Start | Self::Repair(_) => reasons::INSTANCE_STOPPED,
             Self::Replacement => reasons::INSTANCE_DELETED,
+            Self::Drain(_) => reasons::DRAINING,
         }
     }
 
@@ -241,6 +266,10 @@ impl WaitingOn {
                 since.as_secs()
             ),
             Self::Address(_) => format!("instance {name} runs and waits for an address"),
+            Self::Drain(left) => format!(
+                "waiting until the load balancer sends no client to instance {name} any more, at most {} s",
+                left.as_secs().max(1)
+            ),
             Self::Change => format!("instance {name} is starting or stopping"),
             Self::Thaw => format!("instance {name} is frozen; `incus start {name}` resumes it"),
             Self::Start => {
@@ -263,6 +292,7 @@ impl WaitingOn {
             Self::Address(Some(since)) if *since > ADDRESS_PATIENCE => Some(Duration::from_secs(5)),
             Self::Address(_) => Some(Duration::from_millis(500)),
             Self::Operation(_) | Self::Change => Some(Duration::from_secs(2)),
+            Self::Drain(left) => Some(*left),
             Self::Gate(_) | Self::Thaw | Self::Start | Self::Repair(_) | Self::Replacement => None,
         }
     }

@@ -21,6 +21,8 @@ use crate::{context::Context, failure::Failure, remote::Remote};
 const START_DEADLINE: Duration = Duration::from_secs(120);
 /// How long it may take to stop one by force.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
+/// How much longer than that an answer is waited for.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// How long it may take to delete one.
 const DELETE_DEADLINE: Duration = Duration::from_secs(120);
 /// Lines of an instance's log that are shown when it does not start.
@@ -200,6 +202,63 @@ pub(crate) async fn set_config(
         .map_err(Failure::server("change the config of", name.as_str()))
 }
 
+/// How an instance was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// It ended what it did within its time, or did not run any more.
+    ByItself,
+    /// It did not.
+    ByForce,
+}
+
+/// Lets an instance stop by itself, and stops it by force when its time is up or it cannot be
+/// asked. One that is gone is no failure.
+///
+/// # Cancellation
+///
+/// The server goes on; asking it again joins what it does.
+pub(crate) async fn stop(
+    ctx: &Context,
+    remote: &Remote,
+    name: &InstanceName,
+    grace: Duration,
+) -> Result<Stopped, Failure> {
+    match ask_to_stop(ctx, remote, name, Some(grace)).await? {
+        Ok(()) => return Ok(Stopped::ByItself),
+        Err(error) if is_gone(&error) || is_stopped(&error) => return Ok(Stopped::ByItself),
+        Err(error) if error.server_text().is_some() => tracing::info!(
+            instance = name.as_str(),
+            error = error.server_text().unwrap_or_default(),
+            "does not stop by itself"
+        ),
+        Err(incus_client::Error::OperationDeadline { .. }) => {}
+        // A server that does not answer cannot be asked for more.
+        Err(error) => return Err(Failure::server("stop", name.as_str())(error)),
+    }
+    match ask_to_stop(ctx, remote, name, None).await? {
+        Ok(()) => Ok(Stopped::ByForce),
+        Err(error) if is_gone(&error) || is_stopped(&error) => Ok(Stopped::ByItself),
+        Err(error) => Err(Failure::server("stop", name.as_str())(error)),
+    }
+}
+
+/// Asks for a stop and waits for it: a clean one within `grace`, else one by force.
+async fn ask_to_stop(
+    ctx: &Context,
+    remote: &Remote,
+    name: &InstanceName,
+    grace: Option<Duration>,
+) -> Result<Result<(), incus_client::Error>, Failure> {
+    let (force, limit) = (grace.is_none(), grace.unwrap_or(STOP_DEADLINE));
+    let asked =
+        remote.client.set_state(name.as_str(), InstanceAction::Stop, force, Some(limit)).await;
+    match asked {
+        // The server ends it at the limit; if it does not, neither is it waited for.
+        Ok(operation) => wait(ctx, operation, limit + STOP_MARGIN).await,
+        Err(error) => Ok(Err(error)),
+    }
+}
+
 /// Stops an instance by force if it runs, and deletes it. One that is gone is no failure.
 pub(crate) async fn remove(
     ctx: &Context,
@@ -208,15 +267,7 @@ pub(crate) async fn remove(
     instance: &InstanceFull,
 ) -> Result<(), Failure> {
     if !instance.is_stopped() {
-        let asked = remote
-            .client
-            .set_state(name.as_str(), InstanceAction::Stop, true, Some(STOP_DEADLINE))
-            .await;
-        let ended = match asked {
-            Ok(operation) => wait(ctx, operation, STOP_DEADLINE).await?,
-            Err(error) => Err(error),
-        };
-        match ended {
+        match ask_to_stop(ctx, remote, name, None).await? {
             Ok(()) => {}
             Err(error) if is_gone(&error) => return Ok(()),
             Err(error) if is_stopped(&error) => {}

@@ -1,5 +1,5 @@
-//! The infrastructure provider: reconcilers of LXCCluster and LXCMachine, and of the pod network
-//! that capn keeps.
+//! The infrastructure provider: reconcilers of LXCCluster, LXCMachine and LXCMachineTemplate, and
+//! of the pod network that capn keeps.
 //!
 //! Each kind has a folder with the same files. `mod.rs` drives: `observe` reads Kubernetes and
 //! the server, `validate` turns what was read into checked types, the plan comes from
@@ -23,6 +23,7 @@ mod patch;
 mod pieces;
 mod references;
 mod remote;
+mod template;
 mod triggers;
 
 use std::sync::Arc;
@@ -75,6 +76,7 @@ pub async fn run(
     let mut running = JoinSet::new();
     running.spawn(cluster::run(ctx.clone()));
     running.spawn(machine::run(ctx.clone()));
+    running.spawn(template::run(ctx.clone()));
     running.spawn(cni::run(ctx.clone()));
 
     tokio::select! {

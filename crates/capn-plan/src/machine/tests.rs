@@ -22,7 +22,7 @@ fn machine() -> Case {
         machine: Machine {
             name: InstanceName::new("demo-a").unwrap(),
             owner,
-            deleting: false,
+            leaving: None,
             provisioned: false,
             gate: None,
             launch: Some(Box::new(launch)),
@@ -35,7 +35,11 @@ fn machine() -> Case {
 
 impl Case {
     fn deleting(mut self) -> Self {
-        self.machine.deleting = true;
+        self.machine.leaving = Some(Leaving { drain: Drain::Done, grace: None });
+        self
+    }
+    fn leaving(mut self, drain: Drain, grace: Option<u64>) -> Self {
+        self.machine.leaving = Some(Leaving { drain, grace: grace.map(Duration::from_secs) });
         self
     }
     fn provisioned(mut self) -> Self {
@@ -198,6 +202,26 @@ fn deletion_ends_when_the_instance_is_gone_and_needs_no_bootstrap_data() {
     assert_eq!(machine().deleting().gated(Gate::BootstrapData).plan(), Plan::Gone);
     assert!(matches!(machine().deleting().busy().plan(), Plan::Wait(WaitingOn::Operation(_))));
     assert!(matches!(machine().deleting().fresh().busy().plan(), Plan::Wait(_)));
+}
+
+#[test]
+fn a_running_instance_that_goes_is_drained_then_stopped_then_deleted() {
+    let (wait_, done) = (Drain::Wait(Duration::from_secs(7)), Drain::Done);
+    let drain = WaitingOn::Drain(Duration::from_secs(7));
+    assert_eq!(machine().leaving(wait_, Some(30)).running().plan(), wait(drain.clone()));
+    assert_eq!(drain.reason(), "Draining");
+    let stop = Plan::Do(Step::Stop(Duration::from_secs(30)));
+    assert_eq!(machine().leaving(done, Some(30)).running().plan(), stop);
+    for gone in [
+        machine().leaving(done, None).running(),
+        machine().leaving(wait_, Some(30)).stopped(),
+        machine().leaving(wait_, Some(30)).fresh(),
+        // Nothing in it can hear that it has to stop.
+        machine().leaving(done, Some(30)).instance(110, &[], json!({})),
+        machine().leaving(done, Some(30)).instance(112, &[], json!({})),
+    ] {
+        assert_eq!(gone.plan(), Plan::Do(Step::Delete));
+    }
 }
 
 #[test]

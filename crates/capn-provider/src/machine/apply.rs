@@ -8,7 +8,14 @@ use capn_plan::{
 use kube::runtime::events::EventType;
 
 use super::{observe::Material, report};
-use crate::{context::Context, failure::Failure, instance, notice::tell, pieces, remote::Remote};
+use crate::{
+    context::Context,
+    failure::Failure,
+    instance::{self, Stopped},
+    notice::tell,
+    pieces,
+    remote::Remote,
+};
 
 /// Carries out one step.
 ///
@@ -57,6 +64,18 @@ pub(crate) async fn step(
             }
             let note = format!("started instance {name}");
             tell(ctx, machine, EventType::Normal, "InstanceStarted", note).await;
+        }
+        Step::Stop(grace) => {
+            let note = match instance::stop(ctx, remote, name, grace).await? {
+                Stopped::ByItself => None,
+                Stopped::ByForce => Some(format!(
+                    "instance {name} did not stop within {} s and was stopped by force",
+                    grace.as_secs().max(1)
+                )),
+            };
+            if let Some(note) = note {
+                tell(ctx, machine, EventType::Warning, "InstanceStoppedByForce", note).await;
+            }
         }
         Step::Delete => {
             if let Some(instance) = &seen.instance {

@@ -102,7 +102,7 @@ async fn settle(
             material = Some(observe::material(ctx, &remote, found, subject).await?);
         }
         let material = material.as_ref();
-        let wanted = validate::wanted(subject, material, &remote.facts())?;
+        let wanted = validate::wanted(subject, material, &remote.facts(), ctx.now())?;
         match plan(&wanted, &seen) {
             Plan::Do(step) => {
                 apply::step(ctx, &remote, machine, &subject.name, &seen, step, material).await?;
@@ -136,7 +136,7 @@ async fn settle_deletion(
     let remote = observe::remote(ctx, found).await?;
     for _ in 0..MAX_STEPS {
         let seen = instance::observe_record(ctx, &remote, &subject.name).await?;
-        let wanted = validate::wanted(subject, None, &remote.facts())?;
+        let wanted = validate::wanted(subject, None, &remote.facts(), ctx.now())?;
         match plan(&wanted, &seen) {
             Plan::Do(step) => {
                 apply::step(ctx, &remote, machine, &subject.name, &seen, step, None).await?;

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use capi_api::conditions::{Conditions, Status};
+use capi_api::conditions::{self, Conditions, Status};
 use capn_api::{
     LXCMachine, LXCMachineStatus, MachineInitialization,
     conditions::{self as kinds, reasons},
@@ -247,6 +247,13 @@ pub(crate) async fn deletion_begins(
     ctx: &Context,
     machine: &mut LXCMachine,
 ) -> Result<(), Failure> {
+    // What is being waited for stays told.
+    let known = machine.status.as_ref().and_then(|status| {
+        conditions::get(Some(&status.conditions), kinds::DELETING).map(|known| known.reason.clone())
+    });
+    if known.as_deref() == Some(reasons::DRAINING) {
+        return Ok(());
+    }
     let message = "the instance is being stopped and deleted";
     let next = deleting(ctx, machine, reasons::DELETING, message.to_owned());
     write(ctx, machine, &next).await
@@ -260,16 +267,22 @@ pub(crate) async fn deletion(
     subject: &Subject,
     outcome: Outcome,
 ) -> Result<Action, Failure> {
+    let mut reason = reasons::DELETING;
     let (message, recheck) = match outcome {
         Outcome::Gone => {
             patch::remove_finalizer(&api(ctx, machine), machine, keys::MACHINE_FINALIZER).await?;
             return Ok(Action::await_change());
         }
-        Outcome::Waiting(on) => (on.message(&subject.name), on.recheck()),
+        Outcome::Waiting(on) => {
+            if matches!(on, WaitingOn::Drain(_)) {
+                reason = on.reason();
+            }
+            (on.message(&subject.name), on.recheck())
+        }
         Outcome::Refused(message) => (message, None),
         Outcome::Ready { .. } => ("the instance still runs".to_owned(), None),
     };
-    let next = deleting(ctx, machine, reasons::DELETING, message);
+    let next = deleting(ctx, machine, reason, message);
     write(ctx, &mut machine.clone(), &next).await?;
     Ok(Action::requeue(recheck.unwrap_or(Duration::from_secs(2))))
 }

@@ -1,16 +1,21 @@
 //! From the objects around one machine to checked types. Pure.
 
+use std::time::Duration;
+
 use capi_api::refs;
-use capn_api::{Isolation, LXCMachine, LXCMachineSpec, keys, provider_id};
+use capn_api::{Isolation, LXCClusterSpec, LXCMachine, LXCMachineSpec, keys, provider_id};
 use capn_image::{install::InstallScript, name::ImageServers};
 use capn_plan::{
-    InstanceName, Owner, Role,
+    InstanceName, Owner, Role, drain,
     files::{self, Piece},
     launch::{self, MachineLaunch, ServerFacts},
     life::{self, Life},
-    machine::{Gate, Machine, Observed, WhenStopped},
+    machine::{Gate, Leaving, Machine, Observed, WhenStopped},
+    stop,
 };
 use incus_api::InstanceFull;
+use jiff::Timestamp;
+use kube::api::ObjectMeta;
 
 use super::observe::{Material, References};
 use crate::{
@@ -45,11 +50,17 @@ pub(crate) struct Subject {
     pub(crate) image_servers: ImageServers,
     owner: Owner,
     skip_defaults: bool,
-    deleting: bool,
+    deleted_at: Option<Timestamp>,
     provisioned: bool,
     gate: Option<Gate>,
     when_stopped: WhenStopped,
     endpoint: Option<std::net::IpAddr>,
+    stop_deadline: Duration,
+    /// The Cluster or the LXCCluster is being deleted too, or gone.
+    with_cluster: bool,
+    balancer: Option<LXCClusterSpec>,
+    configured: bool,
+    drained: bool,
 }
 
 impl Subject {
@@ -63,7 +74,7 @@ impl Subject {
         let unused = |instance: &InstanceFull| life::of(instance) == Life::Fresh;
         seen.instance.as_deref().is_none_or(unused)
             && !self.provisioned
-            && !self.deleting
+            && self.deleted_at.is_none()
             && self.gate.is_none()
     }
 }
@@ -142,7 +153,12 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
             .unwrap_or_default(),
         skip_defaults: cluster_spec.is_some_and(|spec| spec.skip_default_kubeadm_profile),
         version: found.machine.as_ref().and_then(|owner| owner.spec.version.clone()),
-        deleting: meta.deletion_timestamp.is_some(),
+        deleted_at: meta.deletion_timestamp.as_ref().map(|time| time.0),
+        stop_deadline: stop_deadline(machine, found),
+        with_cluster: goes_with_cluster(found),
+        balancer: cluster_spec.cloned(),
+        configured: machine.status.as_ref().is_some_and(|status| status.load_balancer_configured),
+        drained: annotation(meta, keys::DRAINED_ANNOTATION).is_some(),
         provisioned: machine.spec.provider_id.as_deref()
             == Some(provider_id(instance.as_str()).as_str()),
         gate: gate(found),
@@ -190,11 +206,48 @@ fn gate(found: &References) -> Option<Gate> {
     }
 }
 
+/// How long its instance may take to stop, from the machine or its cluster.
+fn stop_deadline(machine: &LXCMachine, found: &References) -> Duration {
+    let cluster = found.lxc_cluster.as_ref().map(|cluster| &cluster.metadata);
+    [Some(&machine.metadata), cluster]
+        .into_iter()
+        .flatten()
+        .filter_map(|meta| stop::parse(annotation(meta, keys::STOP_DEADLINE_ANNOTATION)?))
+        .next()
+        .unwrap_or(stop::DEADLINE)
+}
+
+fn goes_with_cluster(found: &References) -> bool {
+    let stays = |meta: &ObjectMeta| meta.deletion_timestamp.is_none();
+    !found.cluster.as_ref().is_some_and(|cluster| stays(&cluster.metadata))
+        || !found.lxc_cluster.as_ref().is_some_and(|cluster| stays(&cluster.metadata))
+}
+
+/// How a machine goes whose deletion was asked for.
+fn leaving(subject: &Subject, now: Timestamp) -> Option<Leaving> {
+    let since = now.duration_since(subject.deleted_at?);
+    let since = Duration::try_from(since).unwrap_or_default();
+    Some(Leaving {
+        drain: drain::of(&drain::Leaving {
+            cluster: subject.balancer.as_ref(),
+            with_cluster: subject.with_cluster,
+            control_plane: subject.owner.role == Role::ControlPlane,
+            configured: subject.configured,
+            drained: subject.drained,
+            since,
+        }),
+        // What never was a node has nothing to bring to an end.
+        grace: stop::left(subject.stop_deadline, since, subject.with_cluster)
+            .filter(|_| subject.provisioned),
+    })
+}
+
 /// The machine as the plan wants it, with the launch if there is something to launch.
 pub(crate) fn wanted(
     subject: &Subject,
     material: Option<&Material>,
     server: &ServerFacts,
+    now: Timestamp,
 ) -> Result<Machine, Failure> {
     if let Some(material) = material
         && let Some(message) = material.fence.refusal(subject.isolation)
@@ -222,7 +275,7 @@ pub(crate) fn wanted(
     Ok(Machine {
         name: subject.name.clone(),
         owner: subject.owner.clone(),
-        deleting: subject.deleting,
+        leaving: leaving(subject, now),
         provisioned: subject.provisioned,
         gate: subject.gate,
         launch,

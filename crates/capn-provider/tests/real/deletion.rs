@@ -1,7 +1,14 @@
 //! Deletion when all is not well, and not touching what is paused.
 
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
 use capi_api::core::Cluster;
-use capn_api::LXCMachine;
+use capn_api::{LXCCluster, LXCMachine};
+use futures::StreamExt as _;
+use incus_client::{EventItem, api::EventKind};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
@@ -161,6 +168,71 @@ async fn what_cannot_be_made_says_why_and_what_to_do() {
             world.until_gone::<LXCMachine>(&name).await;
         }
         assert_eq!(world.instances().await, [first]);
+        world
+    })
+    .await;
+}
+
+/// Notes which instances stopped by themselves (`shutdown`) and which were stopped.
+fn stops(world: &World) -> Arc<Mutex<Vec<String>>> {
+    let noted = Arc::new(Mutex::new(Vec::new()));
+    let (mut events, notes) = (world.server.events(&[EventKind::Lifecycle]), noted.clone());
+    tokio::spawn(async move {
+        while let Some(item) = events.next().await {
+            let EventItem::Event(event) = item else { continue };
+            let Some(told) = event.lifecycle() else { continue };
+            let source = told.source.split('?').next().unwrap_or_default();
+            let name = source.rsplit('/').next().unwrap_or_default().to_owned();
+            if let Some(how) = told.action.strip_prefix("instance-") {
+                notes.lock().unwrap().push(format!("{name} {how}"));
+            }
+        }
+    });
+    noted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_stops_by_itself_if_it_does_so_in_time_and_its_cluster_stays() {
+    on_servers("an_instance_stops_by_itself", |mut world| async move {
+        world.start();
+        let stops = stops(&world);
+        world.make_cluster(json!({})).await;
+        let [polite, deaf, last] = ["a", "b", "c"].map(|name| format!("{}-{name}", world.cluster));
+        // The first process of a container does not hear a signal that it does not wait for.
+        let hears_nothing = json!({ "config": { "raw.lxc": "lxc.signal.halt = SIGUSR2" } });
+        world.make_machine(&polite, false, json!({})).await;
+        for name in [&deaf, &last] {
+            world.make_machine(name, false, hears_nothing.clone()).await;
+        }
+        world.provision().await;
+        for name in [&polite, &deaf, &last] {
+            world.ready_machine(name).await;
+        }
+        let soon = json!({ "metadata": { "annotations": {
+            "capn.cluster.x-k8s.io/stop-deadline": "3s",
+        } } });
+        world.patch::<LXCMachine>(&deaf, soon).await;
+
+        world.delete::<LXCMachine>(&polite).await;
+        world.delete::<LXCMachine>(&deaf).await;
+        world.until_gone::<LXCMachine>(&polite).await;
+        world.until_gone::<LXCMachine>(&deaf).await;
+        let events = world.events(&deaf).await;
+        assert!(events.iter().any(|event| event == "InstanceStoppedByForce"), "{events:?}");
+        let noted = stops.lock().unwrap().clone();
+        assert!(noted.contains(&format!("{polite} shutdown")), "{noted:?}");
+        assert!(!noted.contains(&format!("{polite} stopped")), "{noted:?}");
+
+        // With the cluster goes everything at once, however long it may take by itself.
+        world.delete::<LXCCluster>(&world.cluster).await;
+        let began = Instant::now();
+        world.delete::<LXCMachine>(&last).await;
+        world.until_gone::<LXCMachine>(&last).await;
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        let noted = stops.lock().unwrap().clone();
+        assert!(!noted.contains(&format!("{last} shutdown")), "{noted:?}");
+        world.until_gone::<LXCCluster>(&world.cluster).await;
+        assert!(world.instances().await.is_empty());
         world
     })
     .await;

@@ -18,4 +18,5 @@ mod interruption;
 mod life;
 mod pieces;
 mod restricted;
+mod template;
 mod world;

@@ -3,7 +3,7 @@
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use capi_api::core::{Cluster, Machine};
+use capi_api::core::{Cluster, Machine, MachineDeployment};
 use capn_api::{LXCCluster, LXCMachine};
 use capn_provider::Options;
 use futures::FutureExt as _;
@@ -263,6 +263,35 @@ impl World {
                 "name": name, "labels": labels, "ownerReferences": [owner("Machine", &machine)],
             },
             "spec": wanted,
+        }))
+        .await;
+    }
+
+    /// Whether the server is LXD.
+    pub(crate) fn is_lxd(&self) -> bool {
+        self.socket.contains("lxd")
+    }
+
+    /// A MachineDeployment without machines that uses a template.
+    pub(crate) async fn make_deployment(&self, template: &str) {
+        self.create::<MachineDeployment>(json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDeployment",
+            "metadata": { "name": template },
+            "spec": {
+                "clusterName": self.cluster, "replicas": 0,
+                "selector": { "matchLabels": { "pool": template } },
+                "template": {
+                    "metadata": { "labels": { "pool": template } },
+                    "spec": {
+                        "clusterName": self.cluster,
+                        "bootstrap": { "dataSecretName": "none" },
+                        "infrastructureRef": {
+                            "apiGroup": capn_api::GROUP, "kind": "LXCMachineTemplate",
+                            "name": template,
+                        },
+                    },
+                },
+            },
         }))
         .await;
     }
