@@ -1,5 +1,6 @@
 //! The REST routes, one file a resource.
 
+mod balancers;
 mod events;
 mod exec;
 mod files;
@@ -84,6 +85,12 @@ pub(crate) fn router(simulator: Simulator) -> Router {
         .route(
             "/1.0/images/aliases/{name}",
             get(images::alias).put(images::move_alias).delete(images::delete_alias),
+        )
+        .route("/1.0/cluster/members", get(balancers::members))
+        .route("/1.0/networks/{name}/load-balancers", get(balancers::list).post(balancers::create))
+        .route(
+            "/1.0/networks/{name}/load-balancers/{address}",
+            get(balancers::one).put(balancers::put).delete(balancers::delete),
         )
         .route("/1.0/networks/{name}/leases", get(server::leases))
         .route("/1.0/networks/{name}/state", get(server::network_state))

@@ -5,7 +5,7 @@ use axum::extract::State;
 use incus_api::{Flavor, NetworkLease};
 use serde_json::{Value, json};
 
-use super::{Path, Query, Sim};
+use super::{Path, Query, Sim, balancers};
 use crate::refusal::{Answer, Refusal, empty, sync};
 
 const EXTENSIONS: [&str; 7] = [
@@ -26,15 +26,23 @@ pub(crate) async fn get(State(simulator): Sim) -> Answer {
     };
     // What LXD 5.0 lacks of these.
     let lacking = |name: &str| name == "instance_create_start" || name == "operation_wait";
+    let more = world
+        .things
+        .keys()
+        .filter(|(kind, _, _)| *kind == balancers::EXTENSIONS)
+        .map(|(_, _, name)| name.as_str());
     let extensions: Vec<&str> = EXTENSIONS
         .into_iter()
         .filter(|name| world.flavor == Flavor::Incus || !lacking(name))
+        .chain(more)
         .collect();
+    let clustered = balancers::all(&world, balancers::MEMBERS).next().is_some();
     Ok(sync(json!({
         "api_extensions": extensions, "api_status": "stable", "api_version": "1.0",
         "auth": "trusted", "auth_methods": ["tls"], "config": world.config,
         "environment": {
             "server": server, "server_version": version, "server_name": "simulator",
+            "server_clustered": clustered,
             "architectures": ["x86_64"], "driver": "lxc", "kernel": "Linux", "storage": "dir",
         },
     })))
@@ -47,8 +55,11 @@ pub(crate) async fn patch(State(simulator): Sim, Json(body): Json<Value>) -> Ans
     Ok(empty())
 }
 
-pub(crate) async fn cluster() -> Answer {
-    Ok(sync(json!({"server_name": "", "enabled": false})))
+pub(crate) async fn cluster(State(simulator): Sim) -> Answer {
+    let world = simulator.lock();
+    let first = balancers::all(&world, balancers::MEMBERS).next();
+    let name = first.map(|member| member["server_name"].clone()).unwrap_or_default();
+    Ok(sync(json!({"server_name": name.as_str().unwrap_or_default(), "enabled": first.is_some()})))
 }
 
 pub(crate) async fn leases(State(simulator): Sim, query: Query, _: Path<String>) -> Answer {

@@ -1,0 +1,221 @@
+//! A simulated server, a plane, the reconcilers between them, and the part of Cluster API core.
+
+use std::time::Duration;
+
+use capi_api::core::{Cluster, Machine};
+use capn_api::{LXCCluster, LXCMachine};
+use capn_provider::{Connect, Options};
+use incus_client::Client;
+use incus_sim::Simulator;
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use kube::{
+    Api, Resource, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use kube_plane::{Plane, PlaneOptions};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub(crate) struct World {
+    pub(crate) kube: kube::Client,
+    pub(crate) simulator: Simulator,
+    /// A client of the simulator besides the provider's.
+    pub(crate) server: Client,
+    _provider: AbortOnDropHandle<()>,
+}
+
+impl World {
+    /// Starts the reconcilers on a simulator.
+    pub(crate) async fn start(simulator: Simulator) -> Self {
+        let mut crds = capi_api::crds();
+        crds.extend(capn_api::crds());
+        let plane = Plane::open(PlaneOptions { crds, ..PlaneOptions::default() }).await.unwrap();
+        let (kube, server) = (plane.client(), Client::custom("simulator", simulator.connector()));
+        let mut options = Options::default();
+        let connect = simulator.clone();
+        options.connect =
+            Connect::with(move |_| Some(Client::custom("simulator", connect.connector())));
+        let client = kube.clone();
+        let provider = tokio::spawn(async move {
+            capn_provider::run(client, options, std::future::pending()).await.unwrap();
+        });
+        Self { kube, simulator, server, _provider: AbortOnDropHandle::new(provider) }
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.kube.clone(), "default")
+    }
+
+    async fn create<K>(&self, object: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + std::fmt::Debug,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// Cluster, identity and LXCCluster.
+    pub(crate) async fn make_cluster(&self, name: &str, spec: Value) {
+        self.create::<Secret>(json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": format!("{name}-incus") },
+            "stringData": { "server": "unix:///simulator" },
+        }))
+        .await;
+        let cluster: Cluster = self
+            .create(json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+                "metadata": { "name": name },
+                "spec": { "infrastructureRef": {
+                    "apiGroup": capn_api::GROUP, "kind": "LXCCluster", "name": name,
+                } },
+            }))
+            .await;
+        let mut wanted = spec;
+        wanted["secretRef"] = json!({ "name": format!("{name}-incus") });
+        self.create::<LXCCluster>(json!({
+            "apiVersion": capn_api::API_VERSION, "kind": "LXCCluster",
+            "metadata": {
+                "name": name, "labels": { "cluster.x-k8s.io/cluster-name": name },
+                "ownerReferences": [owner("Cluster", &cluster)],
+            },
+            "spec": wanted,
+        }))
+        .await;
+    }
+
+    /// A control plane that is ready for its cluster's load balancer.
+    pub(crate) async fn make_control_plane(&self, cluster: &str, name: &str) -> LXCMachine {
+        let status = json!({ "status": { "initialization": {
+            "infrastructureProvisioned": true, "controlPlaneInitialized": true,
+        } } });
+        self.api::<Cluster>()
+            .patch_status(cluster, &PatchParams::default(), &Patch::Merge(&status))
+            .await
+            .unwrap();
+        let labels = json!({
+            "cluster.x-k8s.io/cluster-name": cluster, "cluster.x-k8s.io/control-plane": "",
+        });
+        self.create::<Secret>(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret",
+            "metadata": { "name": format!("{name}-bootstrap") },
+            "stringData": { "value": "#cloud-config\n", "format": "cloud-config" },
+        }))
+        .await;
+        let machine: Machine = self
+            .create(json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+                "metadata": { "name": name, "labels": labels },
+                "spec": {
+                    "clusterName": cluster, "version": "v1.36.0",
+                    "bootstrap": { "dataSecretName": format!("{name}-bootstrap") },
+                    "infrastructureRef": {
+                        "apiGroup": capn_api::GROUP, "kind": "LXCMachine", "name": name,
+                    },
+                },
+            }))
+            .await;
+        self.create::<LXCMachine>(json!({
+            "apiVersion": capn_api::API_VERSION, "kind": "LXCMachine",
+            "metadata": {
+                "name": name, "labels": labels, "ownerReferences": [owner("Machine", &machine)],
+            },
+            "spec": { "image": { "server": "https://images.test", "name": "node" } },
+        }))
+        .await;
+        self.until(name, "to be known to the load balancer", |machine: &LXCMachine| {
+            machine.status.as_ref().is_some_and(|status| status.load_balancer_configured)
+        })
+        .await
+    }
+
+    pub(crate) async fn provisioned(&self, name: &str) -> LXCCluster {
+        self.until(name, "to be provisioned", |cluster: &LXCCluster| {
+            let initialization =
+                cluster.status.as_ref().and_then(|status| status.initialization.as_ref());
+            initialization.is_some_and(|it| it.provisioned == Some(true))
+        })
+        .await
+    }
+
+    /// Waits until the load balancer's condition has a reason; gives its message.
+    pub(crate) async fn reason(&self, name: &str, reason: &str) -> String {
+        let of = |cluster: &LXCCluster| {
+            let conditions = cluster.status.iter().flat_map(|status| &status.conditions);
+            conditions
+                .filter(|it| it.type_ == "LoadBalancerAvailable")
+                .map(|it| (it.reason.clone(), it.message.clone()))
+                .next()
+        };
+        let has = |cluster: &LXCCluster| of(cluster).is_some_and(|it| it.0 == reason);
+        of(&self.until(name, reason, has).await).unwrap().1
+    }
+
+    /// Waits until an object is as wanted.
+    pub(crate) async fn until<K>(&self, name: &str, what: &str, wanted: impl Fn(&K) -> bool) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + std::fmt::Debug,
+    {
+        let mut last = None;
+        let waiting = self.eventually(async || {
+            last = self.api::<K>().get_opt(name).await.unwrap();
+            last.clone().filter(|object| wanted(object))
+        });
+        match waiting.await {
+            Some(object) => object,
+            None => panic!(
+                "waited a minute for {} {name} {what}: {}",
+                K::kind(&()),
+                serde_json::to_string_pretty(&last).unwrap()
+            ),
+        }
+    }
+
+    /// Deletes an object and waits until it is gone.
+    pub(crate) async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+        let gone = self.eventually(async || {
+            self.api::<K>().get_opt(name).await.unwrap().is_none().then_some(())
+        });
+        assert!(gone.await.is_some(), "waited a minute for {name} to be gone");
+    }
+
+    /// Asks again and again for a minute.
+    pub(crate) async fn eventually<T>(&self, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+        let asking = async {
+            loop {
+                if let Some(found) = ask().await {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(MINUTE, asking).await.ok()
+    }
+}
+
+fn owner<K: Resource<DynamicType = ()>>(kind: &str, object: &K) -> Value {
+    json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": kind, "controller": true,
+        "name": object.name_any(), "uid": object.uid(),
+    })
+}
