@@ -8,6 +8,16 @@
 /// that only systemd knows.
 pub const LOOK: &str = r#"
 if [ -e /run/cluster-api/bootstrap-success.complete ]; then echo succeeded; exit; fi
+unit=capn-bootstrap.service
+if [ -e "/etc/systemd/system/$unit" ]; then
+  if systemctl is-failed --quiet "$unit"; then
+    echo failed
+    tail -n 40 /var/log/cloud-init-output.log
+  elif systemctl is-active --quiet "$unit"; then echo ended
+  else echo running
+  fi
+  exit
+fi
 if ! command -v cloud-init >/dev/null; then echo unknown; exit; fi
 for unit in cloud-init-local cloud-init-network cloud-init cloud-config cloud-final; do
   if systemctl is-failed --quiet "$unit.service" 2>/dev/null; then failed=1; fi

@@ -1,6 +1,6 @@
 //! The exact instance that is asked for.
 
-use capn_api::{Isolation, LXCMachineSpec, LoadBalancerInstanceSpec};
+use capn_api::{InstanceType as MachineType, Isolation, LXCMachineSpec, LoadBalancerInstanceSpec};
 use incus_api::{Config, Devices, InstanceSource, InstanceType, InstancesPost, server::Flavor};
 
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     devices::{self, DeviceError},
     fence::Fence,
     files::Piece,
+    kind,
     modules::{self, Unloadable},
     profile,
 };
@@ -62,12 +63,15 @@ pub struct MachineLaunch<'a> {
     pub fence: &'a Fence,
     /// What is put in before the first start.
     pub pieces: Vec<Piece>,
+    /// Cluster member or `@group`; empty: wherever the server likes.
+    pub placement: &'a str,
 }
 
-/// The launch of a machine of type `container`.
+/// The launch of a machine.
 ///
 /// Later wins: defaults, bootstrap data, the user's config, and last the owner's keys, which the
-/// user cannot change. A device of the user's replaces a whole default device.
+/// user cannot change. A device of the user's replaces a whole default device. A virtual machine
+/// has a kernel of its own and gets no defaults.
 ///
 /// # Errors
 ///
@@ -84,13 +88,23 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
         server,
         fence,
         pieces,
+        placement,
     } = input;
     let mut config = Config::new();
     let mut all_devices = Devices::new();
-    if *skip_defaults {
+    if spec.instance_type == MachineType::Kind {
+        let (key, value) = kind::ENTRYPOINT;
+        config.insert(key.into(), value.into());
+    }
+    if spec.instance_type == MachineType::VirtualMachine {
+        // Nothing of the host has to be opened to it.
+    } else if *skip_defaults {
         config.extend(profile::id_map(*isolation));
     } else {
-        let defaults = profile::kubeadm(*isolation, server.flavor, &server.unloadable, fence);
+        let defaults = match spec.instance_type {
+            MachineType::Kind => profile::kind(*isolation, &server.unloadable, fence),
+            _ => profile::kubeadm(*isolation, server.flavor, &server.unloadable, fence),
+        };
         config.extend(defaults.config);
         all_devices.extend(defaults.devices);
         if !fence.allows_low_level() {
@@ -105,7 +119,12 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
     all_devices.extend(devices::parse(&spec.devices)?);
     let request = InstancesPost {
         name: name.as_str().to_owned(),
-        instance_type: InstanceType::Container,
+        instance_type: match spec.instance_type {
+            MachineType::VirtualMachine => InstanceType::VirtualMachine,
+            MachineType::Unset | MachineType::Container | MachineType::Kind => {
+                InstanceType::Container
+            }
+        },
         source: source.clone(),
         flavor: spec.flavor.clone(),
         config,
@@ -114,7 +133,7 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
         start: server.create_and_start && pieces.is_empty(),
         ..InstancesPost::default()
     };
-    Ok(Launch { request, target: target(&spec.target, server), pieces: pieces.clone() })
+    Ok(Launch { request, target: target(placement, server), pieces: pieces.clone() })
 }
 
 /// The launch of a load balancer of type `lxc`: an unprivileged container with nothing but its

@@ -10,6 +10,7 @@
 //! | [`balancer`] | the next step for the load balancer of one LXCCluster |
 //! | [`launch`] | the exact instance that is asked for |
 //! | [`files`] | what is put into an instance before its first start |
+//! | [`kind`] | nodes of kind's image |
 //! | [`capacity`] | how large the machines of a template are |
 //! | [`profile`] | config and devices that Kubernetes needs in a container |
 //! | [`devices`] | device strings of a manifest |
@@ -42,6 +43,7 @@ pub mod drain;
 pub mod fence;
 pub mod files;
 pub mod haproxy;
+pub mod kind;
 pub mod kube_vip;
 pub mod launch;
 pub mod life;

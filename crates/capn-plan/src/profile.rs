@@ -4,7 +4,7 @@
 use capn_api::Isolation;
 use incus_api::{Config, Devices, server::Flavor};
 
-use crate::{fence::Fence, modules};
+use crate::{fence::Fence, kind, modules};
 
 /// Config and devices to merge into an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,18 @@ pub fn kubeadm(
     }
     let mut defaults = Defaults { config, devices };
     defaults.config.extend(id_map(isolation));
+    defaults
+}
+
+/// What a node of kind's image gets: as [`kubeadm`], but its entry point, and no nesting where the
+/// node is privileged anyway.
+pub fn kind(isolation: Isolation, without: &modules::Unloadable, fence: &Fence) -> Defaults {
+    let mut defaults = kubeadm(isolation, Flavor::Incus, without, fence);
+    if isolation == Isolation::Privileged {
+        defaults.config.remove("security.nesting");
+    }
+    let (key, value) = kind::SNAPSHOTTER;
+    defaults.config.insert(key.into(), value.into());
     defaults
 }
 

@@ -1,6 +1,6 @@
 //! From the image fields of a manifest to what the server is asked for.
 
-use capn_api::{ImageSource as Wanted, keys};
+use capn_api::{ImageSource as Wanted, InstanceType, keys};
 use capn_image::{
     ImageFields, ImageSource, ServerFlavor, catalog,
     name::{self, ImageServers},
@@ -39,7 +39,7 @@ pub(crate) fn servers(meta: &ObjectMeta) -> Result<ImageServers, Failure> {
 }
 
 /// The image of a machine: the one that is asked for, else the kubeadm image of its Kubernetes
-/// version.
+/// version, or kind's image of it for a machine of that type.
 ///
 /// # Errors
 ///
@@ -48,18 +48,31 @@ pub(crate) fn servers(meta: &ObjectMeta) -> Result<ImageServers, Failure> {
 pub(crate) async fn of_machine(
     remote: &Remote,
     wanted: &Wanted,
+    kind: InstanceType,
     version: Option<&str>,
     servers: &ImageServers,
 ) -> Result<Image, Failure> {
     if let Some(image) = named(remote, wanted, version, servers)? {
         return Ok(image);
     }
+    if kind == InstanceType::Kind {
+        let of_version = Wanted::alias("kind:VERSION");
+        if let Some(image) = named(remote, &of_version, version, servers)? {
+            return Ok(image);
+        }
+    }
     let Some(version) = version else {
         return Err(Failure::Invalid {
             message: "neither an image nor a Kubernetes version is given; set spec.image.name of the LXCMachine, or spec.version of the Machine".into(),
         });
     };
-    let here = has_alias(remote, &catalog::kubeadm_alias(version)).await?;
+    let boots_as = match kind {
+        InstanceType::VirtualMachine => incus_api::InstanceType::VirtualMachine,
+        InstanceType::Unset | InstanceType::Container | InstanceType::Kind => {
+            incus_api::InstanceType::Container
+        }
+    };
+    let here = has_alias(remote, &catalog::kubeadm_alias(version), &boots_as).await?;
     Ok(image(catalog::default_machine_image(version, here, servers)))
 }
 
@@ -76,7 +89,8 @@ pub(crate) async fn of_load_balancer(
     if let Some(image) = named(remote, wanted, None, servers)? {
         return Ok(image);
     }
-    let here = has_alias(remote, catalog::HAPROXY_ALIAS).await?;
+    let here =
+        has_alias(remote, catalog::HAPROXY_ALIAS, &incus_api::InstanceType::Container).await?;
     Ok(image(catalog::default_load_balancer_image(here, servers)))
 }
 
@@ -119,12 +133,17 @@ fn named(
         .map_err(|error| Failure::Invalid { message: format!("{error}; correct spec.image") })
 }
 
-async fn has_alias(remote: &Remote, alias: &str) -> Result<bool, Failure> {
+/// Whether the server has an image of that name that an instance of this kind can be made from.
+async fn has_alias(
+    remote: &Remote,
+    alias: &str,
+    kind: &incus_api::InstanceType,
+) -> Result<bool, Failure> {
     remote
         .client
         .image_by_alias(alias)
         .await
-        .map(|image| image.is_some())
+        .map(|image| image.is_some_and(|image| image.image_type == *kind))
         .map_err(Failure::server("look for the image of an", "instance"))
 }
 

@@ -38,6 +38,7 @@ fn launched(
         server,
         fence: &Fence::default(),
         pieces: Vec::new(),
+        placement: &spec.target,
     })
     .unwrap()
 }
@@ -285,8 +286,54 @@ fn an_instance_that_something_is_put_into_is_not_started_by_the_request() {
         server: &server(Flavor::Incus),
         fence: &Fence::default(),
         pieces: pieces.clone(),
+        placement: "",
     })
     .unwrap();
     assert!(!launch.request.start);
     assert_eq!(launch.pieces, pieces);
+}
+
+#[test]
+fn a_virtual_machine_gets_nothing_of_the_host() {
+    let spec = LXCMachineSpec {
+        instance_type: MachineType::VirtualMachine,
+        flavor: "c2-m4".into(),
+        config: [("security.secureboot".to_owned(), "false".to_owned())].into(),
+        ..LXCMachineSpec::default()
+    };
+    for isolation in [Isolation::Shared, Isolation::Isolated, Isolation::Privileged] {
+        let launch = launched(&spec, isolation, false, &server(Flavor::Incus));
+        assert_eq!(launch.request.instance_type, InstanceType::VirtualMachine);
+        assert!(launch.request.devices.is_empty(), "{:?}", launch.request.devices);
+        let keys: Vec<_> = launch.request.config.keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "cloud-init.user-data",
+                "security.secureboot",
+                "user.capn.owner",
+                "user.capn.owner-uid",
+                "user.cluster-name",
+                "user.cluster-namespace",
+                "user.cluster-role",
+                "user.machine-name",
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_node_of_kinds_image_has_its_entry_point_whatever_is_left_out() {
+    let spec = LXCMachineSpec { instance_type: MachineType::Kind, ..LXCMachineSpec::default() };
+    for (isolation, skip, nesting) in [
+        (Isolation::Privileged, false, None),
+        (Isolation::Shared, false, Some("true")),
+        (Isolation::Shared, true, None),
+    ] {
+        let launch = launched(&spec, isolation, skip, &server(Flavor::Incus));
+        let config = |key: &str| launch.request.config.get(key).map(String::as_str);
+        assert_eq!(launch.request.instance_type, InstanceType::Container);
+        assert_eq!(config("oci.entrypoint"), Some("/init /sbin/init"));
+        assert_eq!(config("security.nesting"), nesting, "{isolation} {skip}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use capi_api::core::{Cluster, Machine};
-use capn_api::{LXCCluster, LXCMachine};
+use capn_api::{InstanceType, LXCCluster, LXCMachine};
 use capn_plan::fence::Fence;
 use k8s_openapi::api::core::v1::Secret;
 
@@ -66,11 +66,59 @@ pub(crate) async fn material(
     found: &References,
     subject: &Subject,
 ) -> Result<Material, Failure> {
+    can_run(remote, subject).await?;
     let user_data = bootstrap_data(ctx, found).await?;
     let (wanted, version) = (&subject.spec.image, subject.version.as_deref());
-    let image = images::of_machine(remote, wanted, version, &subject.image_servers).await?;
+    let kind = subject.spec.instance_type;
+    let image = images::of_machine(remote, wanted, kind, version, &subject.image_servers).await?;
     let fence = fence(remote, subject).await?;
     Ok(Material { image, user_data, fence })
+}
+
+/// Extensions of a server that runs nodes of kind's image.
+const OCI_EXTENSIONS: [&str; 2] = ["instance_oci", "instance_oci_entrypoint"];
+
+/// Whether the server can run instances of the machine's type.
+///
+/// # Errors
+///
+/// A final one that says what the server lacks.
+async fn can_run(remote: &Remote, subject: &Subject) -> Result<(), Failure> {
+    let failure = || Failure::server("look at the server of", subject.name.as_str());
+    let lacks = match subject.spec.instance_type {
+        InstanceType::Unset | InstanceType::Container => return Ok(()),
+        InstanceType::VirtualMachine => {
+            let server = remote.client.server().await.map_err(failure())?;
+            let drivers = server.environment.driver;
+            (!drivers.contains("qemu")).then(|| {
+                format!(
+                    "runs no virtual machines (its drivers: {drivers}): QEMU has to be installed and /dev/kvm be there when it starts"
+                )
+            })
+        }
+        InstanceType::Kind => {
+            let mut lacks = None;
+            for extension in OCI_EXTENSIONS {
+                if !remote.client.supports(extension).await.map_err(failure())? {
+                    lacks = Some(format!(
+                        "runs no application containers (API extension {extension}), which Incus does from 6.11 on"
+                    ));
+                    break;
+                }
+            }
+            lacks
+        }
+    };
+    let Some(lacks) = lacks else { return Ok(()) };
+    let server = remote.client.server().await.map_err(failure())?;
+    Err(Failure::Invalid {
+        message: format!(
+            "instance type {} is not possible here: {} {} {lacks}; use another server, or spec.instanceType: container",
+            subject.spec.instance_type.as_str(),
+            server.flavor(),
+            server.environment.server_version
+        ),
+    })
 }
 
 /// The restrictions of the project. Asked for each launch, since whoever looks after the server

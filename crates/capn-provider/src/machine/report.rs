@@ -92,7 +92,7 @@ pub(crate) async fn outcome(
     let name = &subject.name;
     let api = api(ctx, &machine);
     let mut next = status(&machine);
-    next.isolation = Some(subject.isolation);
+    next.isolation = subject.is_contained().then_some(subject.isolation);
     let mut verdict = Verdict::from(&machine, ctx);
     let action = match outcome {
         Outcome::Ready { addresses, image, location } => {

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use capi_api::refs;
-use capn_api::{Isolation, LXCClusterSpec, LXCMachine, LXCMachineSpec, keys, provider_id};
+use capi_api::{core::Cluster, refs};
+use capn_api::{
+    InstanceType, Isolation, LXCClusterSpec, LXCMachine, LXCMachineSpec, keys, provider_id,
+};
 use capn_image::{install::InstallScript, name::ImageServers};
 use capn_plan::{
-    InstanceName, Owner, Role, drain,
+    InstanceName, Owner, Role, domains, drain,
     files::{self, Piece},
+    kind,
+    kube_vip::Manifest,
     launch::{self, MachineLaunch, ServerFacts},
     life::{self, Life},
     machine::{Gate, Leaving, Machine, Observed, WhenStopped},
@@ -19,7 +23,7 @@ use kube::api::ObjectMeta;
 
 use super::observe::{Material, References};
 use crate::{
-    failure::Failure,
+    failure::{Failure, chain},
     images,
     references::{annotation, name, namespace},
 };
@@ -61,12 +65,21 @@ pub(crate) struct Subject {
     balancer: Option<LXCClusterSpec>,
     configured: bool,
     drained: bool,
+    /// Whether the cluster has a control plane that others join.
+    initialized: bool,
+    pod_cidr: Option<String>,
+    failure_domain: Option<String>,
 }
 
 impl Subject {
     /// What the making of the instance waits for. Nothing, once it was made.
     pub(crate) fn held_by(&self) -> Option<Gate> {
         self.gate.filter(|_| !self.provisioned)
+    }
+
+    /// Whether it shares the host's kernel.
+    pub(crate) fn is_contained(&self) -> bool {
+        self.spec.instance_type != InstanceType::VirtualMachine
     }
 
     /// Whether the instance is to be made, or never ran and may lack what belongs into it.
@@ -108,14 +121,6 @@ pub(crate) fn standing(machine: &LXCMachine, found: &References) -> Standing {
 }
 
 fn subject(machine: &LXCMachine, found: &References) -> Result<Subject, Failure> {
-    if !machine.spec.instance_type.is_container() {
-        return Err(Failure::Invalid {
-            message: format!(
-                "instances of type {} are not supported yet; use spec.instanceType: container",
-                machine.spec.instance_type.as_str()
-            ),
-        });
-    }
     if let Some(cluster) = &found.lxc_cluster {
         cluster.spec.check_isolation().map_err(|message| Failure::Invalid { message })?;
         images::servers(&cluster.metadata)?;
@@ -159,6 +164,9 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
         balancer: cluster_spec.cloned(),
         configured: machine.status.as_ref().is_some_and(|status| status.load_balancer_configured),
         drained: annotation(meta, keys::DRAINED_ANNOTATION).is_some(),
+        initialized: found.cluster.as_ref().is_some_and(Cluster::control_plane_initialized),
+        pod_cidr: found.cluster.as_ref().and_then(pod_cidr),
+        failure_domain: found.machine.as_ref().and_then(|owner| owner.spec.failure_domain.clone()),
         provisioned: machine.spec.provider_id.as_deref()
             == Some(provider_id(instance.as_str()).as_str()),
         gate: gate(found),
@@ -206,6 +214,11 @@ fn gate(found: &References) -> Option<Gate> {
     }
 }
 
+/// The cluster's first range of pod addresses.
+fn pod_cidr(cluster: &Cluster) -> Option<String> {
+    cluster.spec.cluster_network.as_ref()?.pods.as_ref()?.cidr_blocks.first().cloned()
+}
+
 /// How long its instance may take to stop, from the machine or its cluster.
 fn stop_deadline(machine: &LXCMachine, found: &References) -> Duration {
     let cluster = found.lxc_cluster.as_ref().map(|cluster| &cluster.metadata);
@@ -250,6 +263,7 @@ pub(crate) fn wanted(
     now: Timestamp,
 ) -> Result<Machine, Failure> {
     if let Some(material) = material
+        && subject.is_contained()
         && let Some(message) = material.fence.refusal(subject.isolation)
     {
         return Err(Failure::Invalid { message });
@@ -266,7 +280,8 @@ pub(crate) fn wanted(
                 user_data: &material.user_data,
                 server,
                 fence: &material.fence,
-                pieces: pieces(subject, material),
+                pieces: pieces(subject, material)?,
+                placement: domains::place(subject.failure_domain.as_deref(), &subject.spec.target),
             })
             .map(Box::new)
             .map_err(|error| Failure::Invalid { message: format!("{error}; {}", error.hint()) })
@@ -285,14 +300,33 @@ pub(crate) fn wanted(
 }
 
 /// What is put into the instance before its first start.
-fn pieces(subject: &Subject, material: &Material) -> Vec<Piece> {
+fn pieces(subject: &Subject, material: &Material) -> Result<Vec<Piece>, Failure> {
     let user_data = subject.spec.config.get(launch::USER_DATA).unwrap_or(&material.user_data);
-    let script = files::calls_install_script(user_data).then(|| Piece::File {
-        path: files::INSTALL_SCRIPT.to_owned(),
-        text: InstallScript::new(subject.version.clone().unwrap_or_default()).text(),
-        mode: 0o755,
-    });
-    script.into_iter().collect()
+    let version = subject.version.as_deref();
+    let mut pieces = Vec::new();
+    if subject.spec.instance_type == InstanceType::Kind {
+        let of_kind = kind::pieces(user_data, &subject.name, subject.pod_cidr.as_deref());
+        pieces.extend(of_kind.map_err(|error| Failure::Invalid {
+            message: format!("{}; {}", chain(&error), error.hint()),
+        })?);
+    } else if files::calls_install_script(user_data) {
+        pieces.push(Piece::File {
+            path: files::INSTALL_SCRIPT.to_owned(),
+            text: InstallScript::new(version.unwrap_or_default()).text(),
+            mode: 0o755,
+        });
+    }
+    let manifest = subject
+        .balancer
+        .as_ref()
+        .filter(|_| subject.owner.role == Role::ControlPlane)
+        .and_then(|cluster| Manifest::of(cluster, subject.initialized, version));
+    pieces.extend(manifest.map(|manifest| Piece::File {
+        path: manifest.path().to_owned(),
+        text: manifest.render(),
+        mode: 0o600,
+    }));
+    Ok(pieces)
 }
 
 #[cfg(test)]

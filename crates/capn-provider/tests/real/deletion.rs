@@ -151,7 +151,13 @@ async fn what_cannot_be_made_says_why_and_what_to_do() {
                 "vm",
                 json!({ "instanceType": "virtual-machine" }),
                 "InstanceProvisioningAborted",
-                ["virtual-machine", "spec.instanceType: container"],
+                ["virtual-machine is not possible here", "spec.instanceType: container"],
+            ),
+            (
+                "kind",
+                json!({ "instanceType": "kind" }),
+                "InstanceProvisioningAborted",
+                ["kind is not possible here", "Incus does from 6.11 on"],
             ),
         ] {
             let name = format!("{}-{suffix}", world.cluster);

@@ -107,7 +107,6 @@ fn an_object_without_owner_or_cluster_is_left_alone() {
 #[test]
 fn what_cannot_be_is_final_and_says_what_to_do() {
     for (changes, part) in [
-        (json!({ "spec": { "instanceType": "virtual-machine" } }), "instanceType: container"),
         (json!({ "metadata": { "name": "a.b" } }), "host name"),
         (json!({ "metadata": { "name": "a".repeat(64) } }), "64 characters"),
     ] {
@@ -143,4 +142,87 @@ fn a_deletion_needs_neither_owner_nor_bootstrap_data() {
 fn a_deleted_object_without_our_finalizer_is_somebody_elses_matter() {
     let deleted = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
     assert!(matches!(standing(&machine(deleted), &ready()), Standing::Nothing));
+}
+
+fn material() -> Material {
+    Material {
+        image: crate::images::Image {
+            source: incus_api::InstanceSource::alias("a"),
+            text: "a".into(),
+        },
+        user_data: "#cloud-config\nruncmd: [kubeadm init]\n".into(),
+        fence: Default::default(),
+    }
+}
+
+fn facts(clustered: bool) -> ServerFacts {
+    ServerFacts {
+        flavor: incus_api::server::Flavor::Incus,
+        clustered,
+        create_and_start: true,
+        unloadable: Default::default(),
+    }
+}
+
+/// The launch of a machine with this spec, in a cluster with this LXCCluster.
+fn launched(spec: Value, cluster: Value, owner: Value, clustered: bool) -> launch::Launch {
+    let mut found = ready();
+    let owner_now = serde_json::to_value(found.machine.take()).unwrap();
+    let mut owner_next = owner_now;
+    merge(&mut owner_next, owner);
+    found.machine = Some(serde_json::from_value(owner_next).unwrap());
+    let cluster = json!({
+        "apiVersion": capn_api::API_VERSION, "kind": "LXCCluster",
+        "metadata": { "name": "demo", "namespace": "default" }, "spec": cluster,
+    });
+    found.lxc_cluster = Some(serde_json::from_value(cluster).unwrap());
+    let subject = kept(standing(&machine(json!({ "spec": spec })), &found));
+    let wanted = wanted(&subject, Some(&material()), &facts(clustered), Timestamp::UNIX_EPOCH);
+    *wanted.unwrap().launch.unwrap()
+}
+
+#[test]
+fn kube_vip_runs_on_control_planes_only() {
+    let cluster = json!({
+        "loadBalancer": { "kubeVIP": {} }, "controlPlaneEndpoint": { "host": "10.0.0.100" },
+    });
+    let control_plane =
+        json!({ "metadata": { "labels": { "cluster.x-k8s.io/control-plane": "" } } });
+    let launch = launched(json!({}), cluster.clone(), control_plane, false);
+    let [Piece::File { path, text, mode: 0o600 }] = launch.pieces.as_slice() else {
+        panic!("{:?}", launch.pieces);
+    };
+    assert_eq!(path, "/etc/kubernetes/manifests/kube-vip.yaml");
+    assert!(text.contains("10.0.0.100") && text.contains("/etc/kubernetes/admin.conf"), "{text}");
+    assert!(!launch.request.start, "it would run before the manifest is there");
+    let worker = launched(json!({}), cluster, json!({}), false);
+    assert!(worker.pieces.is_empty() && worker.request.start);
+}
+
+#[test]
+fn the_machines_failure_domain_is_where_its_instance_is_placed() {
+    let cluster = json!({ "loadBalancer": { "lxc": {} } });
+    for (domain, target, clustered, placed) in [
+        (json!("n1"), "n2", true, Some("n1")),
+        (json!("@gpu"), "", true, Some("@gpu")),
+        (json!(null), "n2", true, Some("n2")),
+        (json!(null), "", true, None),
+        (json!("n1"), "n2", false, None),
+    ] {
+        let owner = json!({ "spec": { "failureDomain": domain } });
+        let launch = launched(json!({ "target": target }), cluster.clone(), owner, clustered);
+        assert_eq!(launch.target.as_deref(), placed, "{domain} {target} {clustered}");
+    }
+}
+
+#[test]
+fn a_node_of_kinds_image_gets_its_bootstrap_data_as_a_script() {
+    let cluster = json!({ "loadBalancer": { "lxc": {} } });
+    let launch = launched(json!({ "instanceType": "kind" }), cluster, json!({}), false);
+    assert!(!launch.request.start);
+    let script = launch.pieces.iter().find(|piece| piece.path() == "/opt/capn/bootstrap");
+    assert!(
+        matches!(script, Some(Piece::File { text, .. }) if text.ends_with("\nkubeadm init\n")),
+        "{script:?}"
+    );
 }
