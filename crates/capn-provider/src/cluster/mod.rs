@@ -172,7 +172,9 @@ async fn give_up(
     subject: &Subject,
     seen: &Observed,
 ) -> Result<bool, Failure> {
-    let Some(instance) = &seen.instance else { return Ok(false) };
+    let Some(instance) = seen.instance.as_ref().filter(|_| !report::is_provisioned(cluster)) else {
+        return Ok(false);
+    };
     let Some(whose) = addresses::lost_to(remote, subject, instance).await? else {
         return Ok(false);
     };

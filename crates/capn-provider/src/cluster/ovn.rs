@@ -91,7 +91,12 @@ pub(crate) async fn settle_deletion(
     if !supports(remote, BALANCERS).await? {
         return Ok(Outcome::Gone);
     }
-    for seen in list(remote, subject).await? {
+    let all = match list(remote, subject).await {
+        // Whoever named a bridge has no load balancer there.
+        Err(Failure::Network { source, .. }) if has_none(&source) => Vec::new(),
+        other => other?,
+    };
+    for seen in all {
         let Ok(address) = seen.listen_address.parse() else { continue };
         let wanted = validate::wanted_of_ovn(subject, found, address, false);
         if let Plan::Do(step) = plan(&wanted, Some(&seen)) {
@@ -198,6 +203,10 @@ async fn apply(
     };
     tell(ctx, cluster, EventType::Normal, reason, note).await;
     Ok(Taken::ByUs)
+}
+
+fn has_none(error: &incus_client::Error) -> bool {
+    error.server_text().is_some_and(|text| text.contains("does not support load balancers"))
 }
 
 fn overlaps(error: &incus_client::Error) -> bool {

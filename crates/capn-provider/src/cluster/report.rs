@@ -471,7 +471,8 @@ async fn store(
     Ok(())
 }
 
-fn is_provisioned(cluster: &LXCCluster) -> bool {
+/// Whether the endpoint was told of once, after which it stays.
+pub(crate) fn is_provisioned(cluster: &LXCCluster) -> bool {
     let initialization = cluster.status.as_ref().and_then(|status| status.initialization.as_ref());
     initialization.is_some_and(|initialization| initialization.provisioned == Some(true))
 }

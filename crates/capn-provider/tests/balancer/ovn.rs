@@ -116,6 +116,17 @@ async fn addresses_are_taken_out_of_a_range_and_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_network_of_another_kind_is_refused_and_holds_no_deletion_up() {
+    let world = start(&ALL).await;
+    let mut wanted = spec(Some("10.1.0.5"), &[]);
+    wanted["loadBalancer"]["ovn"]["networkName"] = json!("incusbr0");
+    world.make_cluster("demo", wanted).await;
+    let message = world.reason("demo", "LoadBalancerProvisioningAborted").await;
+    assert!(message.contains("name an OVN network"), "{message}");
+    world.delete::<LXCCluster>("demo").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_health_checks_or_without_load_balancers_does_what_it_can() {
     let world = start(&ALL[..1]).await;
     world.make_cluster("demo", spec(Some("10.1.0.5"), &[])).await;
