@@ -12,7 +12,10 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::remote::{Connect, Remotes};
+use crate::{
+    backoff::Retries,
+    remote::{Connect, Remotes},
+};
 
 /// How the reconcilers behave.
 #[derive(Clone, Debug)]
@@ -29,6 +32,8 @@ pub struct Options {
     pub resync: Duration,
     /// How long the server may take to make an instance, image download included.
     pub create_deadline: Duration,
+    /// How long to wait before something is tried again.
+    pub retries: Retries,
     /// How servers are reached.
     pub connect: Connect,
 }
@@ -41,6 +46,7 @@ impl Default for Options {
             concurrency: 50,
             resync: Duration::from_secs(600),
             create_deadline: Duration::from_secs(900),
+            retries: Retries::default(),
             connect: Connect::default(),
         }
     }

@@ -25,8 +25,6 @@ use crate::{backoff::Backoff, context::Context, failure::Failure};
 
 /// How long to wait after somebody else changed an object.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
-/// How long to wait when something on the server has to change first.
-const BLOCKED_PAUSE: Duration = Duration::from_secs(30);
 
 /// A controller that is woken by changes of anything but the status, which it writes itself.
 pub(crate) fn controller<K>(api: Api<K>, config: watcher::Config) -> (Controller<K>, Store<K>)
@@ -62,7 +60,7 @@ fn without_status<K: Resource + Serialize>(object: &K) -> Option<u64> {
 /// # Guarantees
 ///
 /// One object is reconciled by one task at a time. A passing failure is tried again after a pause
-/// that grows with each in a row, one that needs a change on the server every 30 s, a final one
+/// that grows with each in a row, one that needs a change on the server at a steady pace, a final one
 /// not before the object changes or the resync is due. Returns after running reconciles have
 /// finished.
 pub(crate) async fn drive<K, Fut>(
@@ -73,9 +71,9 @@ pub(crate) async fn drive<K, Fut>(
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     Fut: Future<Output = Result<Action, Failure>> + Send + 'static,
 {
-    let backoff = Arc::new(Backoff::default());
+    let backoff = Arc::new(Backoff::new(ctx.options.retries));
     let failed = backoff.clone();
-    let resync = ctx.options.resync;
+    let (resync, blocked) = (ctx.options.resync, ctx.options.retries.blocked);
     let (stop, stopping) = (ctx.stop.clone(), ctx.stop.clone());
     let reconciles = TaskTracker::new();
     let tracker = reconciles.clone();
@@ -99,7 +97,7 @@ pub(crate) async fn drive<K, Fut>(
                 }
                 let pause = match failure.class() {
                     Class::Final => resync,
-                    Class::Blocked => BLOCKED_PAUSE,
+                    Class::Blocked => blocked,
                     Class::Passing => failed.next(&ObjectRef::from_obj(object.as_ref())),
                 };
                 tracing::warn!(

@@ -32,6 +32,7 @@ use kube::Client;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use backoff::Retries;
 pub use context::Options;
 pub use remote::{Connect, Identity, IdentityError, Server};
 

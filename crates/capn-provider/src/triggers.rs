@@ -47,6 +47,25 @@ where
     }
 }
 
+/// The LXCCluster whose load balancer a machine may be behind, or whose deletion waits for it.
+/// Workers are neither but while the cluster is being deleted, and there may be many of them.
+pub(crate) fn cluster_of_machine(
+    store: &Store<LXCCluster>,
+    machine: &ObjectMeta,
+) -> Vec<ObjectRef<LXCCluster>> {
+    let is_worker = [labels::DEPLOYMENT_NAME, labels::SET_NAME]
+        .into_iter()
+        .any(|key| label(machine, key).is_some());
+    let mut found = in_same_cluster(store, machine);
+    if is_worker {
+        found.retain(|reference| {
+            let cluster = store.get(reference);
+            cluster.is_some_and(|cluster| cluster.metadata.deletion_timestamp.is_some())
+        });
+    }
+    found
+}
+
 fn labelled<K>(store: &Store<K>, within: &str, cluster: &str) -> Vec<ObjectRef<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,

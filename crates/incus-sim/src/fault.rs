@@ -34,6 +34,8 @@ pub struct Fault {
     pub number: Option<usize>,
     /// Only to requests whose `METHOD /path` contains this text; empty is any.
     pub matching: String,
+    /// How many of these are let through first.
+    pub after: usize,
     /// To how many of them.
     pub times: usize,
 }
@@ -42,13 +44,20 @@ impl Fault {
     /// For the request of this number.
     #[must_use]
     pub fn nth(number: usize, kind: FaultKind) -> Self {
-        Self { kind, number: Some(number), matching: String::new(), times: 1 }
+        Self { kind, number: Some(number), matching: String::new(), after: 0, times: 1 }
     }
 
     /// For the next request whose `METHOD /path` contains `text`.
     #[must_use]
     pub fn matching(text: impl Into<String>, kind: FaultKind) -> Self {
-        Self { kind, number: None, matching: text.into(), times: 1 }
+        Self { kind, number: None, matching: text.into(), after: 0, times: 1 }
+    }
+
+    /// Lets that many requests through first.
+    #[must_use]
+    pub fn after(mut self, after: usize) -> Self {
+        self.after = after;
+        self
     }
 
     /// For that many requests.
@@ -94,8 +103,11 @@ impl Schedule {
         let number = self.seen.len() + 1;
         self.seen.push(Seen { number, method: method.to_owned(), path: path.to_owned() });
         let text = format!("{method} {path}");
-        let at = self.faults.iter().position(|fault| {
-            fault.number.is_none_or(|n| n == number) && text.contains(&fault.matching)
+        let at = self.faults.iter_mut().position(|fault| {
+            let meant = fault.number.is_none_or(|n| n == number) && text.contains(&fault.matching);
+            let lets_through = meant && fault.after > 0;
+            fault.after -= usize::from(lets_through);
+            meant && !lets_through
         })?;
         let kind = self.faults[at].kind;
         self.faults[at].times = self.faults[at].times.saturating_sub(1);
@@ -121,7 +133,11 @@ mod tests {
         for expected in [Some(FaultKind::Fail(500)), Some(FaultKind::Fail(500)), None] {
             assert_eq!(schedule.next("DELETE", "/1.0/i/a"), expected);
         }
-        assert_eq!(schedule.seen.len(), 5);
+        schedule.faults.push(Fault::matching("GET /x", FaultKind::Twice).after(1));
+        for expected in [None, Some(FaultKind::Twice), None] {
+            assert_eq!(schedule.next("GET", "/x"), expected);
+        }
+        assert_eq!(schedule.seen.len(), 8);
         assert!(schedule.seen[4].changes() && !schedule.seen[0].changes());
     }
 }

@@ -198,6 +198,12 @@ impl Simulator {
         self.lock().schedule.faults.push(fault);
     }
 
+    /// Faults that have not happened yet.
+    #[must_use]
+    pub fn pending_faults(&self) -> Vec<Fault> {
+        self.lock().schedule.faults.clone()
+    }
+
     /// Requests that came since the start or the last [`Simulator::forget_requests`].
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
@@ -372,7 +378,7 @@ impl Machine {
         if let Some(address) = address {
             let nic = json!({
                 "addresses": [{"family": "inet", "address": address, "netmask": "16", "scope": "global"}],
-                "state": "up", "type": "broadcast",
+                "host_name": "veth0", "state": "up", "type": "broadcast",
             });
             let nic = serde_json::from_value(nic).unwrap_or_default();
             self.state.network.insert("eth0".into(), nic);

@@ -54,7 +54,7 @@ pub(crate) async fn run(ctx: Arc<Context>) {
         })
         // Addresses of control planes, and machines that are gone.
         .watches(ctx.api::<LXCMachine>(), Default::default(), move |machine| {
-            triggers::in_same_cluster(&of_machine, &machine.metadata)
+            triggers::cluster_of_machine(&of_machine, &machine.metadata)
         })
         .reconcile_on(triggers::clusters_on_servers(ctx.remotes.signals(), store));
     let shared = Arc::new(Shared::default());

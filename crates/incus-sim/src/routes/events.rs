@@ -34,7 +34,7 @@ pub(crate) async fn get(
                     }
                 }
                 message = socket.recv() => {
-                    if message.is_none_or(|m| m.is_err()) {
+                    if !matches!(message, Some(Ok(message)) if !matches!(message, Message::Close(_))) {
                         return;
                     }
                 }

@@ -78,7 +78,13 @@ pub(crate) async fn websocket(
         }
         "1" => write_all(&mut socket, result, |result| result.stdout).await,
         "2" => write_all(&mut socket, result, |result| result.stderr).await,
-        _ => while socket.recv().await.is_some_and(|message| message.is_ok()) {},
+        _ => {
+            while let Some(Ok(message)) = socket.recv().await {
+                if matches!(message, Message::Close(_)) {
+                    return;
+                }
+            }
+        }
     }))
 }
 

@@ -1,0 +1,16 @@
+//! The reconcilers on the simulated server, through the real client and its unix socket, with the
+//! embedded plane in memory. The part of Cluster API core is played by the tests.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests, which clippy does not know for tests"
+)]
+
+mod faults;
+mod objects;
+mod servers;
+mod story;
+mod world;

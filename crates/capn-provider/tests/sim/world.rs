@@ -1,0 +1,231 @@
+//! A simulated server on a unix socket, a namespace of a plane, and the reconcilers between them.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use capn_provider::{Options, Retries};
+use incus_client::{
+    Client,
+    api::{InstanceSource, InstancesPost, ProjectPut, ProjectsPost},
+};
+use incus_sim::{ExecResult, Listening, Simulator};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Namespace};
+use kube::{
+    Api, Resource,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use kube_plane::{Plane, PlaneOptions};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::objects::IMAGE;
+
+/// Project of the identity.
+pub(crate) const PROJECT: &str = "lab";
+/// Instances of others: the same name in another project, and another name in ours.
+pub(crate) const FOREIGN: [(&str, &str); 2] = [("default", "demo-cp"), (PROJECT, "somebody")];
+const SOON: Duration = Duration::from_secs(60);
+
+/// What all kinds have that tests look at.
+pub(crate) trait Object:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + DeserializeOwned
+    + serde::Serialize
+    + std::fmt::Debug
+{
+}
+
+impl<K> Object for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + serde::Serialize
+        + std::fmt::Debug
+{
+}
+
+/// One server and one namespace.
+pub(crate) struct World {
+    pub(crate) kube: kube::Client,
+    pub(crate) namespace: String,
+    pub(crate) simulator: Simulator,
+    /// What the test asks the server over.
+    pub(crate) server: Client,
+    /// haproxy's configuration by load balancer.
+    pub(crate) haproxy: Arc<Mutex<BTreeMap<String, String>>>,
+    socket: PathBuf,
+    listening: Option<Listening>,
+    provider: Option<AbortOnDropHandle<()>>,
+    _folder: tempfile::TempDir,
+}
+
+/// A plane in memory with the definitions of all kinds. Also starts logs, which are shown for a
+/// test that fails; `RUST_LOG` chooses.
+pub(crate) async fn plane() -> Plane {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "capn_provider=warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
+    let mut crds = capi_api::crds();
+    crds.extend(capn_api::crds());
+    Plane::open(PlaneOptions { crds, ..PlaneOptions::default() }).await.unwrap()
+}
+
+/// Options whose pauses are short.
+pub(crate) fn options(namespace: &str) -> Options {
+    let mut options = Options::default();
+    let mut retries = Retries::default();
+    retries.first = Duration::from_millis(10);
+    retries.longest = Duration::from_millis(200);
+    retries.blocked = Duration::from_millis(100);
+    options.retries = retries;
+    options.namespace = Some(namespace.to_owned());
+    options
+}
+
+impl World {
+    /// A new server with the image and instances of others, and a new namespace. No reconcilers.
+    pub(crate) async fn new(plane: &Plane, namespace: &str) -> Self {
+        let kube = plane.client();
+        let name = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
+        Api::<Namespace>::all(kube.clone()).create(&PostParams::default(), &name).await.unwrap();
+
+        let simulator = Simulator::new();
+        let haproxy = Arc::new(Mutex::new(BTreeMap::new()));
+        let written = haproxy.clone();
+        simulator.on_exec(move |call| {
+            let program = call.request.command.join(" ");
+            if program.contains("haproxy.cfg") {
+                let text = String::from_utf8_lossy(&call.stdin).into_owned();
+                written.lock().unwrap().insert(call.instance.clone(), text);
+            }
+            let stdout = if program.contains("cloud-init") { "succeeded\n" } else { "" };
+            ExecResult { stdout: Bytes::from(stdout), ..ExecResult::default() }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let server = Client::custom("simulator", simulator.connector());
+        let put = ProjectPut::default();
+        server.create_project(&ProjectsPost { name: PROJECT.into(), put }).await.unwrap();
+        for (project, instance) in FOREIGN {
+            simulator.add_image(project, IMAGE, &[]);
+            let post = InstancesPost {
+                name: instance.into(),
+                source: InstanceSource::alias(IMAGE),
+                start: true,
+                ..InstancesPost::default()
+            };
+            let making = server.with_project(project).create_instance(&post, None).await.unwrap();
+            making.wait(SOON).await.unwrap();
+        }
+        simulator.forget_requests();
+        let socket = folder.path().join("unix.socket");
+        let mut world = Self {
+            kube,
+            namespace: namespace.to_owned(),
+            server: server.with_project(PROJECT),
+            simulator,
+            haproxy,
+            socket,
+            listening: None,
+            provider: None,
+            _folder: folder,
+        };
+        world.bring_up();
+        world
+    }
+
+    /// The value of `server` in the identity.
+    pub(crate) fn server_url(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// The server answers (again).
+    pub(crate) fn bring_up(&mut self) {
+        self.listening = Some(self.simulator.listen(&self.socket).unwrap());
+    }
+
+    /// The server is killed and does not come back yet.
+    pub(crate) fn take_down(&mut self) {
+        self.listening = None;
+        self.simulator.restart();
+    }
+
+    /// Starts the reconcilers.
+    pub(crate) fn start(&mut self) {
+        self.start_with(options(&self.namespace));
+    }
+
+    pub(crate) fn start_with(&mut self, options: Options) {
+        let running = capn_provider::run(self.kube.clone(), options, std::future::pending());
+        self.provider =
+            Some(AbortOnDropHandle::new(tokio::spawn(async move { running.await.unwrap() })));
+    }
+
+    /// Starts the reconcilers; they are killed once when a request is held, and started anew.
+    pub(crate) fn start_mortal(&mut self) {
+        let (kube, options) = (self.kube.clone(), options(&self.namespace));
+        let simulator = self.simulator.clone();
+        self.provider = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let run = || capn_provider::run(kube.clone(), options.clone(), std::future::pending());
+            let mut first = tokio::spawn(run());
+            tokio::select! {
+                ended = &mut first => panic!("ended by itself: {ended:?}"),
+                () = simulator.stalled() => {}
+            }
+            first.abort();
+            first.await.ok();
+            run().await.unwrap();
+        })));
+    }
+
+    fn api<K: Object>(&self) -> Api<K> {
+        Api::namespaced(self.kube.clone(), &self.namespace)
+    }
+
+    pub(crate) async fn create<K: Object>(&self, object: Value) -> K {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    pub(crate) async fn get<K: Object>(&self, name: &str) -> Option<K> {
+        self.api::<K>().get_opt(name).await.unwrap()
+    }
+
+    pub(crate) async fn delete<K: Object>(&self, name: &str) {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    pub(crate) async fn patch_status<K: Object>(&self, name: &str, change: Value) {
+        let patch = Patch::Merge(&change);
+        self.api::<K>().patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Waits until an object is as wanted.
+    pub(crate) async fn until<K: Object>(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(Option<&K>) -> bool,
+    ) {
+        let mut last = None;
+        let waiting = async {
+            loop {
+                last = self.get::<K>(name).await;
+                if wanted(last.as_ref()) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(SOON, waiting).await.is_err() {
+            let last = serde_json::to_string_pretty(&last).unwrap();
+            panic!("waited a minute for {} {name} {what}: {last}", K::kind(&()));
+        }
+    }
+}
