@@ -160,6 +160,15 @@ impl Failure {
             if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
     }
 
+    /// The server did not answer, which says nothing about an instance on it.
+    pub(crate) fn is_server_away(&self) -> bool {
+        match self {
+            Self::Reach { .. } => true,
+            Self::Server { source, .. } => source.is_connection(),
+            _ => false,
+        }
+    }
+
     /// The Kubernetes object is gone.
     pub(crate) fn is_kube_not_found(&self) -> bool {
         matches!(self, Self::Kube { source, .. }
@@ -190,7 +199,7 @@ impl Failure {
     pub(crate) fn reason(&self, passing: &'static str, aborted: &'static str) -> &'static str {
         match self {
             Self::Identity { .. } | Self::Untrusted { .. } => reasons::IDENTITY_UNAVAILABLE,
-            Self::Reach { .. } => reasons::SERVER_UNAVAILABLE,
+            _ if self.is_server_away() => reasons::SERVER_UNAVAILABLE,
             _ if self.class() == Class::Final => aborted,
             _ => passing,
         }

@@ -317,7 +317,7 @@ pub(crate) async fn failed(ctx: &Context, cluster: &LXCCluster, failure: Failure
         tell(ctx, cluster, EventType::Warning, reason, message.clone()).await;
     }
     let was_ready = cluster.status.as_ref().is_some_and(|status| status.ready);
-    let known = was_ready && matches!(failure, Failure::Reach { .. } | Failure::Kube { .. });
+    let known = was_ready && (failure.is_server_away() || matches!(failure, Failure::Kube { .. }));
     let status = if known { Status::Unknown } else { Status::False };
     let change = |next: &mut LXCClusterStatus| next.ready = known;
     let mut cluster = cluster.clone();
@@ -386,7 +386,7 @@ pub(crate) async fn deletion_failed(
         return failure;
     }
     let (reason, message) = match failure.class() {
-        Class::Passing if !matches!(failure, Failure::Reach { .. } | Failure::NoCluster) => {
+        Class::Passing if !failure.is_server_away() && !matches!(failure, Failure::NoCluster) => {
             (reasons::DELETING, failure.message())
         }
         _ => (

@@ -216,7 +216,7 @@ pub(crate) async fn failed(ctx: &Context, machine: &LXCMachine, failure: Failure
     let mut next = status(machine);
     let mut verdict = Verdict::from(machine, ctx);
     // An instance that ran may still run: that its server does not answer says nothing about it.
-    let known = next.ready && matches!(failure, Failure::Reach { .. } | Failure::Kube { .. });
+    let known = next.ready && (failure.is_server_away() || matches!(failure, Failure::Kube { .. }));
     let status = if known { Status::Unknown } else { Status::False };
     next.ready = known;
     let message = failure.message();
@@ -297,7 +297,7 @@ pub(crate) async fn deletion_failed(
         return failure;
     }
     let (reason, message) = match failure.class() {
-        Class::Passing if !matches!(failure, Failure::Reach { .. } | Failure::NoCluster) => {
+        Class::Passing if !failure.is_server_away() && !matches!(failure, Failure::NoCluster) => {
             (reasons::DELETING, failure.message())
         }
         _ => (

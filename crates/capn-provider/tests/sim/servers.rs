@@ -53,6 +53,8 @@ async fn a_server_that_is_away_makes_nothing_worse() {
             reason(machine).as_deref() == Some("ServerUnavailable")
         })
         .await;
+    let control_plane = world.get::<LXCMachine>("demo-cp").await.unwrap();
+    assert!(control_plane.status.unwrap().ready, "nobody knows that it does not run");
     world.delete::<LXCMachine>("demo-cp").await;
     world.bring_up();
     world.until_ready("demo-md-0").await;
