@@ -171,6 +171,8 @@ fn strip(object: &mut Value) {
         condition["observedGeneration"].take();
     }
     if let Some(conditions) = object["status"]["conditions"].as_array_mut() {
+        // The server is looked at rarely, also after a look that failed.
+        conditions.retain(|condition| condition["type"] != "ServerHealthy");
         conditions.sort_by_key(|condition| condition["type"].to_string());
     }
 }
