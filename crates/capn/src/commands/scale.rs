@@ -13,6 +13,7 @@ use super::{NamespaceArg, duration};
 use crate::Context;
 use crate::cluster;
 use crate::error::{CommandError, Doing as _};
+use crate::manifest::ClusterRequest;
 use crate::preflight;
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
@@ -64,6 +65,15 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
         let before = watch::read(&client, &namespace, &name).await;
         let known = watch::reached(&before, &Asked::by(&before));
         let recorded = existing.request.as_ref();
+        if let (Some(recorded), Some(identity)) = (recorded, &existing.identity) {
+            let wanted = ClusterRequest {
+                control_planes: control_planes.unwrap_or(recorded.control_planes),
+                workers: workers.unwrap_or(recorded.workers),
+                ..recorded.clone()
+            };
+            let is_local = identity.socket().is_some();
+            preflight::isolated_ids(&identity.client()?, &wanted, is_local).await?;
+        }
         if let Some(wanted) = control_planes {
             let Some(found) = &before.control_plane else {
                 return Err(CommandError::new(format!(
