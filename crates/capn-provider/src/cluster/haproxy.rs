@@ -13,7 +13,7 @@ use crate::{context::Context, failure::Failure, remote::Remote};
 /// How long that may take, also while the instance still boots.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long connections to a control plane that leaves may go on, for what is being answered.
-const GRACE_SECONDS: &str = "2";
+const GRACE_SECONDS: &str = "1";
 /// Exit code of [`CONFIGURE`] when haproxy refuses the configuration.
 const REFUSED: i32 = 65;
 /// Where a configuration is checked in an application container.

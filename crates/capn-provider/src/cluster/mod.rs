@@ -11,7 +11,7 @@ mod validate;
 
 use std::sync::Arc;
 
-use capi_api::core::Cluster;
+use capi_api::core::{Cluster, Machine};
 use capn_api::{LXCCluster, LXCMachine, keys};
 use capn_plan::{
     balancer::{Plan, Step, plan},
@@ -47,10 +47,18 @@ struct Shared {
 /// Runs the controller until the context says stop.
 pub(crate) async fn run(ctx: Arc<Context>) {
     let (controller, store) = drive::controller::<LXCCluster>(ctx.api(), ctx.watched());
-    let (of_cluster, of_machine) = (store.clone(), store.clone());
+    let (of_cluster, of_machine, of_leaving) = (store.clone(), store.clone(), store.clone());
     let controller = controller
         .watches(ctx.api::<Cluster>(), Default::default(), move |cluster| {
             triggers::in_cluster(&of_cluster, &cluster.metadata)
+        })
+        // Control planes that are about to leave.
+        .watches(ctx.api::<Machine>(), Default::default(), move |machine| {
+            let leaves = machine.metadata.deletion_timestamp.is_some();
+            match leaves && machine.is_control_plane() {
+                true => triggers::in_same_cluster(&of_leaving, &machine.metadata),
+                false => Vec::new(),
+            }
         })
         // Addresses of control planes, and machines that are gone.
         .watches(ctx.api::<LXCMachine>(), Default::default(), move |machine| {

@@ -28,6 +28,9 @@ pub(crate) struct References {
     pub(crate) machines: Vec<LXCMachine>,
     /// Names of those that are control planes.
     pub(crate) control_planes: Vec<String>,
+    /// Names of control planes whose Machines are being deleted. Their own deletion comes later,
+    /// after their etcd has left the others.
+    pub(crate) leaving: Vec<String>,
 }
 
 /// Reads the objects around an LXCCluster.
@@ -60,14 +63,30 @@ pub(crate) async fn references(ctx: &Context, cluster: &LXCCluster) -> Result<Re
         .list(&ListParams::default().labels(&control_plane))
         .await
         .map_err(Failure::kube_named("list the machines of", "Cluster", within, cluster_name))?
-        .items
+        .items;
+    let names = |machines: &[Machine]| -> Vec<String> {
+        machines.iter().map(|machine| machine.spec.infrastructure_ref.name.clone()).collect()
+    };
+    let control_plane_names = names(&control_planes);
+    let (leaving, _): (Vec<_>, Vec<_>) = control_planes
         .into_iter()
-        .map(|machine| machine.spec.infrastructure_ref.name)
-        .collect();
-    Ok(References { cluster: owner, machines, control_planes })
+        .partition(|machine| machine.metadata.deletion_timestamp.is_some());
+    let leaving = names(&leaving);
+    Ok(References { cluster: owner, machines, control_planes: control_plane_names, leaving })
 }
 
 impl References {
+    /// Whether the cluster is being deleted, or gone.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|owner| owner.metadata.deletion_timestamp.is_some())
+    }
+
+    /// Whether a control plane is about to be gone.
+    pub(crate) fn leaves(&self, machine: &LXCMachine) -> bool {
+        machine.metadata.deletion_timestamp.is_some()
+            || self.leaving.iter().any(|leaving| leaving == name(&machine.metadata))
+    }
+
     /// Whether the LXCMachine of that name is a control plane.
     pub(crate) fn is_control_plane(&self, machine: &str) -> bool {
         self.control_planes.iter().any(|control_plane| control_plane == machine)

@@ -200,10 +200,14 @@ async fn tell_machines(ctx: &Context, found: &References) -> Result<(), Failure>
 
 /// Lets control planes go that leave: no client is sent to them any more.
 async fn let_leave(ctx: &Context, found: &References) -> Result<(), Failure> {
+    let backends = validate::backends(found);
     for machine in &found.machines {
         let meta = &machine.metadata;
-        let leaves = meta.deletion_timestamp.is_some() && found.is_control_plane(name(meta));
-        if !leaves || annotation(meta, keys::DRAINED_ANNOTATION).is_some() {
+        let leaves = found.leaves(machine) && found.is_control_plane(name(meta));
+        if !leaves
+            || backends.contains_key(name(meta))
+            || annotation(meta, keys::DRAINED_ANNOTATION).is_some()
+        {
             continue;
         }
         let api = Api::namespaced(ctx.client.clone(), namespace(meta));

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use capn_api::{
-    InstanceLoadBalancer, Isolation, LXCCluster, LoadBalancerInstanceSpec, LoadBalancerKind,
-    OvnLoadBalancer, keys,
+    InstanceLoadBalancer, Isolation, LXCCluster, LXCMachine, LoadBalancerInstanceSpec,
+    LoadBalancerKind, OvnLoadBalancer, keys,
 };
 use capn_image::name::ImageServers;
 use capn_plan::{
@@ -359,16 +359,24 @@ pub(crate) fn wanted_of_ovn(
     }
 }
 
-/// Addresses of each control plane that has one and is to stay.
+/// Addresses of each control plane that has one and is to stay. One whose Machine is being deleted
+/// stays as long as there is no other: until its own end it is all the cluster has.
 pub(crate) fn backends(found: &References) -> BTreeMap<String, Vec<IpAddr>> {
-    found
-        .machines
-        .iter()
-        .filter(|machine| machine.metadata.deletion_timestamp.is_none())
-        .filter(|machine| found.is_control_plane(name(&machine.metadata)))
-        .map(|machine| (name(&machine.metadata).to_owned(), backend_addresses(machine)))
-        .filter(|(_, addresses)| !addresses.is_empty())
-        .collect()
+    let of = |stays: &dyn Fn(&LXCMachine) -> bool| -> BTreeMap<String, Vec<IpAddr>> {
+        found
+            .machines
+            .iter()
+            .filter(|machine| stays(machine))
+            .filter(|machine| found.is_control_plane(name(&machine.metadata)))
+            .map(|machine| (name(&machine.metadata).to_owned(), backend_addresses(machine)))
+            .filter(|(_, addresses)| !addresses.is_empty())
+            .collect()
+    };
+    let staying = of(&|machine| !found.leaves(machine));
+    if !staying.is_empty() && !found.is_ending() {
+        return staying;
+    }
+    of(&|machine| machine.metadata.deletion_timestamp.is_none())
 }
 
 fn first_of_each(backends: BTreeMap<String, Vec<IpAddr>>) -> BTreeMap<String, IpAddr> {
@@ -380,17 +388,16 @@ fn first_of_each(backends: BTreeMap<String, Vec<IpAddr>>) -> BTreeMap<String, Ip
 
 /// Control planes whose clients have to go elsewhere, since they leave and others stay.
 fn leaving(found: &References) -> Vec<String> {
-    let with_cluster =
-        found.cluster.as_ref().is_none_or(|owner| owner.metadata.deletion_timestamp.is_some());
-    if with_cluster || backends(found).is_empty() {
+    let staying = backends(found);
+    if found.is_ending() || staying.is_empty() {
         return Vec::new();
     }
     found
         .machines
         .iter()
-        .filter(|machine| machine.metadata.deletion_timestamp.is_some())
+        .filter(|machine| found.leaves(machine))
         .map(|machine| name(&machine.metadata).to_owned())
-        .filter(|machine| found.is_control_plane(machine))
+        .filter(|machine| found.is_control_plane(machine) && !staying.contains_key(machine))
         .collect()
 }
 
@@ -398,7 +405,6 @@ fn leaving(found: &References) -> Vec<String> {
 mod tests {
     use super::*;
     use capi_api::core::Cluster;
-    use capn_api::LXCMachine;
     use serde_json::{Value, json};
 
     fn cluster(spec: Value, metadata: Value) -> LXCCluster {
@@ -539,6 +545,32 @@ mod tests {
         assert_eq!(leaving(&found), ["cp-b"], "its clients go to cp-a");
         let last = References { machines: found.machines[1..].to_vec(), ..found };
         assert_eq!(leaving(&last), [""; 0], "its clients have nowhere to go");
+    }
+
+    #[test]
+    fn a_control_plane_leaves_with_its_machine_unless_it_is_the_last() {
+        let control_planes = ["cp-a", "cp-b"];
+        let of = |machines: &[&str], leaving: &[&str]| References {
+            machines: machines.iter().map(|name| machine(name, "10.0.0.7", false)).collect(),
+            control_planes: control_planes.map(str::to_owned).to_vec(),
+            leaving: leaving.iter().map(|name| (*name).to_owned()).collect(),
+            ..found()
+        };
+        for (what, found, stay, leave) in [
+            ("nobody leaves", of(&control_planes, &[]), &["cp-a", "cp-b"][..], &[][..]),
+            ("one leaves", of(&control_planes, &["cp-a"]), &["cp-b"], &["cp-a"]),
+            ("all leave", of(&control_planes, &control_planes), &["cp-a", "cp-b"], &[]),
+            ("the only one leaves", of(&["cp-a"], &["cp-a"]), &["cp-a"], &[]),
+            (
+                "the cluster goes",
+                References { cluster: None, ..of(&control_planes, &["cp-a"]) },
+                &["cp-a", "cp-b"],
+                &[],
+            ),
+        ] {
+            assert_eq!(backends(&found).keys().collect::<Vec<_>>(), stay, "{what}");
+            assert_eq!(leaving(&found), leave, "{what}");
+        }
     }
 
     #[test]
