@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use capn_api::{conditions::reasons, keys};
-use incus_api::{Config, InstanceFull};
+use incus_api::{AddressFamily, Config, InstanceFull};
 
 use crate::{
     InstanceName, Owner, Ownership, address,
@@ -158,9 +158,11 @@ fn of_our_instance(
         Life::Stopped => Plan::Do(Step::Start(Vec::new())),
         Life::Changing => Plan::Wait(WaitingOn::Change),
         Life::Frozen | Life::Broken => Plan::Wait(WaitingOn::Repair(instance.status.clone())),
-        Life::Running if addresses.is_empty() => Plan::Wait(WaitingOn::Address(seen.running_for)),
+        Life::Running if addresses.is_empty() || balancer.lacks(instance, &addresses) => {
+            Plan::Wait(WaitingOn::Address(seen.running_for))
+        }
         Life::Running => {
-            let text = match balancer.configuration(&addresses) {
+            let text = match balancer.configuration(has_ipv6(instance)) {
                 Ok(text) => text,
                 Err(message) => return Plan::Invalid(message),
             };
@@ -176,6 +178,15 @@ fn of_our_instance(
     }
 }
 
+/// Whether there is IPv6 in the instance. Asked for an address of any scope, since one of the
+/// network may come later than the others, and haproxy can listen before.
+fn has_ipv6(instance: &InstanceFull) -> bool {
+    let networks = instance.state.iter().flat_map(|state| state.network.values());
+    networks
+        .flat_map(|network| &network.addresses)
+        .any(|address| address.family == AddressFamily::Inet6)
+}
+
 impl Balancer {
     /// Whether the endpoint that the LXCCluster names is one of these addresses.
     fn is_at(&self, addresses: &[IpAddr]) -> bool {
@@ -183,12 +194,25 @@ impl Balancer {
         host.is_some_and(|host| addresses.contains(&host))
     }
 
-    /// The configuration file, for a load balancer at these addresses.
-    fn configuration(&self, addresses: &[IpAddr]) -> Result<String, String> {
+    /// Whether an address that its card was made with is still to come, before the endpoint is
+    /// known: it may be the one that becomes the endpoint, and stays it.
+    fn lacks(&self, instance: &InstanceFull, addresses: &[IpAddr]) -> bool {
+        self.endpoint_host.is_none()
+            && instance
+                .devices
+                .values()
+                .flat_map(|device| ["ipv4.address", "ipv6.address"].map(|key| device.get(key)))
+                .flatten()
+                .filter_map(|fixed| fixed.parse::<IpAddr>().ok())
+                .any(|fixed| !addresses.contains(&fixed))
+    }
+
+    /// The configuration file.
+    fn configuration(&self, ipv6: bool) -> Result<String, String> {
         let haproxy = Haproxy {
             frontend_port: self.port,
             backend_port: self.backend_port,
-            ipv6: addresses.iter().any(IpAddr::is_ipv6),
+            ipv6,
             backends: self.backends.clone(),
             template: self.template.clone(),
         };
@@ -209,7 +233,7 @@ impl Balancer {
             Kind::Oci => vec![
                 // Servers read it when they run a command, and refuse to without.
                 file("/etc/environment", String::new(), 0o644),
-                file(OCI_CONFIG, self.configuration(&[])?, 0o644),
+                file(OCI_CONFIG, self.configuration(false)?, 0o644),
             ],
         })
     }

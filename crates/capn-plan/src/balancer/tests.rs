@@ -106,3 +106,75 @@ fn deletion_takes_away_ours_and_nothing_else() {
     let foreign = ours(&[(keys::INSTANCE_OWNER_UID, "u2")]);
     assert_eq!(plan(&balancer, &seen(103, &foreign, None)), Plan::Gone);
 }
+
+/// With more addresses, and devices of its own.
+fn with(
+    mut seen: Observed,
+    addresses: &[(&str, &str, &str)],
+    devices: serde_json::Value,
+) -> Observed {
+    let instance = seen.instance.as_mut().unwrap();
+    instance.devices = serde_json::from_value(devices).unwrap();
+    let nic = instance.state.as_mut().unwrap().network.get_mut("eth0").unwrap();
+    for (family, address, scope) in addresses {
+        let address = json!({
+            "family": family, "address": address, "netmask": "64", "scope": scope,
+        });
+        nic.addresses.push(serde_json::from_value(address).unwrap());
+    }
+    seen
+}
+
+#[test]
+fn ipv6_is_listened_on_where_there_is_any() {
+    let link_local = [("inet6", "fe80::1", "link")];
+    for (addresses, bind) in [(&link_local[..], "bind :::6443 v4v6"), (&[], "bind *:6443")] {
+        let seen = with(seen(103, &ours(&[]), Some("10.0.0.2")), addresses, json!({}));
+        let Plan::Do(Step::Configure { text, .. }) = plan(&balancer(), &seen) else {
+            panic!("not configured");
+        };
+        assert!(text.contains(bind), "{text}");
+    }
+}
+
+#[test]
+fn an_address_it_was_made_with_is_waited_for_before_there_is_an_endpoint() {
+    let fixed = json!({ "eth0": {
+        "type": "nic", "ipv4.address": "10.0.0.2", "ipv6.address": "fd42::2",
+    } });
+    let half = || with(seen(103, &ours(&[]), Some("10.0.0.2")), &[], fixed.clone());
+    assert_eq!(plan(&balancer(), &half()), Plan::Wait(WaitingOn::Address(None)));
+    let whole = with(half(), &[("inet6", "fd42::2", "global")], fixed.clone());
+    assert!(matches!(plan(&balancer(), &whole), Plan::Do(Step::Configure { .. })));
+    let known = Balancer { endpoint_host: Some("10.0.0.2".into()), ..balancer() };
+    assert!(matches!(plan(&known, &half()), Plan::Do(Step::Configure { .. })));
+}
+
+#[test]
+fn an_application_container_is_given_what_it_runs_on_before_it_starts() {
+    let oci = Balancer { kind: Kind::Oci, ..balancer() };
+    let fresh = seen(102, &ours(&[("volatile.apply_template", "create")]), None);
+    let Plan::Do(Step::Start(pieces)) = plan(&oci, &fresh) else { panic!("not started") };
+    let paths: Vec<_> = pieces.iter().map(Piece::path).collect();
+    assert_eq!(paths, ["/etc/environment", OCI_CONFIG]);
+    let stopped = seen(102, &ours(&[("volatile.last_state.power", "STOPPED")]), None);
+    assert_eq!(plan(&oci, &stopped), Plan::Do(Step::Start(Vec::new())));
+    let launch = as_kind(Kind::Oci, *balancer().launch.unwrap());
+    assert_eq!(launch.request.config["oci.entrypoint"], OCI_ENTRYPOINT);
+    assert!(!launch.request.start);
+}
+
+#[test]
+fn a_template_that_cannot_be_rendered_changes_nothing() {
+    let template = Template::new("{{ range .BackendServers }}{{ .Address }}{{ end }}").unwrap();
+    let good = Balancer { template: Some(template), ..balancer() };
+    let addressed = seen(103, &ours(&[]), Some("10.0.0.2"));
+    assert!(matches!(plan(&good, &addressed), Plan::Do(Step::Configure { .. })));
+    // It is well with the servers of the trial, and not with none.
+    let template = Template::new(
+        "{{ if .BackendServers }}ok{{ else }}{{ index .BackendServers 1 2 }}{{ end }}",
+    );
+    let odd = Balancer { template: Some(template.unwrap()), ..balancer() };
+    let Plan::Invalid(message) = plan(&odd, &addressed) else { panic!("rendered") };
+    assert!(message.contains("spec.loadBalancer.lxc.customHAProxyConfigTemplate"), "{message}");
+}

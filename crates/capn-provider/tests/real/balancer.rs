@@ -189,7 +189,9 @@ async fn load_balancers_share_ranges_without_a_clash_and_give_addresses_back() {
         let freed = world.api::<LXCCluster>().get(&names[0]).await.unwrap();
         world.delete::<LXCCluster>(&names[0]).await;
         world.until_gone::<LXCCluster>(&names[0]).await;
-        // Ranges that were full are looked at again every half minute.
+        // Ranges that were full are looked at again every half minute, and after a change.
+        let touch = json!({ "metadata": { "annotations": { "capn.test/now": "" } } });
+        world.patch::<LXCCluster>(&names[2], touch).await;
         let given = world.provision().await.spec.control_plane_endpoint.unwrap().host;
         assert_eq!(given, freed.spec.endpoint_host().unwrap());
 
