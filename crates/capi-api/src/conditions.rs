@@ -171,9 +171,16 @@ pub struct Conditions {
 
 impl Conditions {
     /// Starts from what the object has. `now` becomes the transition time of what changes.
+    ///
+    /// Conditions of the contract v1beta1 need no reason, and those that hold have none; written
+    /// back as they are they would be refused. They get their type as reason.
     #[must_use]
     pub fn new(existing: Option<&Vec<Condition>>, generation: Option<i64>, now: Timestamp) -> Self {
-        Self { list: existing.cloned().unwrap_or_default(), now, generation }
+        let mut list = existing.cloned().unwrap_or_default();
+        for condition in list.iter_mut().filter(|condition| condition.reason.is_empty()) {
+            condition.reason.clone_from(&condition.type_);
+        }
+        Self { list, now, generation }
     }
 
     /// Sets a condition.
@@ -247,6 +254,21 @@ impl Conditions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn conditions_of_the_contract_before_can_be_written_back() {
+        let old = serde_json::json!([
+            { "type": "Ready", "status": "True", "lastTransitionTime": "2025-11-02T10:00:00Z" },
+            {
+                "type": "InstanceProvisioned", "status": "False", "severity": "Warning",
+                "reason": "CreatingInstance", "lastTransitionTime": "2025-11-02T10:00:00Z",
+            },
+        ]);
+        let old: Vec<Condition> = serde_json::from_value(old).unwrap();
+        let kept = Conditions::new(Some(&old), None, Timestamp::UNIX_EPOCH).finish();
+        let reasons: Vec<_> = kept.iter().map(|kept| kept.reason.as_str()).collect();
+        assert_eq!(reasons, ["Ready", "CreatingInstance"]);
+    }
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()

@@ -50,15 +50,19 @@ pub struct ImageSource {
     /// `debian:13`, `images:alias`, `capi:alias` and `kind:v1.33.0` name well-known image
     /// servers. `VERSION` inside the name stands for the Kubernetes version of the Machine.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512), regex(pattern = r"^\S*$"))]
     pub name: String,
     /// Fingerprint of the image; wins over the name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^[0-9a-fA-F]{0,64}$"))]
     pub fingerprint: String,
     /// URL of the image server.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 2048), regex(pattern = r"^(https?://\S+)?$"))]
     pub server: String,
     /// Protocol of the image server: `simplestreams`, `incus`, `lxd` or `oci`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("enum" = ["", "simplestreams", "incus", "lxd", "oci"]))]
     pub protocol: String,
 }
 

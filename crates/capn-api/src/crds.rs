@@ -123,4 +123,96 @@ mod tests {
         assert!(!text.contains(r#""default":"""#), "{text}");
         assert!(!text.contains(r#""default":{"#), "{text}");
     }
+
+    /// Stored objects of the Go provider are read before anybody rewrites them.
+    #[test]
+    fn objects_as_the_go_provider_wrote_them_are_read() {
+        let old = |kind: &str, severity: Option<&str>| {
+            let mut condition = json!({
+                "type": kind, "status": if severity.is_some() { "False" } else { "True" },
+                "lastTransitionTime": "2025-11-02T10:00:00Z",
+            });
+            if let Some(severity) = severity {
+                condition["severity"] = json!(severity);
+                condition["reason"] = json!("CreatingInstance");
+            }
+            condition
+        };
+        let machine: LXCMachine = serde_json::from_value(json!({
+            "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCMachine",
+            "metadata": {
+                "name": "c1-control-plane-x7k2p", "namespace": "default", "uid": "1",
+                "finalizers": ["lxcmachine.infrastructure.cluster.x-k8s.io"],
+                "annotations": {
+                    "cluster.x-k8s.io/cloned-from-groupkind": "LXCMachineTemplate.infrastructure.cluster.x-k8s.io",
+                    "cluster.x-k8s.io/cloned-from-name": "c1-control-plane",
+                },
+            },
+            "spec": {
+                "providerID": "lxc:///c1-control-plane-x7k2p", "instanceType": "container",
+                "flavor": "c2-m4", "profiles": ["default"], "image": { "name": "" },
+            },
+            "status": {
+                "ready": true, "loadBalancerConfigured": true,
+                "addresses": [
+                    { "type": "Hostname", "address": "c1-control-plane-x7k2p" },
+                    { "type": "InternalIP", "address": "10.0.0.7" },
+                    { "type": "ExternalIP", "address": "10.0.0.7" },
+                ],
+                "conditions": [
+                    old("Ready", None), old("InstanceProvisioned", Some("Warning")),
+                ],
+                "v1beta2": { "conditions": [{
+                    "type": "Paused", "status": "False", "reason": "NotPaused", "message": "",
+                    "lastTransitionTime": "2025-11-02T10:00:00Z", "observedGeneration": 2,
+                }] },
+            },
+        }))
+        .unwrap();
+        let status = machine.status.unwrap();
+        assert!(status.ready && status.load_balancer_configured);
+        assert_eq!((status.addresses.len(), status.conditions.len()), (3, 2));
+        let cluster: LXCCluster = serde_json::from_value(json!({
+            "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCCluster",
+            "metadata": {
+                "name": "c1", "namespace": "default",
+                "finalizers": ["lxccluster.infrastructure.cluster.x-k8s.io"],
+            },
+            "spec": {
+                "controlPlaneEndpoint": { "host": "10.0.0.2", "port": 6443 },
+                "secretRef": { "name": "lxc-secret" }, "unprivileged": false,
+                "skipDefaultKubeadmProfile": false,
+                "loadBalancer": { "lxc": { "instanceSpec": {
+                    "flavor": "c1-m1", "profiles": ["default"], "image": {}, "target": "",
+                } } },
+            },
+            "status": {
+                "ready": true, "conditions": [old("LoadBalancerAvailable", None)],
+                "v1beta2": {},
+            },
+        }))
+        .unwrap();
+        assert_eq!(cluster.spec.endpoint_host(), Some("10.0.0.2"));
+        assert_eq!(cluster.status.unwrap().conditions.len(), 1);
+    }
+
+    #[test]
+    fn columns_are_those_of_the_go_provider_with_isolation_and_image() {
+        let columns = |kind: &str| {
+            let columns = by_kind(kind)["spec"]["versions"][0]["additionalPrinterColumns"].clone();
+            let columns = columns.as_array().unwrap().clone();
+            let text = |column: &Value| {
+                let wide = if column["priority"] == 1 { " (wide)" } else { "" };
+                format!("{}{wide}", column["name"].as_str().unwrap())
+            };
+            columns.iter().map(text).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(
+            columns("LXCMachine"),
+            "Cluster, Machine, ProviderID, Ready, Age, Isolation (wide), Image (wide)"
+        );
+        assert_eq!(columns("LXCCluster"), "Cluster, Load Balancer, Ready, Age, Isolation (wide)");
+        assert_eq!(columns("LXCMachineTemplate"), "Age");
+        assert_eq!(columns("LXCClusterTemplate"), "Age");
+    }
 }

@@ -71,20 +71,23 @@ use crate::{ImageSource, InstanceType, Isolation, MachineAddress, common::is_fal
 pub struct LXCMachineSpec {
     /// `lxc:///` and the instance's name; set by the provider.
     #[serde(default, rename = "providerID", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = 512), regex(pattern = r"^(lxc:///\S+)?$"))]
     pub provider_id: Option<String>,
     /// `container` (also when left out), `virtual-machine` or `kind`.
     #[serde(default, skip_serializing_if = "InstanceType::is_unset")]
     pub instance_type: InstanceType,
     /// Size, for example `c2-m4` (2 cores, 4 GB of memory) or `t3.micro`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 128), regex(pattern = r"^\S*$"))]
     pub flavor: String,
     /// Profiles of the server, in order. None: the server's `default` profile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = r"^[^/]+$")))]
     pub profiles: Vec<String>,
     /// Devices, each `name,key=value,key=value`; several entries for one name add up. A device
     /// given here replaces the default device of the same name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = r"^[^,=]*[^,=\s][^,=]*(,[^,=]*[^,=\s][^,=]*=[^,]*)+$")))]
     pub devices: Vec<String>,
     /// Instance config keys, applied over the defaults. The keys that mark the owner cannot be
     /// changed.
@@ -95,6 +98,7 @@ pub struct LXCMachineSpec {
     pub image: ImageSource,
     /// Cluster member (`name`) or group (`@name`); ignored by a server that is not clustered.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256), regex(pattern = r"^(@?[0-9A-Za-z][0-9A-Za-z._-]*)?$"))]
     pub target: String,
 }
 

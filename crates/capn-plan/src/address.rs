@@ -8,23 +8,39 @@ use incus_api::{InstanceFull, InstanceStateAddress, InstanceStateNetwork};
 /// The addresses of an instance's network cards, IPv4 before IPv6, in order of the interface's
 /// name and then of the address: the first one is the same on every look.
 ///
-/// An interface counts if it is one of the instance's `nic` devices or has an end on the host;
-/// bridges that a pod network makes inside are neither. Loopback and link-local addresses do not
-/// count, nor does `except` (a virtual IP). An address that is a whole subnet of its own (/32,
-/// /128) counts only where the interface has no other of that family, as with a routed card.
+/// An interface counts if it is one of the instance's `nic` devices, by name or, as in virtual
+/// machines and under a bridge over the card, by hardware address. That it has an end on the host
+/// says nothing: servers say so of the interfaces of pods as well. Only where no interface is a
+/// device's does it decide. Loopback and link-local addresses do not count, nor does `except` (a
+/// virtual IP). An address that is a whole subnet of its own (/32, /128) counts only where the
+/// interface has no other of that family, as with a routed card.
 pub fn of_instance(instance: &InstanceFull, except: Option<IpAddr>) -> Vec<IpAddr> {
     let Some(state) = &instance.state else { return Vec::new() };
-    let nics: Vec<_> = instance
+    let cards: Vec<_> = instance
         .expanded_devices
         .iter()
         .filter(|(_, device)| device.get("type").is_some_and(|kind| kind == "nic"))
-        .map(|(name, device)| device.get("name").unwrap_or(name).as_str())
+        .map(|(key, device)| {
+            let name = device.get("name").unwrap_or(key).as_str();
+            let given = device.get("hwaddr");
+            let hwaddr = given.or_else(|| instance.config.get(&format!("volatile.{key}.hwaddr")));
+            (name, hwaddr.map_or("", String::as_str))
+        })
         .collect();
+    let is_card = |name: &str, nic: &InstanceStateNetwork| {
+        cards.iter().any(|(card, hwaddr)| {
+            *card == name || (!hwaddr.is_empty() && hwaddr.eq_ignore_ascii_case(&nic.hwaddr))
+        })
+    };
+    let any_card = state.network.iter().any(|(name, nic)| is_card(name, nic));
     let mut found: Vec<(bool, &str, IpAddr)> = state
         .network
         .iter()
         .filter(|(name, _)| name.as_str() != "lo")
-        .filter(|(name, nic)| nics.contains(&name.as_str()) || !nic.host_name.is_empty())
+        .filter(|(name, nic)| match any_card {
+            true => is_card(name, nic),
+            false => !nic.host_name.is_empty(),
+        })
         .flat_map(|(name, nic)| of_interface(nic).map(move |ip| (ip.is_ipv6(), name.as_str(), ip)))
         .filter(|(_, _, ip)| Some(*ip) != except)
         .collect();
@@ -105,7 +121,7 @@ mod tests {
             ] },
             "eth9": { "host_name": "veth9", "addresses": [address("10.9.0.7", 24, "global")] },
         });
-        assert_eq!(found(network, None), ["10.0.0.7", "10.9.0.7", "192.0.2.9", "2001:db8::7"]);
+        assert_eq!(found(network, None), ["10.0.0.7", "192.0.2.9", "2001:db8::7"]);
     }
 
     #[test]

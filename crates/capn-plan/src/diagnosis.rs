@@ -26,6 +26,9 @@ pub struct Diagnosis {
 /// What to do about a restriction of a project.
 const FENCED: &str = "the identity's project is restricted: ask for less, have whoever looks after the server lift the restriction, or use an identity for another project";
 
+/// What to do about a value that no server takes.
+const REFUSED_SPEC: &str = "correct spec.config or spec.devices";
+
 /// Parts of a refusal, all in lower case, and what it means when all of them occur.
 const KNOWN: &[(&[&str], Class, &str)] = &[
     (
@@ -123,6 +126,7 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
     (&["are forbidden"], Class::Final, FENCED),
     (&["only managed network devices are allowed"], Class::Final, FENCED),
     (&["provided instance type doesn't exist"], Class::Final, "use a flavor such as c2-m4"),
+    (&["bad custom instance type"], Class::Final, "use a flavor such as c2-m4"),
     (&["unknown configuration key"], Class::Final, "correct spec.config"),
     (&["invalid config"], Class::Final, "correct spec.config"),
     (&["invalid value for"], Class::Final, "correct spec.config"),
@@ -130,6 +134,32 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
     (&["failed add validation for device"], Class::Final, "correct spec.devices"),
     (&["unsupported device type"], Class::Final, "correct spec.devices"),
     (&["invalid instance name"], Class::Final, "choose another name"),
+    (
+        &["parent device", "doesn't exist"],
+        Class::Blocked,
+        "create the network device on the host, or correct the profile or spec.devices",
+    ),
+    (
+        &["failed to detect requested gpu"],
+        Class::Blocked,
+        "check which GPUs the host has (`incus info --resources`), or correct spec.devices",
+    ),
+    (
+        &["unsupported protocol"],
+        Class::Final,
+        "the server cannot get images this way: use another image, or a newer server",
+    ),
+    (
+        &["requested image's type", "doesn't match"],
+        Class::Final,
+        "use an image for the machine's spec.instanceType",
+    ),
+    // What a server says of a value differs from key to key; that it says so before it makes
+    // anything does not.
+    (&["failed creating instance record", "invalid"], Class::Final, REFUSED_SPEC),
+    (&["failed creating instance record", "isn't a valid"], Class::Final, REFUSED_SPEC),
+    (&["failed creating instance record", "must be"], Class::Final, REFUSED_SPEC),
+    (&["failed creating instance record", "not a valid"], Class::Final, REFUSED_SPEC),
 ];
 
 /// Reads a server's refusal.
@@ -198,6 +228,24 @@ mod tests {
             (
                 "Failed add validation for device \"nob2\": Missing source path \"/nonexistent\" for disk \"nob2\"",
                 Class::Final,
+            ),
+            ("Failed creating instance record: Invalid CPU limit syntax", Class::Final),
+            ("Failed creating instance record: Invalid device type \"nosuch\"", Class::Final),
+            ("Failed creating instance record: \"maybe\" isn't a valid value", Class::Final),
+            (
+                "Failed creating instance record: Schedule must be of the form: <minute> <hour> <day-of-month> <month> <day-of-week>",
+                Class::Final,
+            ),
+            (
+                "Failed creating instance record: Failed initializing instance: Invalid devices: Device validation failed for \"eth0\": Failed loading network: Network not found",
+                Class::Blocked,
+            ),
+            ("Failed creating instance record: database is locked", Class::Passing),
+            ("Bad custom instance type: c2-mx", Class::Final),
+            ("Unsupported protocol: oci", Class::Final),
+            (
+                "Failed to start device \"d\": Parent device \"no-such-br\" doesn't exist",
+                Class::Blocked,
             ),
             ("write /var/lib/incus/x: no space left on device", Class::Blocked),
             (

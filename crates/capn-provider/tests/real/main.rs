@@ -10,6 +10,7 @@
     reason = "helpers of tests, which clippy does not know for tests"
 )]
 
+mod addresses;
 mod adoption;
 mod balancer;
 mod deletion;
@@ -20,3 +21,4 @@ mod pieces;
 mod restricted;
 mod template;
 mod world;
+mod wrong;

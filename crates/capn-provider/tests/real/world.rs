@@ -267,6 +267,40 @@ impl World {
         .await;
     }
 
+    /// A Machine without infrastructure, whose bootstrap data is there.
+    pub(crate) async fn bare_machine(&self, name: &str) -> Machine {
+        self.create::<Secret>(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret",
+            "metadata": { "name": format!("{name}-bootstrap") },
+            "stringData": { "value": "#cloud-config\n", "format": "cloud-config" },
+        }))
+        .await;
+        self.create(json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+            "metadata": { "name": name },
+            "spec": {
+                "clusterName": self.cluster, "version": "v1.36.0",
+                "bootstrap": { "dataSecretName": format!("{name}-bootstrap") },
+                "infrastructureRef": {
+                    "apiGroup": capn_api::GROUP, "kind": "LXCMachine", "name": name,
+                },
+            },
+        }))
+        .await
+    }
+
+    /// A Cluster without anything.
+    pub(crate) async fn bare_cluster(&self, name: &str) -> Cluster {
+        self.create(json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+            "metadata": { "name": name },
+            "spec": { "infrastructureRef": {
+                "apiGroup": capn_api::GROUP, "kind": "LXCCluster", "name": name,
+            } },
+        }))
+        .await
+    }
+
     /// Whether the server is LXD.
     pub(crate) fn is_lxd(&self) -> bool {
         self.socket.contains("lxd")
@@ -455,7 +489,7 @@ pub(crate) fn provisioning(machine: &LXCMachine) -> (String, String) {
         .unwrap_or_default()
 }
 
-fn owner<K: Resource<DynamicType = ()>>(kind: &str, object: &K) -> Value {
+pub(crate) fn owner<K: Resource<DynamicType = ()>>(kind: &str, object: &K) -> Value {
     json!({
         "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": kind, "controller": true,
         "name": object.name_any(), "uid": object.uid(),
