@@ -9,6 +9,7 @@
 )]
 
 mod domains;
+mod kinds;
 mod oci;
 mod ovn;
 mod world;

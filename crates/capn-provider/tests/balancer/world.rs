@@ -95,6 +95,16 @@ impl World {
 
     /// A control plane that is ready for its cluster's load balancer.
     pub(crate) async fn make_control_plane(&self, cluster: &str, name: &str) -> LXCMachine {
+        let spec = json!({ "image": { "server": "https://images.test", "name": "node" } });
+        self.make_machine(cluster, name, spec, "#cloud-config\n").await;
+        self.until(name, "to be known to the load balancer", |machine: &LXCMachine| {
+            machine.status.as_ref().is_some_and(|status| status.load_balancer_configured)
+        })
+        .await
+    }
+
+    /// A control plane with this spec and bootstrap data, in a cluster that is provisioned.
+    pub(crate) async fn make_machine(&self, cluster: &str, name: &str, spec: Value, data: &str) {
         let status = json!({ "status": { "initialization": {
             "infrastructureProvisioned": true, "controlPlaneInitialized": true,
         } } });
@@ -108,7 +118,7 @@ impl World {
         self.create::<Secret>(json!({
             "apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret",
             "metadata": { "name": format!("{name}-bootstrap") },
-            "stringData": { "value": "#cloud-config\n", "format": "cloud-config" },
+            "stringData": { "value": data, "format": "cloud-config" },
         }))
         .await;
         let machine: Machine = self
@@ -129,11 +139,15 @@ impl World {
             "metadata": {
                 "name": name, "labels": labels, "ownerReferences": [owner("Machine", &machine)],
             },
-            "spec": { "image": { "server": "https://images.test", "name": "node" } },
+            "spec": spec,
         }))
         .await;
-        self.until(name, "to be known to the load balancer", |machine: &LXCMachine| {
-            machine.status.as_ref().is_some_and(|status| status.load_balancer_configured)
+    }
+
+    /// Waits until a machine's instance runs and has an address.
+    pub(crate) async fn ready_machine(&self, name: &str) -> LXCMachine {
+        self.until(name, "to be ready", |machine: &LXCMachine| {
+            machine.status.as_ref().is_some_and(|status| status.ready)
         })
         .await
     }

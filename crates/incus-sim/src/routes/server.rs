@@ -43,7 +43,7 @@ pub(crate) async fn get(State(simulator): Sim) -> Answer {
         "environment": {
             "server": server, "server_version": version, "server_name": "simulator",
             "server_clustered": clustered,
-            "architectures": ["x86_64"], "driver": "lxc", "kernel": "Linux", "storage": "dir",
+            "architectures": ["x86_64"], "driver": "lxc | qemu", "kernel": "Linux", "storage": "dir",
         },
     })))
 }
