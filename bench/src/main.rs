@@ -1,13 +1,15 @@
 //! `cargo run --release -p bench`: what capn costs, as ratios in one run.
 //!
 //! Everything is measured on whole processes of the release binary, as a user meets them:
-//! `capn up` against `by-hand.sh` in turns, and `capn serve` from its start to its first answer.
+//! `capn up` against `by-hand.sh` in turns, `capn serve` from its start to its first answer, and the
+//! provider in a process of its own with a thousand machines on the simulated server.
 
 #![expect(clippy::print_stdout, reason = "the figures are this program's output")]
 
 mod clusters;
 mod figures;
 mod plane;
+mod provider;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +29,23 @@ struct Args {
     /// Measure the plane only, which needs no Incus
     #[arg(long)]
     plane_only: bool,
+    /// Measure the provider only, on the simulated server, which needs no Incus and no binary
+    #[arg(long, conflicts_with = "plane_only")]
+    provider_only: bool,
+    /// Machines that the provider makes
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    machines: usize,
+    /// What this process is in that measurement
+    #[arg(long, hide = true, requires = "at")]
+    part: Option<provider::Part>,
+    /// Socket of the simulator, or kubeconfig of the provider
+    #[arg(long, hide = true, value_name = "FILE")]
+    at: Option<PathBuf>,
 }
+
+/// The allocator of `capn`, so that memory is what it is there.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -40,13 +58,22 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    if let (Some(part), Some(at)) = (args.part, &args.at) {
+        return provider::run(part, at);
+    }
+    let heading = || println!("{:<44} {:>9} {:>9} {:>7}", "", "measured", "against", "ratio");
+    if args.provider_only {
+        heading();
+        return provider::measure(args.machines);
+    }
     ensure!(args.rounds > 0, "no rounds, no figures: --rounds takes 1 or more");
     let capn = std::fs::canonicalize(&args.capn).with_context(|| {
         format!("there is no {}: run `cargo build --release -p capn` first", args.capn.display())
     })?;
-    println!("{:<44} {:>9} {:>9} {:>7}", "", "measured", "against", "ratio");
+    heading();
     plane::measure(&capn, args.rounds)?;
     if !args.plane_only {
+        provider::measure(args.machines)?;
         clusters::measure(&capn, args.rounds)?;
     }
     Ok(())

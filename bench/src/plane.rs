@@ -83,7 +83,8 @@ impl Plane {
     }
 }
 
-fn resident_megabytes(pid: u32) -> anyhow::Result<f64> {
+/// Resident memory of a process.
+pub(crate) fn resident_megabytes(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let kilobytes: f64 = status

@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kube-plane", &[]),
     ("capn-lifecycle", &["capi-api"]),
     ("capn", &["capn-provider", "capn-lifecycle", "kube-plane"]),
-    ("bench", &["capn"]),
+    ("bench", &["capn", "incus-sim"]),
     ("xtask", &[]),
 ];
 
