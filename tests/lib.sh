@@ -35,8 +35,12 @@ install_tools() {
     if ! dpkg -s "$package" >/dev/null 2>&1; then missing+=("$package"); fi
   done
   [ ${#missing[@]} -eq 0 ] && return 0
+  install_packages "${missing[@]}"
+}
+
+install_packages() {
   apt-get update -q &&
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
 }
 
 # skip WHAT WHY
