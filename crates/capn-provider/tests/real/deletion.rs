@@ -136,12 +136,6 @@ async fn what_cannot_be_made_says_why_and_what_to_do() {
                 ["no.such.key", "correct spec.config"],
             ),
             (
-                "device",
-                json!({ "devices": ["eth0"] }),
-                "InstanceProvisioningAborted",
-                ["eth0", "type=nic"],
-            ),
-            (
                 "prefix",
                 json!({ "image": { "name": "nope:1" } }),
                 "InstanceProvisioningAborted",
