@@ -9,7 +9,9 @@
 )]
 
 mod domains;
+#[path = "../shared/kinds.rs"]
 mod kinds;
 mod oci;
 mod ovn;
+mod types;
 mod world;

@@ -7,15 +7,16 @@ use capn_api::{LXCCluster, LXCMachine};
 use capn_provider::{Connect, Options};
 use incus_client::Client;
 use incus_sim::Simulator;
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Resource, ResourceExt as _,
+    Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use kube_plane::{Plane, PlaneOptions};
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::kinds::{self, Object};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -45,52 +46,24 @@ impl World {
         Self { kube, simulator, server, _provider: AbortOnDropHandle::new(provider) }
     }
 
-    pub(crate) fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
+    pub(crate) fn api<K: Object>(&self) -> Api<K> {
         Api::namespaced(self.kube.clone(), "default")
     }
 
-    async fn create<K>(&self, object: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Serialize
-            + std::fmt::Debug,
-    {
+    async fn create<K: Object>(&self, object: Value) -> K {
         let object: K = serde_json::from_value(object).unwrap();
         self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
     }
 
     /// Cluster, identity and LXCCluster.
     pub(crate) async fn make_cluster(&self, name: &str, spec: Value) {
-        self.create::<Secret>(json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": format!("{name}-incus") },
-            "stringData": { "server": "unix:///simulator" },
-        }))
-        .await;
-        let cluster: Cluster = self
-            .create(json!({
-                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
-                "metadata": { "name": name },
-                "spec": { "infrastructureRef": {
-                    "apiGroup": capn_api::GROUP, "kind": "LXCCluster", "name": name,
-                } },
-            }))
-            .await;
+        let secret = format!("{name}-incus");
+        let keys = json!({ "server": "unix:///simulator" });
+        self.create::<Secret>(kinds::identity(&secret, &keys)).await;
+        let cluster: Cluster = self.create(kinds::cluster(name)).await;
         let mut wanted = spec;
-        wanted["secretRef"] = json!({ "name": format!("{name}-incus") });
-        self.create::<LXCCluster>(json!({
-            "apiVersion": capn_api::API_VERSION, "kind": "LXCCluster",
-            "metadata": {
-                "name": name, "labels": { "cluster.x-k8s.io/cluster-name": name },
-                "ownerReferences": [owner("Cluster", &cluster)],
-            },
-            "spec": wanted,
-        }))
-        .await;
+        wanted["secretRef"] = json!({ "name": secret });
+        self.create::<LXCCluster>(kinds::lxc_cluster(&cluster, &wanted)).await;
     }
 
     /// A control plane that is ready for its cluster's load balancer.
@@ -105,43 +78,16 @@ impl World {
 
     /// A control plane with this spec and bootstrap data, in a cluster that is provisioned.
     pub(crate) async fn make_machine(&self, cluster: &str, name: &str, spec: Value, data: &str) {
-        let status = json!({ "status": { "initialization": {
-            "infrastructureProvisioned": true, "controlPlaneInitialized": true,
-        } } });
         self.api::<Cluster>()
-            .patch_status(cluster, &PatchParams::default(), &Patch::Merge(&status))
+            .patch_status(cluster, &PatchParams::default(), &Patch::Merge(&kinds::provisioned()))
             .await
             .unwrap();
         let labels = json!({
             "cluster.x-k8s.io/cluster-name": cluster, "cluster.x-k8s.io/control-plane": "",
         });
-        self.create::<Secret>(json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret",
-            "metadata": { "name": format!("{name}-bootstrap") },
-            "stringData": { "value": data, "format": "cloud-config" },
-        }))
-        .await;
-        let machine: Machine = self
-            .create(json!({
-                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
-                "metadata": { "name": name, "labels": labels },
-                "spec": {
-                    "clusterName": cluster, "version": "v1.36.0",
-                    "bootstrap": { "dataSecretName": format!("{name}-bootstrap") },
-                    "infrastructureRef": {
-                        "apiGroup": capn_api::GROUP, "kind": "LXCMachine", "name": name,
-                    },
-                },
-            }))
-            .await;
-        self.create::<LXCMachine>(json!({
-            "apiVersion": capn_api::API_VERSION, "kind": "LXCMachine",
-            "metadata": {
-                "name": name, "labels": labels, "ownerReferences": [owner("Machine", &machine)],
-            },
-            "spec": spec,
-        }))
-        .await;
+        self.create::<Secret>(kinds::bootstrap(name, data)).await;
+        let machine: Machine = self.create(kinds::machine(cluster, name, &labels)).await;
+        self.create::<LXCMachine>(kinds::lxc_machine(&machine, &spec)).await;
     }
 
     /// Waits until a machine's instance runs and has an address.
@@ -175,14 +121,12 @@ impl World {
     }
 
     /// Waits until an object is as wanted.
-    pub(crate) async fn until<K>(&self, name: &str, what: &str, wanted: impl Fn(&K) -> bool) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Serialize
-            + std::fmt::Debug,
-    {
+    pub(crate) async fn until<K: Object>(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&K) -> bool,
+    ) -> K {
         let mut last = None;
         let waiting = self.eventually(async || {
             last = self.api::<K>().get_opt(name).await.unwrap();
@@ -199,13 +143,7 @@ impl World {
     }
 
     /// Deletes an object and waits until it is gone.
-    pub(crate) async fn delete<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    pub(crate) async fn delete<K: Object>(&self, name: &str) {
         self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
         let gone = self.eventually(async || {
             self.api::<K>().get_opt(name).await.unwrap().is_none().then_some(())
@@ -225,11 +163,4 @@ impl World {
         };
         tokio::time::timeout(MINUTE, asking).await.ok()
     }
-}
-
-fn owner<K: Resource<DynamicType = ()>>(kind: &str, object: &K) -> Value {
-    json!({
-        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": kind, "controller": true,
-        "name": object.name_any(), "uid": object.uid(),
-    })
 }

@@ -16,6 +16,8 @@ mod balancer;
 mod deletion;
 mod image;
 mod interruption;
+#[path = "../shared/kinds.rs"]
+mod kinds;
 mod life;
 mod pieces;
 mod restricted;

@@ -13,17 +13,19 @@ use incus_client::{
         Config, InstanceAction, InstanceFilter, InstanceFull, ProfilePut, ProjectPut, ProjectsPost,
     },
 };
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Resource, ResourceExt as _,
+    Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use kube_plane::{Plane, PlaneOptions};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::image;
+use crate::{
+    image,
+    kinds::{self, Object},
+};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const NAMESPACE: &str = "default";
@@ -160,21 +162,11 @@ impl World {
         }
     }
 
-    pub(crate) fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
+    pub(crate) fn api<K: Object>(&self) -> Api<K> {
         Api::namespaced(self.kube.clone(), NAMESPACE)
     }
 
-    async fn create<K>(&self, object: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + serde::Serialize
-            + std::fmt::Debug,
-    {
+    async fn create<K: Object>(&self, object: Value) -> K {
         let object: K = serde_json::from_value(object).unwrap();
         self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
     }
@@ -194,22 +186,9 @@ impl World {
 
     /// Cluster, identity and LXCCluster; `spec` is laid over the LXCCluster's.
     pub(crate) async fn make_cluster(&self, spec: Value) {
-        let name = &self.cluster;
-        self.create::<Secret>(json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": { "name": self.secret() },
-            "stringData": self.identity(self.socket),
-        }))
-        .await;
-        let cluster: Cluster = self
-            .create(json!({
-                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
-                "metadata": { "name": name },
-                "spec": { "infrastructureRef": {
-                    "apiGroup": capn_api::GROUP, "kind": "LXCCluster", "name": name,
-                } },
-            }))
-            .await;
+        let keys = self.identity(self.socket);
+        self.create::<Secret>(kinds::identity(&self.secret(), &keys)).await;
+        let cluster = self.bare_cluster(&self.cluster).await;
         let mut wanted = json!({
             "secretRef": { "name": self.secret() }, "unprivileged": true,
             "loadBalancer": { "lxc": { "instanceSpec": { "image": { "name": image::ALIAS } } } },
@@ -217,15 +196,7 @@ impl World {
         for (key, value) in spec.as_object().unwrap() {
             wanted[key] = value.clone();
         }
-        self.create::<LXCCluster>(json!({
-            "apiVersion": capn_api::API_VERSION, "kind": "LXCCluster",
-            "metadata": {
-                "name": name, "labels": { "cluster.x-k8s.io/cluster-name": name },
-                "ownerReferences": [owner("Cluster", &cluster)],
-            },
-            "spec": wanted,
-        }))
-        .await;
+        self.create::<LXCCluster>(kinds::lxc_cluster(&cluster, &wanted)).await;
     }
 
     /// A Machine, its bootstrap data and its LXCMachine; `spec` is laid over the LXCMachine's.
@@ -234,71 +205,24 @@ impl World {
         if control_plane {
             labels["cluster.x-k8s.io/control-plane"] = json!("");
         }
-        self.create::<Secret>(json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret",
-            "metadata": { "name": format!("{name}-bootstrap") },
-            "stringData": { "value": "#cloud-config\n", "format": "cloud-config" },
-        }))
-        .await;
-        let machine: Machine = self
-            .create(json!({
-                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
-                "metadata": { "name": name, "labels": labels },
-                "spec": {
-                    "clusterName": self.cluster, "version": "v1.36.0",
-                    "bootstrap": { "dataSecretName": format!("{name}-bootstrap") },
-                    "infrastructureRef": {
-                        "apiGroup": capn_api::GROUP, "kind": "LXCMachine", "name": name,
-                    },
-                },
-            }))
-            .await;
+        self.create::<Secret>(kinds::bootstrap(name, "#cloud-config\n")).await;
+        let machine: Machine = self.create(kinds::machine(&self.cluster, name, &labels)).await;
         let mut wanted = json!({ "image": { "name": image::ALIAS } });
         for (key, value) in spec.as_object().unwrap() {
             wanted[key] = value.clone();
         }
-        self.create::<LXCMachine>(json!({
-            "apiVersion": capn_api::API_VERSION, "kind": "LXCMachine",
-            "metadata": {
-                "name": name, "labels": labels, "ownerReferences": [owner("Machine", &machine)],
-            },
-            "spec": wanted,
-        }))
-        .await;
+        self.create::<LXCMachine>(kinds::lxc_machine(&machine, &wanted)).await;
     }
 
     /// A Machine without infrastructure, whose bootstrap data is there.
     pub(crate) async fn bare_machine(&self, name: &str) -> Machine {
-        self.create::<Secret>(json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret",
-            "metadata": { "name": format!("{name}-bootstrap") },
-            "stringData": { "value": "#cloud-config\n", "format": "cloud-config" },
-        }))
-        .await;
-        self.create(json!({
-            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
-            "metadata": { "name": name },
-            "spec": {
-                "clusterName": self.cluster, "version": "v1.36.0",
-                "bootstrap": { "dataSecretName": format!("{name}-bootstrap") },
-                "infrastructureRef": {
-                    "apiGroup": capn_api::GROUP, "kind": "LXCMachine", "name": name,
-                },
-            },
-        }))
-        .await
+        self.create::<Secret>(kinds::bootstrap(name, "#cloud-config\n")).await;
+        self.create(kinds::machine(&self.cluster, name, &json!({}))).await
     }
 
     /// A Cluster without anything.
     pub(crate) async fn bare_cluster(&self, name: &str) -> Cluster {
-        self.create(json!({
-            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
-            "metadata": { "name": name },
-            "spec": { "infrastructureRef": {
-                "apiGroup": capn_api::GROUP, "kind": "LXCCluster", "name": name,
-            } },
-        }))
-        .await
+        self.create(kinds::cluster(name)).await
     }
 
     /// Whether the server is LXD.
@@ -345,11 +269,12 @@ impl World {
 
     /// Says in the Cluster that its infrastructure is provisioned.
     pub(crate) async fn say_provisioned(&self) {
-        let status = json!({ "status": { "initialization": {
-            "infrastructureProvisioned": true, "controlPlaneInitialized": true,
-        } } });
         self.api::<Cluster>()
-            .patch_status(&self.cluster, &PatchParams::default(), &Patch::Merge(&status))
+            .patch_status(
+                &self.cluster,
+                &PatchParams::default(),
+                &Patch::Merge(&kinds::provisioned()),
+            )
             .await
             .unwrap();
     }
@@ -359,14 +284,12 @@ impl World {
     }
 
     /// Waits until an object is as wanted.
-    pub(crate) async fn until<K>(&self, name: &str, what: &str, wanted: impl Fn(&K) -> bool) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + serde::Serialize
-            + std::fmt::Debug,
-    {
+    pub(crate) async fn until<K: Object>(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&K) -> bool,
+    ) -> K {
         let api = self.api::<K>();
         let mut last = None;
         let waiting = async {
@@ -389,14 +312,7 @@ impl World {
     }
 
     /// Waits until an object is gone.
-    pub(crate) async fn until_gone<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + serde::Serialize
-            + std::fmt::Debug,
-    {
+    pub(crate) async fn until_gone<K: Object>(&self, name: &str) {
         let api = self.api::<K>();
         let mut last = None;
         let waiting = async {
@@ -417,23 +333,11 @@ impl World {
         }
     }
 
-    pub(crate) async fn delete<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    pub(crate) async fn delete<K: Object>(&self, name: &str) {
         self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
     }
 
-    pub(crate) async fn patch<K>(&self, name: &str, change: Value)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    pub(crate) async fn patch<K: Object>(&self, name: &str, change: Value) {
         let patch = Patch::Merge(&change);
         self.api::<K>().patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
@@ -487,11 +391,4 @@ pub(crate) fn provisioning(machine: &LXCMachine) -> (String, String) {
         .map(|condition| (condition.reason.clone(), condition.message.clone()))
         .next()
         .unwrap_or_default()
-}
-
-pub(crate) fn owner<K: Resource<DynamicType = ()>>(kind: &str, object: &K) -> Value {
-    json!({
-        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": kind, "controller": true,
-        "name": object.name_any(), "uid": object.uid(),
-    })
 }

@@ -8,7 +8,10 @@ use capn_api::{LXCCluster, LXCMachine};
 use kube::{Api, api::DynamicObject, api::PostParams, core::ApiResource, core::GroupVersionKind};
 use serde_json::{Value, json};
 
-use crate::world::{World, on_servers, owner};
+use crate::{
+    kinds::owner,
+    world::{World, on_servers},
+};
 
 /// Specs of machines, laid over a good one.
 fn machines() -> Vec<(&'static str, Value)> {

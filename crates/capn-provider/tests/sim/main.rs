@@ -9,6 +9,8 @@
 )]
 
 mod faults;
+#[path = "../shared/kinds.rs"]
+mod kinds;
 mod objects;
 mod servers;
 mod story;

@@ -3,10 +3,12 @@
 use capi_api::core::{Cluster, Machine};
 use capn_api::{LXCCluster, LXCMachine};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Resource, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::world::World;
+use crate::{
+    kinds::{self, Object},
+    world::World,
+};
 
 /// Name of the Cluster and its LXCCluster.
 pub(crate) const CLUSTER: &str = "demo";
@@ -16,33 +18,14 @@ pub(crate) const IMAGE: &str = "capn/test";
 impl World {
     /// Cluster, identity and LXCCluster.
     pub(crate) async fn make_cluster(&self) {
-        self.create::<Secret>(json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": { "name": "demo-incus" },
-            "stringData": { "server": self.server_url(), "project": crate::world::PROJECT },
-        }))
-        .await;
-        let cluster: Cluster = self
-            .create(json!({
-                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
-                "metadata": { "name": CLUSTER },
-                "spec": { "infrastructureRef": {
-                    "apiGroup": capn_api::GROUP, "kind": "LXCCluster", "name": CLUSTER,
-                } },
-            }))
-            .await;
-        self.create::<LXCCluster>(json!({
-            "apiVersion": capn_api::API_VERSION, "kind": "LXCCluster",
-            "metadata": {
-                "name": CLUSTER, "labels": { "cluster.x-k8s.io/cluster-name": CLUSTER },
-                "ownerReferences": [owner("Cluster", &cluster)],
-            },
-            "spec": {
-                "secretRef": { "name": "demo-incus" }, "unprivileged": true,
-                "loadBalancer": { "lxc": { "instanceSpec": { "image": { "name": IMAGE } } } },
-            },
-        }))
-        .await;
+        let keys = json!({ "server": self.server_url(), "project": crate::world::PROJECT });
+        self.create::<Secret>(kinds::identity("demo-incus", &keys)).await;
+        let cluster: Cluster = self.create(kinds::cluster(CLUSTER)).await;
+        let spec = json!({
+            "secretRef": { "name": "demo-incus" }, "unprivileged": true,
+            "loadBalancer": { "lxc": { "instanceSpec": { "image": { "name": IMAGE } } } },
+        });
+        self.create::<LXCCluster>(kinds::lxc_cluster(&cluster, &spec)).await;
     }
 
     /// A Machine, its bootstrap data and its LXCMachine.
@@ -53,33 +36,10 @@ impl World {
         } else {
             labels["cluster.x-k8s.io/deployment-name"] = json!("demo-md");
         }
-        self.create::<Secret>(json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret",
-            "metadata": { "name": format!("{name}-bootstrap") },
-            "stringData": { "value": "#cloud-config\n", "format": "cloud-config" },
-        }))
-        .await;
-        let machine: Machine = self
-            .create(json!({
-                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
-                "metadata": { "name": name, "labels": labels },
-                "spec": {
-                    "clusterName": CLUSTER, "version": "v1.36.0",
-                    "bootstrap": { "dataSecretName": format!("{name}-bootstrap") },
-                    "infrastructureRef": {
-                        "apiGroup": capn_api::GROUP, "kind": "LXCMachine", "name": name,
-                    },
-                },
-            }))
-            .await;
-        self.create::<LXCMachine>(json!({
-            "apiVersion": capn_api::API_VERSION, "kind": "LXCMachine",
-            "metadata": {
-                "name": name, "labels": labels, "ownerReferences": [owner("Machine", &machine)],
-            },
-            "spec": { "image": { "name": IMAGE } },
-        }))
-        .await;
+        self.create::<Secret>(kinds::bootstrap(name, "#cloud-config\n")).await;
+        let machine: Machine = self.create(kinds::machine(CLUSTER, name, &labels)).await;
+        let spec = json!({ "image": { "name": IMAGE } });
+        self.create::<LXCMachine>(kinds::lxc_machine(&machine, &spec)).await;
     }
 
     /// What core does once the infrastructure is provisioned.
@@ -90,10 +50,7 @@ impl World {
             provisioned == Some(true)
         })
         .await;
-        let status = json!({ "status": { "initialization": {
-            "infrastructureProvisioned": true, "controlPlaneInitialized": true,
-        } } });
-        self.patch_status::<Cluster>(CLUSTER, status).await;
+        self.patch_status::<Cluster>(CLUSTER, kinds::provisioned()).await;
     }
 
     pub(crate) async fn until_ready(&self, name: &str) {
@@ -103,14 +60,7 @@ impl World {
         .await;
     }
 
-    pub(crate) async fn until_gone<K: crate::world::Object>(&self, name: &str) {
+    pub(crate) async fn until_gone<K: Object>(&self, name: &str) {
         self.until::<K>(name, "to be gone", |object| object.is_none()).await;
     }
-}
-
-fn owner<K: Resource<DynamicType = ()>>(kind: &str, object: &K) -> Value {
-    json!({
-        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": kind, "controller": true,
-        "name": object.name_any(), "uid": object.uid(),
-    })
 }

@@ -14,42 +14,22 @@ use incus_client::{
     api::{InstanceSource, InstancesPost, ProjectPut, ProjectsPost},
 };
 use incus_sim::{ExecResult, Listening, Simulator};
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Namespace};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Resource,
+    Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use kube_plane::{Plane, PlaneOptions};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::objects::IMAGE;
+use crate::{kinds::Object, objects::IMAGE};
 
 /// Project of the identity.
 pub(crate) const PROJECT: &str = "lab";
 /// Instances of others: the same name in another project, and another name in ours.
 pub(crate) const FOREIGN: [(&str, &str); 2] = [("default", "demo-cp"), (PROJECT, "somebody")];
 const SOON: Duration = Duration::from_secs(60);
-
-/// What all kinds have that tests look at.
-pub(crate) trait Object:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + DeserializeOwned
-    + serde::Serialize
-    + std::fmt::Debug
-{
-}
-
-impl<K> Object for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + serde::Serialize
-        + std::fmt::Debug
-{
-}
 
 /// One server and one namespace.
 pub(crate) struct World {
