@@ -135,7 +135,7 @@ async fn find(client: &Client, wanted: &Pull<'_>) -> Result<Found, CommandError>
 
 /// What to do when the server could not fetch an image, by the words of its error.
 fn why_not_fetched(error: &str, is_listed: bool) -> Option<String> {
-    if error.contains("unknown authority") || error.contains("certificate is not trusted") {
+    if error.contains("certificate signed by unknown authority") {
         // Both daemons are written in Go, which reads the authorities of the host once a process.
         return Some(
             "the server's host does not trust the image server's certificate: put its authority \
