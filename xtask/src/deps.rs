@@ -20,7 +20,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("capn-provider", &["capn-plan", "capn-image", "capn-doctor", "incus-client"]),
     ("kube-plane", &[]),
     ("capn-lifecycle", &["capi-api"]),
-    ("capn", &["capn-provider", "capn-lifecycle", "kube-plane"]),
+    ("capn-manager", &["capn-provider"]),
+    ("capn", &["capn-provider", "capn-lifecycle", "kube-plane", "capn-manager"]),
     ("bench", &["capn", "incus-sim"]),
     ("xtask", &[]),
 ];

@@ -65,6 +65,8 @@ pub enum Command {
     Apply(commands::apply::ApplyArgs),
     /// Keep the embedded plane running and serve its Kubernetes API
     Serve(commands::serve::ServeArgs),
+    /// Run the infrastructure provider in a management cluster, beside the Cluster API controllers
+    Manager(Box<commands::manager::ManagerArgs>),
     /// Build, import, list and publish images of nodes and load balancers
     #[command(subcommand)]
     Image(ImageWhat),

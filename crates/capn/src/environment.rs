@@ -21,6 +21,8 @@ const READ: &[&str] = &[
     "PATH",
     "CAPN_KUBERNETES_BINARIES",
     "CAPN_IMAGE_SERVER",
+    "KUBERNETES_SERVICE_HOST",
+    "HOSTNAME",
     "INCUS_CONF",
     "INCUS_DIR",
     "INCUS_SOCKET",
@@ -77,6 +79,25 @@ impl Environment {
             Some(first) => Some(Utf8PathBuf::from(first)),
             None => self.home().map(|home| home.join(".kube/config")),
         }
+    }
+
+    /// The kubeconfig files that kubectl reads.
+    pub fn kubeconfigs(&self) -> Vec<Utf8PathBuf> {
+        match self.get("KUBECONFIG") {
+            Some(list) => list.split(':').filter(|p| !p.is_empty()).map(Into::into).collect(),
+            None => self.home().map(|home| home.join(".kube/config")).into_iter().collect(),
+        }
+    }
+
+    /// Whether this process runs in a pod.
+    pub fn is_in_pod(&self) -> bool {
+        self.get("KUBERNETES_SERVICE_HOST").is_some()
+    }
+
+    /// A name that no other process has: that of the host or pod, and a random part.
+    pub fn unique_name(&self) -> String {
+        let host = self.get("HOSTNAME").unwrap_or("capn");
+        format!("{host}_{}", uuid::Uuid::new_v4())
     }
 
     /// Folders that may hold a client configuration of Incus or LXD, best first.

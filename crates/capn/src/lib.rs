@@ -11,6 +11,8 @@
 //! | [`session`] | the plane and its controllers in this process, or a `capn serve` that has them |
 //! | [`watch`] | from objects to steps a person can follow |
 //! | [`identity`] | how a server is reached |
+//! | [`management`] | how a management cluster is reached |
+//! | [`logging`] | log lines of the libraries |
 //! | [`ui`] | everything that is printed |
 //!
 //! Nothing else in the workspace reads the environment or prints.
@@ -23,6 +25,8 @@ pub mod error;
 pub mod exit;
 pub mod identity;
 pub mod images;
+pub mod logging;
+pub mod management;
 pub mod manifest;
 pub mod output;
 pub mod preflight;
@@ -31,7 +35,6 @@ pub mod state;
 pub mod ui;
 pub mod watch;
 
-mod logging;
 mod signal;
 
 use std::ffi::OsString;
@@ -56,6 +59,8 @@ pub struct Context {
     pub global: cli::Global,
     /// How this program was called.
     pub program: String,
+    /// Sets how much is logged.
+    pub logs: logging::Logs,
 }
 
 impl Context {
@@ -93,9 +98,8 @@ pub fn run(
     };
     let look = Look { no_color: cli.global.no_color, verbosity: cli.global.verbose };
     let ui = ui(&environment, look);
-    let serving = matches!(cli.command, cli::Command::Serve(_));
-    logging::start(&ui, cli.global.verbose, serving);
-    let context = Context { environment, ui: ui.clone(), global: cli.global, program };
+    let logs = logging::start(&ui, logging::Look::of(&cli));
+    let context = Context { environment, ui: ui.clone(), global: cli.global, program, logs };
     match block_on(commands::run(&context, cli.command)) {
         Ok(()) => Exit::Done,
         Err(error) => {

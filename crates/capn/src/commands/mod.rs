@@ -12,6 +12,7 @@ pub mod get;
 pub mod identity;
 pub mod image;
 pub mod kubeconfig;
+pub mod manager;
 pub mod scale;
 pub mod serve;
 pub mod simplestreams;
@@ -42,6 +43,7 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
         Command::Generate(GenerateWhat::Cluster(args)) => generate::run(context, args).await,
         Command::Apply(args) => apply::run(context, args).await,
         Command::Serve(args) => serve::run(context, args).await,
+        Command::Manager(args) => manager::run(context, *args).await,
         Command::Image(ImageWhat::Build(args)) => image::build::run(context, args).await,
         Command::Image(ImageWhat::Import(args)) => image::import::run(context, args).await,
         Command::Image(ImageWhat::List(args)) => image::list::run(context, args).await,

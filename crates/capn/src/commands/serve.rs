@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::Context;
 use crate::error::CommandError;
-use crate::session::Serving;
+use crate::session::{Controllers, Serving};
 use crate::signal::Interrupt;
 use crate::state::StateDir;
 
@@ -19,12 +19,19 @@ pub struct ServeArgs {
     /// More names or addresses that the plane is reached by, for its certificate; can be repeated
     #[arg(long = "host", value_name = "NAME")]
     pub hosts: Vec<String>,
+    /// Leave LXCClusters and LXCMachines to a `capn manager`
+    #[arg(long)]
+    pub without_provider: bool,
 }
 
 pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
-    let mut serving = Serving::start(&state, args.listen, &args.hosts).await?;
+    let work = match args.without_provider {
+        true => Controllers::Lifecycle,
+        false => Controllers::All,
+    };
+    let mut serving = Serving::start(&state, args.listen, &args.hosts, work).await?;
     let kubeconfig = state.plane_kubeconfig();
     context.ui.say(format!("serving {} for {}", serving.url(), state.path()));
     context.ui.say(format!("  kubectl --kubeconfig {kubeconfig} get clusters,machines -A"));

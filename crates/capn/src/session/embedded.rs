@@ -9,6 +9,7 @@ use kube_plane::{Plane, PlaneOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::Controllers;
 use super::admission::admissions;
 use super::share::Door;
 use crate::error::CommandError;
@@ -95,8 +96,8 @@ impl Embedded {
         Self { plane, stop: watch::Sender::new(false), running: JoinSet::new(), announced: None }
     }
 
-    /// With all controllers.
-    pub(super) fn running(plane: Plane) -> Self {
+    /// With controllers.
+    pub(super) fn running(plane: Plane, controllers: Controllers) -> Self {
         let mut embedded = Self::idle(plane);
         let (client, stop) = (embedded.client(), embedded.stopped());
         embedded.running.spawn(async move {
@@ -104,6 +105,9 @@ impl Embedded {
                 .await
                 .map_err(|error| CommandError::caused("the Cluster API controllers stopped", error))
         });
+        if controllers == Controllers::Lifecycle {
+            return embedded;
+        }
         let (client, stop) = (embedded.client(), embedded.stopped());
         embedded.running.spawn(async move {
             capn_provider::run(client, capn_provider::Options::default(), stop)

@@ -35,6 +35,15 @@ pub enum Need {
     Controllers,
 }
 
+/// Which controllers run on a plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Controllers {
+    /// Cluster API's and the provider's.
+    All,
+    /// Cluster API's alone; the provider is another process.
+    Lifecycle,
+}
+
 /// A plane to work with, until [`Session::close`].
 pub struct Session {
     client: Client,
@@ -84,7 +93,7 @@ impl Session {
         if need == Need::Objects {
             return Embedded::idle(plane);
         }
-        let mut embedded = Embedded::running(plane);
+        let mut embedded = Embedded::running(plane, Controllers::All);
         // Others can look on while this command works; it works also if they cannot.
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let shared = match Door::open(state, any_port, &[], Holder::Command).await {
@@ -160,10 +169,11 @@ impl Serving {
         state: &StateDir,
         listen: SocketAddr,
         hosts: &[String],
+        controllers: Controllers,
     ) -> Result<Self, CommandError> {
         let plane = open_plane(state).await.map_err(|error| error.into_command(state))?;
         let door = Door::open(state, listen, hosts, Holder::Serve).await?;
-        let mut embedded = Embedded::running(plane);
+        let mut embedded = Embedded::running(plane, controllers);
         let url = embedded.serve(door)?;
         Ok(Self { embedded, url })
     }

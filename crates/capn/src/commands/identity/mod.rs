@@ -5,10 +5,10 @@ pub mod delete;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use k8s_openapi::api::core::v1::Secret;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 
 use crate::error::{CommandError, Doing as _};
+use crate::management;
 use crate::session::{Need, Session};
 use crate::state::StateDir;
 
@@ -27,10 +27,7 @@ impl Place {
             return Ok(Self::Plane(Session::open_or_make(state, Need::Objects).await?));
         };
         let doing = || format!("cannot use the management cluster that {path} names");
-        let parsed = Kubeconfig::read_from(path).doing(doing())?;
-        let config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
-            .await
-            .doing(doing())?;
+        let config = management::from_file(path, None).await?;
         Ok(Self::Other(Client::try_from(config).doing(doing())?))
     }
 

@@ -1,0 +1,79 @@
+//! What a manager tells about itself to those whom the API server lets in.
+
+mod authorize;
+mod tls;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use kube::Client;
+
+pub use tls::{TlsOptions, UnknownTls};
+pub(crate) use tls::server as tls_server;
+
+/// Makes the text of `/metrics`.
+pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Sets how much is logged, from the body of a request to `/debug/flags/v`; else what is wrong with it.
+pub type SetVerbosity = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// How diagnostics are served.
+#[derive(Clone)]
+pub struct DiagnosticsOptions {
+    /// Where.
+    pub address: SocketAddr,
+    /// Plain HTTP for everybody, and `/metrics` alone.
+    pub insecure: bool,
+    /// For HTTPS.
+    pub tls: TlsOptions,
+    /// Makes the text of `/metrics`.
+    pub metrics: MetricsText,
+    /// Media type of that text.
+    pub metrics_type: &'static str,
+    /// What a PUT to `/debug/flags/v` does.
+    pub set_verbosity: SetVerbosity,
+}
+
+impl std::fmt::Debug for DiagnosticsOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DiagnosticsOptions")
+            .field("address", &self.address)
+            .field("insecure", &self.insecure)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The routes, and who may use them.
+pub(crate) fn routes(options: &DiagnosticsOptions, client: Client) -> Router {
+    let metrics = Router::new().route("/metrics", get(metrics)).with_state(options.clone());
+    if options.insecure {
+        return metrics;
+    }
+    let level = Router::new()
+        .route("/debug/flags/v", axum::routing::put(set_verbosity))
+        .with_state(options.clone());
+    metrics.merge(level).layer(axum::middleware::from_fn_with_state(client, authorize::authorize))
+}
+
+async fn metrics(State(options): State<DiagnosticsOptions>) -> Response {
+    ([(header::CONTENT_TYPE, options.metrics_type)], (options.metrics)()).into_response()
+}
+
+async fn set_verbosity(State(options): State<DiagnosticsOptions>, body: String) -> Response {
+    match (options.set_verbosity)(body.trim()) {
+        Ok(()) => {
+            (StatusCode::OK, format!("successfully set the log level to {}\n", body.trim()))
+                .into_response()
+        }
+        Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

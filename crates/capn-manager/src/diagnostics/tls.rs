@@ -1,0 +1,129 @@
+//! TLS of the diagnostics: a certificate that lives as long as the process.
+
+use std::sync::Arc;
+
+use rustls::{
+    ServerConfig, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    version::{TLS12, TLS13},
+};
+
+use crate::Error;
+
+/// What TLS clients may negotiate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsOptions {
+    only_13: bool,
+    /// IANA names of suites for TLS 1.2; empty: all that are safe.
+    suites: Vec<String>,
+}
+
+/// A version or cipher suite that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnknownTls {
+    /// A version that is not there, or not safe.
+    #[error("unknown TLS version `{0}`: use VersionTLS12 or VersionTLS13")]
+    Version(String),
+    /// A cipher suite that is not there, or not safe.
+    #[error("unknown cipher suite `{name}`: use some of {known}")]
+    Suite {
+        /// The name given.
+        name: String,
+        /// Names that can be used, with commas between.
+        known: String,
+    },
+}
+
+impl TlsOptions {
+    /// From Go's names: `VersionTLS12`, and suites such as
+    /// `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`. As in Go, suites of TLS 1.3 cannot be chosen among.
+    ///
+    /// # Errors
+    ///
+    /// Names that are not known, or of what is not safe any more.
+    pub fn new(min_version: &str, suites: &[String]) -> Result<Self, UnknownTls> {
+        let only_13 = match min_version {
+            "" | "VersionTLS12" => false,
+            "VersionTLS13" => true,
+            other => return Err(UnknownTls::Version(other.to_owned())),
+        };
+        let known = known();
+        for name in suites {
+            if !known.iter().any(|(suite, _)| suite == name) {
+                return Err(UnknownTls::Suite {
+                    name: name.clone(),
+                    known: known.iter().map(|(suite, _)| suite.as_str()).collect::<Vec<_>>().join(", "),
+                });
+            }
+        }
+        Ok(Self { only_13, suites: suites.to_vec() })
+    }
+
+    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
+        static BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+        static NEWEST: &[&SupportedProtocolVersion] = &[&TLS13];
+        if self.only_13 { NEWEST } else { BOTH }
+    }
+
+    fn provider(&self) -> CryptoProvider {
+        let mut provider = rustls::crypto::ring::default_provider();
+        if !self.suites.is_empty() {
+            let chosen: Vec<_> = known()
+                .into_iter()
+                .filter(|(name, of_13)| *of_13 || self.suites.contains(name))
+                .map(|(name, _)| name)
+                .collect();
+            provider.cipher_suites.retain(|suite| chosen.contains(&iana(suite)));
+        }
+        provider
+    }
+}
+
+/// Names of all suites, and whether each is of TLS 1.3.
+fn known() -> Vec<(String, bool)> {
+    let suites = rustls::crypto::ring::default_provider().cipher_suites;
+    suites.iter().map(|suite| (iana(suite), suite.tls13().is_some())).collect()
+}
+
+/// rustls names the suites of TLS 1.3 after their version; IANA does not.
+fn iana(suite: &rustls::SupportedCipherSuite) -> String {
+    format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
+}
+
+/// A server with a certificate of its own, made now and kept nowhere. Clients cannot check it, as
+/// with the Go provider; the token they send is what counts, so they should be in the same cluster.
+pub(crate) fn server(options: &TlsOptions) -> Result<ServerConfig, Error> {
+    let names = vec!["localhost".to_owned(), "capn-manager".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).map_err(Error::Certificate)?;
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(options.provider()))
+        .with_protocol_versions(options.versions())
+        .and_then(|builder| {
+            builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)
+        })
+        .map_err(Error::Tls)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_suites_have_the_names_of_go() {
+        let suite = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256".to_owned();
+        let options = TlsOptions::new("VersionTLS12", std::slice::from_ref(&suite)).unwrap();
+        let left = options.provider().cipher_suites;
+        assert_eq!(left.iter().filter(|suite| suite.tls13().is_none()).count(), 1);
+        assert!(left.iter().any(|suite| suite.tls13().is_some()));
+        server(&options).unwrap();
+        server(&TlsOptions::new("VersionTLS13", &[]).unwrap()).unwrap();
+        let refused = TlsOptions::new("VersionTLS11", &[]).unwrap_err();
+        assert!(refused.to_string().contains("VersionTLS12"), "{refused}");
+        let refused = TlsOptions::new("", &["TLS_RSA_WITH_RC4_128_SHA".to_owned()]).unwrap_err();
+        assert!(refused.to_string().contains(&suite), "{refused}");
+    }
+}

@@ -1,0 +1,116 @@
+//! How a management cluster is reached.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use http::{HeaderName, HeaderValue};
+use kube::Config;
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+
+use crate::environment::Environment;
+use crate::error::{CommandError, Doing as _};
+
+/// Configuration of a client of the management cluster, from (in this order) the file given, the
+/// service account of the pod this process runs in, `KUBECONFIG`, `~/.kube/config`.
+///
+/// A kubeconfig that names a user to act as (`as`, `as-groups`) is followed, as kubectl does.
+///
+/// # Errors
+///
+/// When there is none of these, or what there is cannot be read.
+pub async fn config(
+    environment: &Environment,
+    file: Option<&Utf8Path>,
+    context: Option<&str>,
+) -> Result<Config, CommandError> {
+    if file.is_none() && environment.is_in_pod() {
+        return Config::incluster().doing("cannot use the service account of this pod");
+    }
+    match file {
+        Some(file) => from_file(file, context).await,
+        None => from_files(&environment.kubeconfigs(), context).await,
+    }
+}
+
+/// As [`config`], from one file.
+///
+/// # Errors
+///
+/// When it cannot be read, or has no such context.
+pub async fn from_file(file: &Utf8Path, context: Option<&str>) -> Result<Config, CommandError> {
+    from_files(&[file.to_owned()], context).await
+}
+
+async fn from_files(
+    files: &[Utf8PathBuf],
+    context: Option<&str>,
+) -> Result<Config, CommandError> {
+    let kubeconfig = read(files)?;
+    let options =
+        KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let names = files.iter().map(|file| file.as_str()).collect::<Vec<_>>().join(", ");
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .doing(format!("cannot use the kubeconfig {names}"))?;
+    config.headers.extend(acting_as(&config.auth_info)?);
+    Ok(config)
+}
+
+/// What is said first in several files counts, as with kubectl.
+fn read(files: &[Utf8PathBuf]) -> Result<Kubeconfig, CommandError> {
+    let mut merged: Option<Kubeconfig> = None;
+    for file in files.iter().filter(|file| file.exists() || files.len() == 1) {
+        let next = Kubeconfig::read_from(file)
+            .map_err(|error| CommandError::caused(format!("cannot read {file}"), error))
+            .map_err(|error| error.hint("name the kubeconfig of a management cluster: --kubeconfig FILE"))?;
+        merged = Some(match merged {
+            None => next,
+            Some(first) => first.merge(next).doing(format!("cannot merge {file}"))?,
+        });
+    }
+    merged.ok_or_else(|| {
+        CommandError::new("there is no management cluster to work in")
+            .hint("name its kubeconfig: --kubeconfig FILE, or KUBECONFIG")
+            .hint("without a management cluster, use `capn up` or `capn serve`")
+    })
+}
+
+/// The client library reads these fields and leaves them to the caller.
+fn acting_as(auth: &AuthInfo) -> Result<Vec<(HeaderName, HeaderValue)>, CommandError> {
+    let users = auth.impersonate.iter().map(|user| ("impersonate-user", user));
+    let groups = auth.impersonate_groups.iter().flatten().map(|group| ("impersonate-group", group));
+    users
+        .chain(groups)
+        .map(|(name, value)| {
+            let value = HeaderValue::from_str(value)
+                .doing(format!("the kubeconfig cannot act as `{value}`"))?;
+            Ok((HeaderName::from_static(name), value))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubeconfig_may_name_whom_to_act_as() {
+        let auth = AuthInfo {
+            impersonate: Some("system:serviceaccount:capn-system:capn-manager".to_owned()),
+            impersonate_groups: Some(vec!["a".to_owned(), "b".to_owned()]),
+            ..AuthInfo::default()
+        };
+        let headers = acting_as(&auth).unwrap();
+        let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["impersonate-user", "impersonate-group", "impersonate-group"]);
+        assert!(acting_as(&AuthInfo::default()).unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn without_a_kubeconfig_it_says_what_to_do() {
+        let environment = Environment::with([("HOME", "/nonexistent")]);
+        let refused = config(&environment, None, None).await.unwrap_err();
+        assert!(refused.hint_texts().iter().any(|hint| hint.contains("--kubeconfig")), "{refused}");
+        let file = Utf8Path::new("/nonexistent/file");
+        let refused = config(&Environment::default(), Some(file), None).await.unwrap_err();
+        assert!(refused.to_string().contains("/nonexistent/file"), "{refused}");
+    }
+}
