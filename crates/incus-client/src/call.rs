@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::client::Client;
 use crate::error::{Call, Error, Result};
+use crate::observer::{Observer, RequestOutcome};
 use crate::operations::Operation;
 use crate::transport::Connector;
 use crate::versioned::Versioned;
@@ -31,11 +32,13 @@ pub(crate) struct Wire {
     pub(crate) endpoint: String,
     pub(crate) authority: String,
     pub(crate) request_timeout: Duration,
+    pub(crate) observer: Observer,
 }
 
 /// An answer that is not an error.
 pub(crate) struct Answer {
     pub(crate) call: Call,
+    status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -46,19 +49,20 @@ impl Wire {
         endpoint: String,
         authority: String,
         request_timeout: Duration,
+        observer: Observer,
     ) -> Self {
         // A pool may open a connection, find another one free meanwhile, and keep the new one for
         // later without a word. Incus accepts connections on its unix socket one after the other
         // and waits for the first bytes of each: a silent one stops the whole daemon. Connecting
         // is cheap there, so nothing is kept.
-        let idle = if matches!(connector, Connector::Unix(_)) { 0 } else { 8 };
+        let idle = if connector.is_unix() { 0 } else { 8 };
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             // A daemon that was restarted leaves dead connections behind; keep few, not for long.
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(idle)
             .build(connector);
-        Self { http, endpoint, authority, request_timeout }
+        Self { http, endpoint, authority, request_timeout, observer }
     }
 
     pub(crate) fn uri(&self, call: &Call, path_and_query: &str) -> Result<Uri> {
@@ -116,15 +120,17 @@ impl Wire {
             .body(body)
             .map_err(|source| Error::BuildRequest { call: call.clone(), source: source.into() })?;
         let started = Instant::now();
-        let Ok(result) = tokio::time::timeout(timeout, self.exchange(call.clone(), sending)).await
-        else {
-            return Err(Error::Timeout { call, after: timeout });
+        let exchange = self.exchange(call.clone(), sending);
+        let result = match tokio::time::timeout(timeout, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout { call: call.clone(), after: timeout }),
         };
-        let status = match &result {
-            Ok(_) => 200,
-            Err(error) => error.status().unwrap_or(0),
+        let outcome = match &result {
+            Ok(answer) => RequestOutcome::Status(answer.status),
+            Err(error) => RequestOutcome::of(error),
         };
-        tracing::debug!(%call, status, ms = started.elapsed().as_millis() as u64, "request");
+        self.observer.request(&call, outcome, started);
+        tracing::debug!(%call, ?outcome, ms = started.elapsed().as_millis() as u64, "request");
         result
     }
 
@@ -139,7 +145,7 @@ impl Wire {
         if !head.status.is_success() {
             return Err(refusal(call, head.status.as_u16(), &body));
         }
-        Ok(Answer { call, headers: head.headers, body })
+        Ok(Answer { call, status: head.status.as_u16(), headers: head.headers, body })
     }
 
     pub(crate) fn failed(&self, call: &Call, source: legacy::Error) -> Error {

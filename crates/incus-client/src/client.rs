@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::call::Wire;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
+use crate::observer::{Observation, Observer};
 use crate::server::Abilities;
-use crate::transport::{Connector, HttpsRemote, Tls};
+use crate::transport::{Connector, Endpoint, HttpsRemote, Tls};
 
 /// A connection to one server, in one project.
 ///
@@ -33,10 +34,12 @@ pub(crate) struct Shared {
 
 /// Settings of a [`Client`].
 pub struct ClientBuilder {
-    connector: Connector,
-    endpoint: String,
+    endpoint: Endpoint,
     authority: String,
+    /// Where the server is reached as well.
+    others: Vec<Endpoint>,
     request_timeout: Duration,
+    observer: Observer,
 }
 
 /// Long enough for a busy server, short enough to notice a dead one.
@@ -120,7 +123,7 @@ impl Client {
         self.project.as_deref()
     }
 
-    /// Socket path or URL.
+    /// Socket path or URL; several with commas between them.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.shared.wire.endpoint
@@ -147,8 +150,14 @@ impl fmt::Debug for Client {
 }
 
 impl ClientBuilder {
-    fn new(connector: Connector, endpoint: String, authority: String) -> Self {
-        Self { connector, endpoint, authority, request_timeout: REQUEST_TIMEOUT }
+    fn new(connector: Connector, name: String, authority: String) -> Self {
+        Self {
+            endpoint: Endpoint { name, connector },
+            authority,
+            others: Vec::new(),
+            request_timeout: REQUEST_TIMEOUT,
+            observer: Observer::default(),
+        }
     }
 
     /// How long a plain request may take, answer included. 30 s unless said otherwise.
@@ -161,10 +170,34 @@ impl ClientBuilder {
         self
     }
 
+    /// Where the same server, or another member of the same cluster of servers, is reached as
+    /// well; its other settings do not count.
+    ///
+    /// When no connection can be made to an address (refused, no answer within 3 s, TLS fails),
+    /// the next one is tried, and stays in use until it fails in turn. An answer, even one that
+    /// is an error, never leads to another address.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        self.others.push(other.endpoint);
+        self.others.extend(other.others);
+        self
+    }
+
+    /// Tells `observe` what the client does and meets. It is called while requests wait for it,
+    /// and must not block.
+    #[must_use]
+    pub fn observe(mut self, observe: impl Fn(&Observation<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Observer::new(observe);
+        self
+    }
+
     /// The client.
     #[must_use]
     pub fn build(self) -> Client {
-        let wire = Wire::new(self.connector, self.endpoint, self.authority, self.request_timeout);
+        let Self { endpoint, authority, others, request_timeout, observer } = self;
+        let endpoint = Endpoint::any(endpoint, others, observer.clone());
+        let Endpoint { name, connector } = endpoint;
+        let wire = Wire::new(connector, name, authority, request_timeout, observer);
         let shared =
             Shared { wire, abilities: Abilities::default(), hubs: Mutex::new(HashMap::new()) };
         Client { shared: Arc::new(shared), project: None }

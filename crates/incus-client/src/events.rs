@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::call::Wire;
 use crate::client::Client;
 use crate::error::{Call, Error};
+use crate::observer::Observation;
 use crate::websocket::{Direction, Socket};
 
 /// What an [`EventStream`] gives.
@@ -127,6 +128,7 @@ impl State {
                 Err(error) => {
                     self.socket = None;
                     self.attempt = 1;
+                    self.wire.observer.tell(&Observation::EventsLost { error: &error });
                     return EventItem::Disconnected { attempt: 1, error };
                 }
             }
@@ -139,16 +141,23 @@ impl State {
             Ok(socket) => {
                 self.socket = Some(socket);
                 self.attempt = 0;
-                if std::mem::replace(&mut self.ever_connected, true) {
-                    EventItem::Reconnected
-                } else {
-                    EventItem::Connected
-                }
+                let again = std::mem::replace(&mut self.ever_connected, true);
+                self.wire.observer.tell(&Observation::EventsConnected { again });
+                if again { EventItem::Reconnected } else { EventItem::Connected }
             }
             Err(error) => {
                 self.attempt += 1;
+                self.wire.observer.tell(&Observation::EventsRefused { error: &error });
                 EventItem::Disconnected { attempt: self.attempt, error }
             }
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.socket.is_some() {
+            self.wire.observer.tell(&Observation::EventsLeft);
         }
     }
 }

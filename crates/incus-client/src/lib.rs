@@ -10,6 +10,8 @@
 //! | run commands | [`Client::exec`], [`Client::exec_stream`], [`Client::tunnel`] |
 //! | move files | [`Client::push_file`], [`Client::pull_file`] |
 //! | follow what happens | [`Client::events`] |
+//! | reach a cluster of servers by several addresses | [`ClientBuilder::or`] |
+//! | count and time what it does | [`ClientBuilder::observe`] |
 //! | bring images, and fetch them | [`Client::import_image`], [`Client::export_image`] |
 //!
 //! # Promises
@@ -57,9 +59,11 @@ mod instances;
 mod load_balancers;
 mod metadata;
 mod networks;
+mod observer;
 mod operations;
 mod profiles;
 mod projects;
+mod route;
 mod server;
 mod storage;
 mod transport;
@@ -75,6 +79,7 @@ pub use exec::{
 pub use files::{FileOptions, PulledFile};
 pub use images::{ImageFiles, ImageUpload, ImportedImage, UploadProgress};
 pub use incus_api as api;
+pub use observer::{Observation, OperationOutcome, RequestOutcome};
 pub use operations::Operation;
 pub use transport::{HttpsRemote, TlsError, certificate_fingerprint, server_certificate};
 pub use versioned::Versioned;

@@ -138,8 +138,9 @@ impl Operation {
         deadline: Duration,
         mut seen: impl FnMut(&Snapshot),
     ) -> Result<Snapshot> {
+        let awaiting = self.client.shared.wire.observer.awaits(self.description());
         let end = Instant::now() + deadline;
-        match timeout_at(end, self.until_final(&mut seen)).await {
+        let result = match timeout_at(end, self.until_final(&mut seen)).await {
             Ok(Ok(snapshot)) => self.judge(snapshot),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::OperationDeadline {
@@ -147,7 +148,9 @@ impl Operation {
                 description: self.description().to_owned(),
                 after: deadline,
             }),
-        }
+        };
+        awaiting.ended(&result);
+        result
     }
 
     fn judge(&self, snapshot: Snapshot) -> Result<Snapshot> {

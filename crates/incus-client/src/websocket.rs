@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header;
@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::call::{Wire, refusal};
 use crate::error::{Call, Error, Result};
+use crate::observer::RequestOutcome;
 
 pub(crate) type Socket = WebSocketStream<Half>;
 
@@ -81,11 +82,18 @@ impl Wire {
         direction: Direction,
         timeout: Duration,
     ) -> Result<Socket> {
+        let started = Instant::now();
         let opening = self.open(call, path_and_query, direction);
-        match tokio::time::timeout(timeout, opening).await {
+        let result = match tokio::time::timeout(timeout, opening).await {
             Ok(result) => result,
             Err(_) => Err(Error::Timeout { call: call.clone(), after: timeout }),
-        }
+        };
+        let outcome = match &result {
+            Ok(_) => RequestOutcome::Status(101),
+            Err(error) => RequestOutcome::of(error),
+        };
+        self.observer.request(call, outcome, started);
+        result
     }
 
     async fn open(

@@ -1,8 +1,8 @@
 //! Connections to the simulator, with faults.
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use crate::fault::FaultKind;
 use crate::refusal::error;
-use crate::world::Simulator;
+use crate::world::{Connection, Simulator};
 
 /// Larger bodies than images of tests are refused.
 const BODY_LIMIT: usize = 64 << 20;
@@ -39,18 +39,19 @@ impl Simulator {
     }
 
     /// Serves on a unix socket at `path`, which must not exist, until the value is dropped. That
-    /// is a server that is down: connections break and new ones are refused. It can be listened
-    /// again, any number of times.
+    /// is a server that is down there: its connections break and new ones are refused. It can be
+    /// listened again, any number of times, and on several sockets at once, as the members of a
+    /// cluster of servers do.
     ///
     /// # Errors
     /// When the socket cannot be made.
     pub fn listen(&self, path: impl Into<PathBuf>) -> io::Result<Listening> {
-        let path = path.into();
+        let path: Arc<Path> = path.into().into();
         let listener = UnixListener::bind(&path)?;
-        let simulator = self.clone();
+        let (simulator, door) = (self.clone(), path.clone());
         let accepting = AbortOnDropHandle::new(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                simulator.attach(stream);
+                simulator.attach(stream, Some(door.clone()));
             }
         }));
         Ok(Listening { simulator: self.clone(), path, _accepting: accepting })
@@ -58,12 +59,16 @@ impl Simulator {
 
     fn connect(&self) -> DuplexStream {
         let (client, near) = tokio::io::duplex(64 << 10);
-        self.attach(near);
+        self.attach(near, None);
         client
     }
 
     /// Serves one connection in the background.
-    fn attach(&self, mut near: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    fn attach(
+        &self,
+        mut near: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        door: Option<Arc<Path>>,
+    ) {
         let (mut far, server) = tokio::io::duplex(64 << 10);
         let simulator = self.clone();
         let router = self.router();
@@ -81,8 +86,8 @@ impl Simulator {
             drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
         });
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.retain(|connection| !connection.is_finished());
-        connections.push(AbortOnDropHandle::new(pipe));
+        connections.retain(|connection| !connection.pipe.is_finished());
+        connections.push(Connection { door, pipe: AbortOnDropHandle::new(pipe) });
     }
 
     async fn serve(self, router: Router, request: http::Request<Body>) -> io::Result<Response> {
@@ -146,14 +151,14 @@ async fn answer(router: Router, request: http::Request<Body>) -> Response {
 #[must_use = "the socket is gone when this is dropped"]
 pub struct Listening {
     simulator: Simulator,
-    path: PathBuf,
+    path: Arc<Path>,
     _accepting: AbortOnDropHandle<()>,
 }
 
 impl Listening {
     /// The socket.
     #[must_use]
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -162,6 +167,8 @@ impl Drop for Listening {
     fn drop(&mut self) {
         // Whoever made the folder may have removed it already.
         drop(std::fs::remove_file(&self.path));
-        self.simulator.cut();
+        let connections = &self.simulator.connections;
+        let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| connection.door.as_ref() != Some(&self.path));
     }
 }

@@ -1,6 +1,7 @@
 //! What the server knows, and how the test moves it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +32,14 @@ pub enum Clock {
 pub struct Simulator {
     world: Arc<Mutex<World>>,
     events: broadcast::Sender<Arc<Event>>,
-    pub(crate) connections: Arc<Mutex<Vec<AbortOnDropHandle<()>>>>,
+    pub(crate) connections: Arc<Mutex<Vec<Connection>>>,
+}
+
+/// A connection that can be cut.
+pub(crate) struct Connection {
+    /// The socket it came through; `None`: in memory.
+    pub(crate) door: Option<Arc<Path>>,
+    pub(crate) pipe: AbortOnDropHandle<()>,
 }
 
 pub(crate) type Key = (String, String);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use incus_client::api::{InstanceAction, InstanceFilter, InstanceSource, InstancesPost};
-use incus_client::{Client, Error, ExecRequest, FileOptions};
+use incus_client::{Client, Error, EventItem, ExecRequest, FileOptions};
 use incus_sim::{Clock, ExecResult, Fault, FaultKind, Simulator};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -108,6 +109,41 @@ async fn a_server_on_a_socket_goes_and_comes_back() {
         drop(listening);
         assert!(client.server().await.is_err());
     }
+}
+
+/// Two sockets are two members of one cluster of servers.
+#[tokio::test]
+async fn work_goes_on_through_the_other_socket_when_one_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let sockets = [folder.path().join("one"), folder.path().join("two")];
+    let simulator = Simulator::new();
+    simulator.add_image("default", "capn/node", &[]);
+    simulator.set_clock(Clock::Stepped);
+    let listening = simulator.listen(&sockets[0]).unwrap();
+    let _other = simulator.listen(&sockets[1]).unwrap();
+    let client = Client::unix_builder(&sockets[0]).or(Client::unix_builder(&sockets[1])).build();
+    let mut events = client.events(&[]);
+    assert!(matches!(events.next().await, Some(EventItem::Connected)));
+
+    // Closed while an operation is waited for.
+    let create = client.create_instance(&post("web"), None).await.unwrap();
+    let (ended, ()) = tokio::join!(create.wait(LONG), async {
+        drop(listening);
+        while !matches!(events.next().await, Some(EventItem::Reconnected)) {}
+        assert!(simulator.step());
+    });
+    ended.unwrap();
+    assert_eq!(client.instances(&InstanceFilter::new()).await.unwrap().len(), 1);
+    let known = tokio::time::timeout(LONG, async {
+        while let Some(item) = events.next().await {
+            if let EventItem::Event(event) = item
+                && event.operation().is_some_and(|ended| ended.status_code.is_final())
+            {
+                return;
+            }
+        }
+    });
+    known.await.expect("waited for the event of the operation that ended");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Bringing an image to files on this machine.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -17,6 +17,7 @@ use super::upload::ImageFiles;
 use crate::call::{Body, refusal};
 use crate::client::Client;
 use crate::error::{Call, Error, Result};
+use crate::observer::RequestOutcome;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Pieces = BoxStream<'static, Result<Bytes, Failure>>;
@@ -54,11 +55,18 @@ impl Client {
     ) -> Result<ImageFiles> {
         let request = self.scoped(Request::get(&["images", fingerprint, "export"]));
         let call = Call::new(Method::Get.as_str(), request.path_and_query());
+        let started = Instant::now();
         let export = self.export(&request, call.clone(), folder, &progress);
-        match tokio::time::timeout(deadline, export).await {
+        let result = match tokio::time::timeout(deadline, export).await {
             Ok(result) => result,
-            Err(_) => Err(Error::Timeout { call, after: deadline }),
-        }
+            Err(_) => Err(Error::Timeout { call: call.clone(), after: deadline }),
+        };
+        let outcome = match &result {
+            Ok(_) => RequestOutcome::Status(200),
+            Err(error) => RequestOutcome::of(error),
+        };
+        self.shared.wire.observer.request(&call, outcome, started);
+        result
     }
 
     async fn export(

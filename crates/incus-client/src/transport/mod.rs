@@ -3,6 +3,7 @@
 //! The connector is chosen once, in a constructor of [`crate::Client`]; nothing above it knows
 //! which one it is. Only HTTP/1.1 is spoken: WebSockets are upgrades, and upgrades need it.
 
+mod any;
 mod shown;
 mod stream;
 mod tls;
@@ -18,6 +19,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
+pub(crate) use any::Endpoint;
 pub use shown::server_certificate;
 pub(crate) use stream::Stream;
 pub(crate) use tls::Tls;
@@ -34,6 +36,8 @@ pub(crate) enum Connector {
     Tls(Arc<Tls>),
     /// Whatever the caller made up.
     Custom(Arc<dyn Fn() -> Connecting + Send + Sync>),
+    /// The first of several that connects.
+    Any(Arc<any::Endpoints>),
 }
 
 impl Connector {
@@ -47,6 +51,15 @@ impl Connector {
             let connecting = connect();
             Box::pin(async move { Ok(Stream::new(connecting.await?)) })
         }))
+    }
+
+    /// Whether a connection may be one to a unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tls(_) | Self::Custom(_) => false,
+            Self::Any(endpoints) => endpoints.any_is_unix(),
+        }
     }
 
     fn connect(&self) -> Connecting {
@@ -64,6 +77,10 @@ impl Connector {
                 })
             }
             Self::Custom(connect) => connect(),
+            Self::Any(endpoints) => {
+                let endpoints = Arc::clone(endpoints);
+                Box::pin(async move { endpoints.connect().await })
+            }
         }
     }
 }

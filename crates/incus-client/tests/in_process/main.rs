@@ -6,8 +6,10 @@
     reason = "helpers of tests, which clippy does not know for tests"
 )]
 
+mod endpoints;
 mod events;
 mod exec;
+mod observer;
 mod operations;
 mod requests;
 mod support;

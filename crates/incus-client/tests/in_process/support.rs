@@ -33,8 +33,12 @@ impl Connections {
     }
 
     pub(crate) fn builder(&self, router: Router) -> ClientBuilder {
+        self.builder_named("in-process", router)
+    }
+
+    pub(crate) fn builder_named(&self, name: &str, router: Router) -> ClientBuilder {
         let connections = self.clone();
-        Client::custom_builder("in-process", move || {
+        Client::custom_builder(name, move || {
             let result = connections.connect(router.clone());
             async move { result }
         })
