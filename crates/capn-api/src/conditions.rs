@@ -13,6 +13,9 @@ pub const DELETING: &str = "Deleting";
 pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";
 /// LXCCluster: whether the server is fit for nodes, as far as it tells. Holds nothing up.
 pub const SERVER_HEALTHY: &str = "ServerHealthy";
+/// LXCCluster: whether the certificates of its identity hold, for one that has any. Holds nothing
+/// up by itself.
+pub const CERTIFICATES_VALID: &str = "CertificatesValid";
 /// LXCMachine: whether the instance exists, runs and has an address.
 pub const INSTANCE_PROVISIONED: &str = "InstanceProvisioned";
 /// LXCMachine: whether the bootstrap data made a node of the instance, as the instance tells.
@@ -54,6 +57,13 @@ pub mod reasons {
     pub const SERVER_PROBLEMS: &str = "ServerProblems";
     /// The server could not be asked.
     pub const SERVER_NOT_CHECKED: &str = "ServerNotChecked";
+
+    /// No certificate of the identity ends soon.
+    pub const CERTIFICATES_VALID: &str = "CertificatesValid";
+    /// A certificate of the identity ends within 30 days.
+    pub const CERTIFICATE_EXPIRES_SOON: &str = "CertificateExpiresSoon";
+    /// The client certificate of the identity has ended.
+    pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
 
     /// The load balancer serves.
     pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";

@@ -1,8 +1,9 @@
 //! What all reconcilers share.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client,
     runtime::{
@@ -14,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Retries,
-    remote::{Connect, Remotes},
+    failure::Failure,
+    metrics::Metrics,
+    remote::{Connect, Remote, Remotes},
 };
 
 /// How the reconcilers behave.
@@ -36,6 +39,8 @@ pub struct Options {
     pub retries: Retries,
     /// How servers are reached.
     pub connect: Connect,
+    /// What is counted and timed; nobody reads it unless it was registered.
+    pub metrics: Metrics,
 }
 
 impl Default for Options {
@@ -48,6 +53,7 @@ impl Default for Options {
             create_deadline: Duration::from_secs(900),
             retries: Retries::default(),
             connect: Connect::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -70,11 +76,16 @@ impl Context {
         let reporter = Reporter { controller: REPORTER.to_owned(), instance: None };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
-            remotes: Remotes::new(options.connect.clone()),
+            remotes: Remotes::new(options.connect.clone(), options.metrics.clone(), options.resync),
             client,
             options,
             stop,
         }
+    }
+
+    /// The server that an identity leads to.
+    pub(crate) async fn remote(&self, secret: &Secret) -> Result<Arc<Remote>, Failure> {
+        self.remotes.get(secret, self.now()).await
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -21,7 +21,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::task::TaskTracker;
 
-use crate::{backoff::Backoff, context::Context, failure::Failure};
+use crate::{backoff::Backoff, context::Context, failure::Failure, metrics::Outcome};
 
 /// How long to wait after somebody else changed an object.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
@@ -73,6 +73,7 @@ pub(crate) async fn drive<K, Fut>(
 {
     let backoff = Arc::new(Backoff::new(ctx.options.retries));
     let failed = backoff.clone();
+    let metrics = ctx.options.metrics.clone();
     let (resync, blocked) = (ctx.options.resync, ctx.options.retries.blocked);
     let (stop, stopping) = (ctx.stop.clone(), ctx.stop.clone());
     let reconciles = TaskTracker::new();
@@ -84,9 +85,12 @@ pub(crate) async fn drive<K, Fut>(
             move |object, ctx| {
                 let key = ObjectRef::from_obj(object.as_ref());
                 let backoff = backoff.clone();
+                let running = metrics.reconciles().begin(&K::kind(&()));
                 let work = tracker.track_future(reconcile(object, ctx));
                 async move {
-                    let action = work.await?;
+                    let result = work.await;
+                    running.ended(Outcome::of(&result, resync));
+                    let action = result?;
                     backoff.forget(&key);
                     Ok(action)
                 }

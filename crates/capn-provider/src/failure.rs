@@ -2,9 +2,10 @@
 
 use capn_api::conditions::reasons;
 use capn_plan::diagnosis::{self, Class};
+use jiff::Timestamp;
 use kube::Resource;
 
-use crate::remote::IdentityError;
+use crate::remote::{IdentityError, RENEW_CLIENT};
 
 /// Why a reconcile of one object did not get to its end.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,14 @@ pub(crate) enum Failure {
         secret: String,
         /// Socket path or URL.
         endpoint: String,
+    },
+    /// Our certificate has ended, so that the server does not know us.
+    #[error("the client certificate in Secret {secret} ended at {ended}, and no server trusts it")]
+    Expired {
+        /// Namespace and name.
+        secret: String,
+        /// When it ended.
+        ended: Timestamp,
     },
     /// The server refused or failed an act on an instance.
     #[error("{act} instance {instance}")]
@@ -186,9 +195,10 @@ impl Failure {
             | Self::Stopping => Class::Passing,
             Self::Reach { source, .. } if source.is_forbidden() => Class::Blocked,
             Self::Reach { .. } => Class::Passing,
-            Self::Identity { .. } | Self::Untrusted { .. } | Self::NoAddress { .. } => {
-                Class::Blocked
-            }
+            Self::Identity { .. }
+            | Self::Untrusted { .. }
+            | Self::Expired { .. }
+            | Self::NoAddress { .. } => Class::Blocked,
             Self::Server { .. } | Self::Network { .. } => self.diagnosis().class,
             Self::Invalid { .. } => Class::Final,
         }
@@ -198,7 +208,9 @@ impl Failure {
     /// instances.
     pub(crate) fn reason(&self, passing: &'static str, aborted: &'static str) -> &'static str {
         match self {
-            Self::Identity { .. } | Self::Untrusted { .. } => reasons::IDENTITY_UNAVAILABLE,
+            Self::Identity { .. } | Self::Untrusted { .. } | Self::Expired { .. } => {
+                reasons::IDENTITY_UNAVAILABLE
+            }
             _ if self.is_server_away() => reasons::SERVER_UNAVAILABLE,
             _ if self.class() == Class::Final => aborted,
             _ => passing,
@@ -221,6 +233,7 @@ impl Failure {
             Self::Kube { source, .. } => Some(chain(source.as_ref())),
             Self::Identity { source, .. } => Some(chain(source)),
             Self::Untrusted { .. }
+            | Self::Expired { .. }
             | Self::Command { .. }
             | Self::Bootstrap { .. }
             | Self::Kubeconfig { .. }
@@ -245,6 +258,7 @@ impl Failure {
             Self::Untrusted { .. } => Some(
                 "let the server trust it (`incus config trust add-certificate`), or put another certificate into the Secret",
             ),
+            Self::Expired { .. } => Some(RENEW_CLIENT),
             Self::Reach { source, .. } => source.hint(),
             Self::NoAddress { .. } => Some(
                 "give spec.loadBalancer more ranges, or delete clusters that have their addresses",

@@ -18,6 +18,7 @@ mod failure;
 mod images;
 mod instance;
 mod machine;
+pub mod metrics;
 mod notice;
 mod patch;
 mod pieces;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use backoff::Retries;
 pub use context::Options;
+pub use metrics::Metrics;
 pub use remote::{Connect, Identity, IdentityError, Server};
 
 use context::Context;

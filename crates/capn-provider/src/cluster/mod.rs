@@ -47,6 +47,7 @@ struct Shared {
 /// Runs the controller until the context says stop.
 pub(crate) async fn run(ctx: Arc<Context>) {
     let (controller, store) = drive::controller::<LXCCluster>(ctx.api(), ctx.watched());
+    ctx.options.metrics.objects().clusters(store.clone());
     let (of_cluster, of_machine, of_leaving) = (store.clone(), store.clone(), store.clone());
     let controller = controller
         .watches(ctx.api::<Cluster>(), Default::default(), move |cluster| {
@@ -122,7 +123,12 @@ async fn told(
     cluster: LXCCluster,
     found: &References,
 ) -> Result<LXCCluster, Failure> {
-    let Ok(remote) = observe::remote(ctx, &cluster).await else { return Ok(cluster) };
+    let Ok(secret) = references::identity_of(&ctx.client, &cluster).await else {
+        return Ok(cluster);
+    };
+    let certificates = ctx.remotes.certificates(&secret);
+    let cluster = report::certificates(ctx, cluster, &certificates).await?;
+    let Ok(remote) = ctx.remote(&secret).await else { return Ok(cluster) };
     let told = shared.servers.ask(&remote, &cluster, found).await;
     report::server(ctx, cluster, told).await
 }

@@ -107,7 +107,7 @@ pub(crate) fn backend_addresses(machine: &LXCMachine) -> Vec<IpAddr> {
 /// The server of the cluster.
 pub(crate) async fn remote(ctx: &Context, cluster: &LXCCluster) -> Result<Arc<Remote>, Failure> {
     let secret = references::identity_of(&ctx.client, cluster).await?;
-    ctx.remotes.get(&secret).await
+    ctx.remote(&secret).await
 }
 
 /// What a launch is made of besides the manifest.

@@ -32,6 +32,7 @@ use crate::{
     notice::tell,
     patch,
     references::{annotation, name, namespace},
+    remote::Certificates,
 };
 
 /// What became of a reconcile that did not fail.
@@ -274,6 +275,31 @@ pub(crate) async fn server(
         let mut conditions = conditions(ctx, &cluster);
         conditions.set(kinds::SERVER_HEALTHY, status, reason, message);
         next.conditions = conditions.finish();
+    }
+    store(ctx, &mut cluster, &next).await?;
+    Ok(cluster)
+}
+
+/// Shows whether the certificates of the identity hold. What becomes of one is an event, once.
+pub(crate) async fn certificates(
+    ctx: &Context,
+    mut cluster: LXCCluster,
+    found: &Certificates,
+) -> Result<LXCCluster, Failure> {
+    let secret = format!("{}/{}", namespace(&cluster.metadata), cluster.spec.secret_ref.name);
+    let mut next = cluster.status.clone().unwrap_or_default();
+    match found.verdict(&secret, ctx.now()) {
+        Some((status, reason, message)) => {
+            let before = condition(&cluster, kinds::CERTIFICATES_VALID);
+            let is_news = before.is_none_or(|before| before.message != message);
+            if is_news && !message.is_empty() {
+                tell(ctx, &cluster, EventType::Warning, reason, message.clone()).await;
+            }
+            let mut conditions = conditions(ctx, &cluster);
+            conditions.set(kinds::CERTIFICATES_VALID, status, reason, message);
+            next.conditions = conditions.finish();
+        }
+        None => next.conditions.retain(|it| it.type_ != kinds::CERTIFICATES_VALID),
     }
     store(ctx, &mut cluster, &next).await?;
     Ok(cluster)

@@ -47,6 +47,6 @@ pub(crate) async fn observe(
         .map_err(Failure::kube_named("list the machines of", "Cluster", within, cluster_name))?
         .items;
     let secret = references::identity_of(&ctx.client, &lxc_cluster).await?;
-    let remote = ctx.remotes.get(&secret).await?;
+    let remote = ctx.remote(&secret).await?;
     Ok(Some(Found { nodes, machines, remote }))
 }

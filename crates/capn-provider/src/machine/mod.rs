@@ -31,6 +31,7 @@ const MAX_STEPS: usize = 8;
 /// Runs the controller until the context says stop.
 pub(crate) async fn run(ctx: Arc<Context>) {
     let (controller, store) = drive::controller::<LXCMachine>(ctx.api(), ctx.watched());
+    ctx.options.metrics.objects().machines(store.clone());
     let (of_cluster, of_lxc_cluster) = (store.clone(), store.clone());
     let controller = controller
         .watches(ctx.api::<Machine>(), Default::default(), |machine| {

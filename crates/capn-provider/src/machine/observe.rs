@@ -47,7 +47,7 @@ pub(crate) async fn remote(ctx: &Context, found: &References) -> Result<Arc<Remo
         return Err(Failure::NoCluster);
     };
     let secret = references::identity_of(&ctx.client, lxc_cluster).await?;
-    ctx.remotes.get(&secret).await
+    ctx.remote(&secret).await
 }
 
 /// What a launch is made of besides the manifest.

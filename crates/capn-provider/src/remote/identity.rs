@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use incus_client::{Client, HttpsRemote};
+use incus_client::{Client, ClientBuilder, HttpsRemote, Observation};
 use k8s_openapi::api::core::v1::Secret;
 use thiserror::Error;
 
@@ -30,9 +30,9 @@ pub enum Server {
     Unix(Option<String>),
     /// HTTPS with a client certificate.
     Https {
-        /// URL.
-        url: String,
-        /// The server's certificate, pinned.
+        /// URLs of the server, or of members of one cluster of servers; at least one.
+        urls: Vec<String>,
+        /// The server's certificate, pinned; several where members have their own.
         server_certificate: Option<String>,
         /// Our certificate.
         client_certificate: String,
@@ -47,7 +47,7 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unix(path) => path.as_deref().unwrap_or("unix://"),
-            Self::Https { url, .. } => url,
+            Self::Https { urls, .. } => return f.write_str(&urls.join(", ")),
         })
     }
 }
@@ -76,7 +76,13 @@ pub enum IdentityError {
     /// `server` is neither `unix://` nor `https://`.
     #[error("the value {value:?} of \"server\" begins neither with unix:// nor with https://")]
     Server {
-        /// The value.
+        /// The value, or the one of several.
+        value: String,
+    },
+    /// A socket among several addresses.
+    #[error("the value of \"server\" names the socket {value:?} beside other addresses")]
+    Mixed {
+        /// The socket.
         value: String,
     },
     /// Not a boolean.
@@ -106,6 +112,9 @@ impl IdentityError {
             | Self::NotBoolean { .. } => {
                 "the Secret needs the key server (https://… or unix://), and for https also client-crt, client-key and server-crt"
             }
+            Self::Mixed { .. } => {
+                "name one socket, or https:// URLs of the members of one cluster of servers"
+            }
             Self::NoSocket => {
                 "start Incus or LXD on this machine, let this process use its socket, or name the socket as unix:///path"
             }
@@ -129,11 +138,18 @@ impl Identity {
             Ok((!text.is_empty()).then(|| text.to_owned()))
         };
         let required = |key: &'static str| text(key)?.ok_or(IdentityError::Missing { key });
-        let server = required("server")?;
-        let server = match (server.strip_prefix("unix://"), server.strip_prefix("https://")) {
-            (Some(path), _) => Server::Unix((!path.is_empty()).then(|| path.to_owned())),
-            (None, Some(_)) => Server::Https {
-                url: server,
+        let named = required("server")?;
+        let addresses: Vec<&str> = named
+            .split(|c: char| c == ',' || c.is_whitespace())
+            .filter(|address| !address.is_empty())
+            .collect();
+        let server = match addresses.as_slice() {
+            [] => return Err(IdentityError::Server { value: named }),
+            [one] if let Some(path) = one.strip_prefix("unix://") => {
+                Server::Unix((!path.is_empty()).then(|| path.to_owned()))
+            }
+            several => Server::Https {
+                urls: several.iter().map(|url| https(url)).collect::<Result<_, _>>()?,
                 server_certificate: text("server-crt")?,
                 client_certificate: required("client-crt")?,
                 client_key: required("client-key")?,
@@ -145,36 +161,46 @@ impl Identity {
                     }
                 },
             },
-            (None, None) => return Err(IdentityError::Server { value: server }),
         };
         Ok(Self { server, project: text("project")? })
     }
 
-    async fn connect(&self) -> Result<Client, IdentityError> {
-        let client = match &self.server {
-            Server::Unix(Some(path)) => Client::unix(path),
-            Server::Unix(None) => Client::unix(first_socket().await?),
+    async fn builder(&self) -> Result<ClientBuilder, IdentityError> {
+        match &self.server {
+            Server::Unix(Some(path)) => Ok(Client::unix_builder(path)),
+            Server::Unix(None) => Ok(Client::unix_builder(first_socket().await?)),
             Server::Https {
-                url,
+                urls,
                 server_certificate,
                 client_certificate,
                 client_key,
                 insecure_skip_verify,
-            } => Client::https(&HttpsRemote {
-                url: url.clone(),
-                server_certificate_pem: server_certificate
-                    .clone()
-                    .filter(|_| !insecure_skip_verify),
-                client_certificate_pem: client_certificate.clone(),
-                client_key_pem: client_key.clone(),
-                insecure_skip_verify: *insecure_skip_verify,
-            })
-            .map_err(|source| IdentityError::Tls(Box::new(source)))?,
-        };
-        Ok(match &self.project {
-            Some(project) => client.with_project(project),
-            None => client,
-        })
+            } => {
+                let member = |url: &String| {
+                    Client::https_builder(&HttpsRemote {
+                        url: url.clone(),
+                        server_certificate_pem: server_certificate
+                            .clone()
+                            .filter(|_| !insecure_skip_verify),
+                        client_certificate_pem: client_certificate.clone(),
+                        client_key_pem: client_key.clone(),
+                        insecure_skip_verify: *insecure_skip_verify,
+                    })
+                    .map_err(|source| IdentityError::Tls(Box::new(source)))
+                };
+                let mut members = urls.iter().map(member);
+                let first = members.next().ok_or(IdentityError::Missing { key: "server" })??;
+                members.try_fold(first, |before, next| Ok(before.or(next?)))
+            }
+        }
+    }
+}
+
+fn https(url: &str) -> Result<String, IdentityError> {
+    match url {
+        _ if url.starts_with("https://") => Ok(url.to_owned()),
+        _ if url.starts_with("unix://") => Err(IdentityError::Mixed { value: url.to_owned() }),
+        _ => Err(IdentityError::Server { value: url.to_owned() }),
     }
 }
 
@@ -188,7 +214,7 @@ async fn first_socket() -> Result<&'static str, IdentityError> {
     Err(IdentityError::NoSocket)
 }
 
-type Connector = dyn Fn(&Identity) -> Option<Client> + Send + Sync;
+type Connector = dyn Fn(&Identity) -> Option<ClientBuilder> + Send + Sync;
 
 /// How clients are made from identities. The default opens the socket or URL that the identity
 /// names.
@@ -204,15 +230,27 @@ impl fmt::Debug for Connect {
 impl Connect {
     /// Asks `custom` first, and goes the default way where it gives nothing. For servers within
     /// this process.
-    pub fn with(custom: impl Fn(&Identity) -> Option<Client> + Send + Sync + 'static) -> Self {
+    pub fn with(
+        custom: impl Fn(&Identity) -> Option<ClientBuilder> + Send + Sync + 'static,
+    ) -> Self {
         Self(Some(Arc::new(custom)))
     }
 
-    pub(super) async fn client(&self, identity: &Identity) -> Result<Client, IdentityError> {
-        match self.0.as_ref().and_then(|custom| custom(identity)) {
-            Some(client) => Ok(client),
-            None => identity.connect().await,
-        }
+    /// A client in the identity's project, which tells `observe` what it does.
+    pub(super) async fn client(
+        &self,
+        identity: &Identity,
+        observe: impl Fn(&Observation<'_>) + Send + Sync + 'static,
+    ) -> Result<Client, IdentityError> {
+        let builder = match self.0.as_ref().and_then(|custom| custom(identity)) {
+            Some(builder) => builder,
+            None => identity.builder().await?,
+        };
+        let client = builder.observe(observe).build();
+        Ok(match &identity.project {
+            Some(project) => client.with_project(project),
+            None => client,
+        })
     }
 }
 
@@ -254,6 +292,47 @@ mod tests {
     }
 
     #[test]
+    fn members_of_a_cluster_of_servers_are_a_list() {
+        let keys = [("client-crt", "c"), ("client-key", "k")];
+        let urls = |server: &str| {
+            let [certificate, key] = keys;
+            match identity(&[("server", server), certificate, key])?.server {
+                Server::Https { urls, .. } => Ok(urls),
+                Server::Unix(path) => panic!("{path:?}"),
+            }
+        };
+        for text in ["https://a:1,https://b", "https://a:1 , https://b\n", "https://a:1\nhttps://b"]
+        {
+            assert_eq!(urls(text).unwrap(), ["https://a:1", "https://b"], "{text:?}");
+        }
+        assert_eq!(urls("https://a:1,").unwrap(), ["https://a:1"]);
+        assert!(
+            matches!(urls("https://a, b"), Err(IdentityError::Server { value }) if value == "b")
+        );
+        for mixed in ["https://a, unix:///x", "unix:///x https://a", "unix://a unix://b"] {
+            assert!(matches!(urls(mixed), Err(IdentityError::Mixed { .. })), "{mixed}");
+        }
+        assert!(matches!(urls(","), Err(IdentityError::Server { .. })));
+    }
+
+    #[tokio::test]
+    async fn each_member_is_reached_with_the_same_certificates() {
+        let made = rcgen::generate_simple_self_signed(vec!["capn".into()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let pinned = format!("{certificate}{certificate}");
+        let of = |server: &str| {
+            let keys = [("client-crt", &*certificate), ("client-key", &*key)];
+            identity(&[("server", server), keys[0], keys[1], ("server-crt", &pinned)]).unwrap()
+        };
+        let identity = of("https://10.0.0.1:8443, https://10.0.0.2:8443");
+        let client = Connect::default().client(&identity, |_| {}).await.unwrap();
+        assert_eq!(client.endpoint(), "https://10.0.0.1:8443, https://10.0.0.2:8443");
+        let wrong = of("https://10.0.0.1:8443, https://10.0.0.2/1.0");
+        let error = Connect::default().client(&wrong, |_| {}).await.unwrap_err();
+        assert!(matches!(error, IdentityError::Tls(_)), "{error}");
+    }
+
+    #[test]
     fn other_servers_are_refused() {
         assert!(matches!(identity(&[]), Err(IdentityError::Missing { key: "server" })));
         for server in ["http://a", "10.0.0.1", "/run/x.socket"] {
@@ -265,8 +344,12 @@ mod tests {
     fn secrets_do_not_get_into_logs() {
         let shown = format!(
             "{:?}",
-            identity(&[("server", "https://a"), ("client-crt", "CCC"), ("client-key", "KKK")])
-                .unwrap()
+            identity(&[
+                ("server", "https://a, https://b"),
+                ("client-crt", "CCC"),
+                ("client-key", "KKK")
+            ])
+            .unwrap()
         );
         assert!(!shown.contains("CCC") && !shown.contains("KKK"), "{shown}");
     }

@@ -1,10 +1,12 @@
 //! How one Incus or LXD server is reached: identities, one pooled connection for each, and what
 //! happens on the server.
 
+mod certificates;
 mod identity;
 mod pool;
 mod watch;
 
+pub(crate) use certificates::{Certificates, RENEW_CLIENT};
 pub use identity::{Connect, Identity, IdentityError, Server};
 pub(crate) use pool::{Remote, RemoteKey, Remotes};
 pub(crate) use watch::Signal;

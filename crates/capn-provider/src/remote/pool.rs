@@ -3,19 +3,28 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use capn_plan::{launch::ServerFacts, modules::Unloadable};
-use incus_client::Client;
+use incus_client::{Client, Observation};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use tokio::sync::{OnceCell, broadcast};
+use tokio::{
+    sync::{OnceCell, broadcast},
+    time::Instant,
+};
 
 use super::{
     Signal,
+    certificates::Certificates,
     identity::{Connect, Identity},
     watch::{self, Watch},
 };
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    metrics::{Metrics, ServerName},
+};
 
 /// Namespace and name of the Secret with an identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,22 +64,38 @@ impl Remote {
 
 struct Slot {
     resource_version: Option<String>,
+    certificates: Certificates,
     remote: Arc<OnceCell<Arc<Remote>>>,
+    /// When it was asked for last.
+    used: Instant,
 }
 
 /// The connections of this process, one for each identity.
 pub(crate) struct Remotes {
     connect: Connect,
+    metrics: Metrics,
+    /// How long a connection is kept that nobody asks for.
+    keep: Duration,
     signals: broadcast::Sender<Signal>,
     slots: Mutex<HashMap<RemoteKey, Slot>>,
 }
 
 /// Signals that may wait for a slow receiver before it has to look at everything.
 const SIGNALS: usize = 4096;
+/// How many resyncs a connection is kept that nobody asks for: the objects that need it are looked
+/// at once in each.
+const KEPT_RESYNCS: u32 = 3;
 
 impl Remotes {
-    pub(crate) fn new(connect: Connect) -> Self {
-        Self { connect, signals: broadcast::channel(SIGNALS).0, slots: Mutex::new(HashMap::new()) }
+    /// Connections for objects that are looked at every `resync`.
+    pub(crate) fn new(connect: Connect, metrics: Metrics, resync: Duration) -> Self {
+        Self {
+            connect,
+            metrics,
+            keep: resync.saturating_mul(KEPT_RESYNCS),
+            signals: broadcast::channel(SIGNALS).0,
+            slots: Mutex::new(HashMap::new()),
+        }
     }
 
     /// What happens on the servers from now on.
@@ -81,31 +106,62 @@ impl Remotes {
     /// The connection for an identity. A Secret that changed gets a new one; whoever works with
     /// the old one keeps it until done.
     ///
+    /// # Errors
+    ///
+    /// [`Failure::Expired`] without asking the server when the client certificate has ended.
+    ///
     /// # Cancellation
     ///
     /// Several may wait for one connection to be made; the next of them goes on when the first
     /// gives up.
-    pub(crate) async fn get(&self, secret: &Secret) -> Result<Arc<Remote>, Failure> {
+    pub(crate) async fn get(
+        &self,
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Result<Arc<Remote>, Failure> {
+        let (key, certificates, cell) = self.slot(secret);
+        if let Some(ended) = certificates.client_ended(now) {
+            return Err(Failure::Expired { secret: key.to_string(), ended });
+        }
+        cell.get_or_try_init(|| self.connect(&key, secret)).await.cloned()
+    }
+
+    /// When the certificates of an identity end.
+    pub(crate) fn certificates(&self, secret: &Secret) -> Certificates {
+        self.slot(secret).1
+    }
+
+    fn slot(&self, secret: &Secret) -> (RemoteKey, Certificates, Arc<OnceCell<Arc<Remote>>>) {
         let meta = &secret.metadata;
         let key = RemoteKey {
             namespace: meta.namespace.clone().unwrap_or_default(),
             secret: meta.name.clone().unwrap_or_default(),
         };
-        let cell = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            let slot = slots.entry(key.clone()).or_insert_with(|| Slot::new(secret));
-            if slot.resource_version != meta.resource_version {
-                *slot = Slot::new(secret);
+        let now = Instant::now();
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|other, slot| {
+            let kept = *other == key || now.duration_since(slot.used) < self.keep;
+            if !kept {
+                self.metrics.certificates(other, &Certificates::default());
             }
-            slot.remote.clone()
-        };
-        cell.get_or_try_init(|| self.connect(&key, secret)).await.cloned()
+            kept
+        });
+        let slot = slots.entry(key.clone()).or_insert_with(|| Slot::new(secret));
+        if slot.resource_version != meta.resource_version {
+            *slot = Slot::new(secret);
+        }
+        slot.used = now;
+        self.metrics.certificates(&key, &slot.certificates);
+        (key, slot.certificates, slot.remote.clone())
     }
 
     async fn connect(&self, key: &RemoteKey, secret: &Secret) -> Result<Arc<Remote>, Failure> {
         let bad = |source| Failure::Identity { secret: key.to_string(), source };
         let identity = Identity::from_secret(secret).map_err(bad)?;
-        let client = self.connect.client(&identity).await.map_err(bad)?;
+        let name = ServerName::default();
+        let (metrics, named) = (self.metrics.clone(), name.clone());
+        let observe = move |seen: &Observation<'_>| metrics.servers().observe(&named, seen);
+        let client = self.connect.client(&identity, observe).await.map_err(bad)?;
         let server = client.server().await.map_err(|source| Failure::Reach {
             secret: key.to_string(),
             source: Box::new(source),
@@ -124,6 +180,7 @@ impl Remotes {
             version = server.environment.server_version,
             "connected"
         );
+        name.is(&server.flavor());
         let facts = ServerFacts {
             flavor: server.flavor(),
             clustered: server.environment.server_clustered,
@@ -141,9 +198,77 @@ impl Remotes {
 
 impl Slot {
     fn new(secret: &Secret) -> Self {
+        // One that cannot be read is told of by whoever connects with it.
+        let certificates = Identity::from_secret(secret).map(|found| Certificates::of(&found));
         Self {
             resource_version: secret.metadata.resource_version.clone(),
+            certificates: certificates.unwrap_or_default(),
             remote: Arc::new(OnceCell::new()),
+            used: Instant::now(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+
+    use crate::metrics::{self, Format, Registry};
+
+    fn secret(name: &str, end: i32) -> Secret {
+        let mut made = rcgen::CertificateParams::new(vec!["capn".into()]).unwrap();
+        made.not_after = rcgen::date_time_ymd(end, 1, 1);
+        let certificate = made.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+        let data = [("server", "https://a"), ("client-crt", &certificate), ("client-key", "k")];
+        let data = data.map(|(key, value)| (key.to_owned(), ByteString(value.into())));
+        Secret {
+            metadata: ObjectMeta {
+                namespace: Some("lab".into()),
+                name: Some(name.into()),
+                ..ObjectMeta::default()
+            },
+            data: Some(data.into()),
+            ..Secret::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_identity_that_nobody_asks_for_is_forgotten() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let shown = || {
+            let text = metrics::encode(&registry, Format::Prometheus).unwrap();
+            let ends = text.lines().filter(|line| line.starts_with("capn_certificate_expiry"));
+            ends.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let remotes = Remotes::new(Connect::default(), metrics, Duration::from_secs(600));
+        remotes.certificates(&secret("one", 2030));
+        remotes.certificates(&secret("two", 2031));
+        assert_eq!(shown().len(), 2, "{:?}", shown());
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_secs(600)).await;
+            remotes.certificates(&secret("two", 2032));
+        }
+        let label = r#"namespace="lab",secret="two",certificate="client""#;
+        let two = format!("capn_certificate_expiry_timestamp_seconds{{{label}}} 1924992000");
+        assert_eq!(shown(), [two]);
+    }
+
+    #[tokio::test]
+    async fn a_client_certificate_that_ended_is_not_tried() {
+        let connect = Connect::with(|_| panic!("the server is asked"));
+        let remotes = Remotes::new(connect, Metrics::default(), Duration::from_secs(600));
+        let now = "2030-01-01T00:00:00Z".parse().unwrap();
+        let Err(failure) = remotes.get(&secret("one", 2030), now).await else {
+            panic!("connected");
+        };
+        assert_eq!(failure.class(), capn_plan::diagnosis::Class::Blocked);
+        let message = failure.message();
+        for said in
+            ["Secret lab/one ended at 2030-01-01T00:00:00Z", "`capn identity create NEW-NAME`"]
+        {
+            assert!(message.contains(said), "{message}");
         }
     }
 }

@@ -67,7 +67,7 @@ pub(super) async fn server(
         return Ok(server);
     };
     let secret = references::identity_of(&ctx.client, &lxc_cluster).await?;
-    let remote = ctx.remotes.get(&secret).await?;
+    let remote = ctx.remote(&secret).await?;
     server.flavor = remote.facts().flavor;
     server.profiles = profiles(&remote, spec).await?;
     let about = remote.client.server().await.map_err(failure("look at the server of"))?;

@@ -38,7 +38,7 @@ impl World {
         let mut options = Options::default();
         let connect = simulator.clone();
         options.connect =
-            Connect::with(move |_| Some(Client::custom("simulator", connect.connector())));
+            Connect::with(move |_| Some(Client::custom_builder("simulator", connect.connector())));
         let client = kube.clone();
         let provider = tokio::spawn(async move {
             capn_provider::run(client, options, std::future::pending()).await.unwrap();

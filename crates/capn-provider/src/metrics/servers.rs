@@ -1,0 +1,281 @@
+//! Requests, operations and event streams of the clients of Incus and LXD.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use incus_api::Flavor;
+use incus_client::{Error, Observation, OperationOutcome, RequestOutcome};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// Upper bounds of the buckets of requests, in seconds. A plain request has 30 s.
+const REQUEST_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+/// Upper bounds of the buckets of operations, in seconds.
+const OPERATION_BUCKETS: [f64; 11] =
+    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
+
+/// First words of the descriptions of operations; others count as `other`.
+const OPERATIONS: [&str; 16] = [
+    "backing",
+    "copying",
+    "creating",
+    "deleting",
+    "downloading",
+    "executing",
+    "freezing",
+    "importing",
+    "migrating",
+    "pausing",
+    "refreshing",
+    "renaming",
+    "restarting",
+    "starting",
+    "stopping",
+    "updating",
+];
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// What clients tell of themselves.
+#[derive(Clone)]
+pub(crate) struct Servers {
+    requests: Histograms<RequestLabels>,
+    operations: Histograms<OperationLabels>,
+    operations_in_flight: Gauge,
+    event_streams: Gauge,
+    drops: Counter,
+    reconnects: Counter,
+    refusals: Counter,
+    timeouts: Family<TimeoutLabels, Counter>,
+    endpoint_failures: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    server: &'static str,
+    method: &'static str,
+    route: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    server: &'static str,
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TimeoutLabels {
+    of: &'static str,
+}
+
+/// Which of the two servers it is, once that is known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerName(Arc<OnceLock<&'static str>>);
+
+impl ServerName {
+    /// Notes what the server said it is.
+    pub(crate) fn is(&self, flavor: &Flavor) {
+        // A server stays what it said first.
+        self.0.get_or_init(|| match flavor {
+            Flavor::Incus => "incus",
+            Flavor::Lxd => "lxd",
+        });
+    }
+
+    fn label(&self) -> &'static str {
+        self.0.get().copied().unwrap_or("unknown")
+    }
+}
+
+impl Servers {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let servers = Self {
+            requests: Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS)),
+            operations: Family::new_with_constructor(|| Histogram::new(OPERATION_BUCKETS)),
+            operations_in_flight: Gauge::default(),
+            event_streams: Gauge::default(),
+            drops: Counter::default(),
+            reconnects: Counter::default(),
+            refusals: Counter::default(),
+            timeouts: Family::default(),
+            endpoint_failures: Counter::default(),
+        };
+        registry.register(
+            "server_request_duration_seconds",
+            "Requests to Incus and LXD servers",
+            servers.requests.clone(),
+        );
+        registry.register(
+            "server_operation_duration_seconds",
+            "Waits for operations of the servers",
+            servers.operations.clone(),
+        );
+        registry.register(
+            "server_operations_in_flight",
+            "Operations that are waited for",
+            servers.operations_in_flight.clone(),
+        );
+        registry.register(
+            "server_event_streams",
+            "Event streams that stand",
+            servers.event_streams.clone(),
+        );
+        registry.register(
+            "server_event_stream_drops",
+            "Event streams that broke",
+            servers.drops.clone(),
+        );
+        registry.register(
+            "server_event_stream_reconnects",
+            "Event streams that stand again after they broke",
+            servers.reconnects.clone(),
+        );
+        registry.register(
+            "server_event_stream_refusals",
+            "Event streams that could not be opened",
+            servers.refusals.clone(),
+        );
+        registry.register(
+            "server_timeouts",
+            "Answers, ends of operations and signs of event streams that did not come in time",
+            servers.timeouts.clone(),
+        );
+        registry.register(
+            "server_endpoint_failures",
+            "Addresses of clusters of servers that did not connect",
+            servers.endpoint_failures.clone(),
+        );
+        servers
+    }
+
+    /// Counts what a client of the server `name` tells.
+    pub(crate) fn observe(&self, name: &ServerName, seen: &Observation<'_>) {
+        match *seen {
+            Observation::Request { method, route, outcome, took } => {
+                let code = code(outcome);
+                let labels = RequestLabels { server: name.label(), method, route, code };
+                self.requests.get_or_create(&labels).observe(took.as_secs_f64());
+                if outcome == RequestOutcome::TimedOut {
+                    self.timeout("request");
+                }
+            }
+            Observation::OperationAwaited { .. } => {
+                self.operations_in_flight.inc();
+            }
+            Observation::OperationEnded { description, outcome, took } => {
+                self.operations_in_flight.dec();
+                self.operation(name, description, outcome, took);
+            }
+            Observation::EventsConnected { again } => {
+                self.event_streams.inc();
+                if again {
+                    self.reconnects.inc();
+                }
+            }
+            Observation::EventsLost { error } => {
+                self.event_streams.dec();
+                self.drops.inc();
+                if matches!(error, Error::Timeout { .. }) {
+                    self.timeout("events");
+                }
+            }
+            Observation::EventsLeft => {
+                self.event_streams.dec();
+            }
+            Observation::EventsRefused { .. } => {
+                self.refusals.inc();
+            }
+            Observation::EndpointFailed { .. } => {
+                self.endpoint_failures.inc();
+            }
+            // What a later client may tell.
+            _ => {}
+        }
+    }
+
+    fn operation(
+        &self,
+        name: &ServerName,
+        description: &str,
+        outcome: OperationOutcome,
+        took: Duration,
+    ) {
+        let labels = OperationLabels {
+            server: name.label(),
+            operation: operation(description),
+            outcome: match outcome {
+                OperationOutcome::Succeeded => "succeeded",
+                OperationOutcome::Failed => "failed",
+                OperationOutcome::TimedOut => "timeout",
+                OperationOutcome::Lost => "lost",
+                _ => "abandoned",
+            },
+        };
+        self.operations.get_or_create(&labels).observe(took.as_secs_f64());
+        if outcome == OperationOutcome::TimedOut {
+            self.timeout("operation");
+        }
+    }
+
+    fn timeout(&self, of: &'static str) {
+        self.timeouts.get_or_create(&TimeoutLabels { of }).inc();
+    }
+}
+
+fn code(outcome: RequestOutcome) -> &'static str {
+    match outcome {
+        RequestOutcome::Status(status) => match status / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            5 => "5xx",
+            _ => "invalid",
+        },
+        RequestOutcome::NotConnected => "not_connected",
+        RequestOutcome::Broken => "broken",
+        RequestOutcome::TimedOut => "timeout",
+        _ => "invalid",
+    }
+}
+
+/// The first word, which says what is done; what it is done to differs between the servers.
+fn operation(description: &str) -> &'static str {
+    let word = description.split(' ').next().unwrap_or_default();
+    OPERATIONS.into_iter().find(|known| known.eq_ignore_ascii_case(word)).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_words_of_fixed_lists() {
+        for (description, label) in [
+            ("Creating instance", "creating"),
+            ("Creating container", "creating"),
+            ("Executing command", "executing"),
+            ("web-7 \"quoted\"", "other"),
+            ("", "other"),
+        ] {
+            assert_eq!(operation(description), label, "{description}");
+        }
+        for (outcome, label) in [
+            (RequestOutcome::Status(101), "1xx"),
+            (RequestOutcome::Status(200), "2xx"),
+            (RequestOutcome::Status(404), "4xx"),
+            (RequestOutcome::Status(503), "5xx"),
+            (RequestOutcome::Status(7), "invalid"),
+            (RequestOutcome::TimedOut, "timeout"),
+        ] {
+            assert_eq!(code(outcome), label, "{outcome:?}");
+        }
+    }
+}
