@@ -8,9 +8,13 @@
     reason = "helpers of tests, which clippy does not know for tests"
 )]
 
+mod certificates;
+mod endpoints;
 mod faults;
+mod idle;
 #[path = "../shared/kinds.rs"]
 mod kinds;
+mod measured;
 mod objects;
 mod servers;
 mod story;

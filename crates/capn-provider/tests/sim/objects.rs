@@ -19,7 +19,12 @@ impl World {
     /// Cluster, identity and LXCCluster.
     pub(crate) async fn make_cluster(&self) {
         let keys = json!({ "server": self.server_url(), "project": crate::world::PROJECT });
-        self.create::<Secret>(kinds::identity("demo-incus", &keys)).await;
+        self.make_cluster_reached_by(&keys).await;
+    }
+
+    /// The same with an identity of these keys.
+    pub(crate) async fn make_cluster_reached_by(&self, keys: &serde_json::Value) {
+        self.create::<Secret>(kinds::identity("demo-incus", keys)).await;
         let cluster: Cluster = self.create(kinds::cluster(CLUSTER)).await;
         let spec = json!({
             "secretRef": { "name": "demo-incus" }, "unprivileged": true,

@@ -43,7 +43,7 @@ pub(crate) struct World {
     socket: PathBuf,
     listening: Option<Listening>,
     provider: Option<AbortOnDropHandle<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// A plane in memory with the definitions of all kinds. Also starts logs, which are shown for a
@@ -114,7 +114,7 @@ impl World {
             socket,
             listening: None,
             provider: None,
-            _folder: folder,
+            folder,
         };
         world.bring_up();
         world
@@ -128,6 +128,22 @@ impl World {
     /// The server answers (again).
     pub(crate) fn bring_up(&mut self) {
         self.listening = Some(self.simulator.listen(&self.socket).unwrap());
+    }
+
+    /// The socket is closed; the server lives on.
+    pub(crate) fn close(&mut self) {
+        self.listening = None;
+    }
+
+    /// Where the socket is.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// How often an instance was looked at.
+    pub(crate) fn looks(&self) -> usize {
+        let requests = self.simulator.requests();
+        requests.iter().filter(|it| it.path.starts_with("/1.0/instances/demo")).count()
     }
 
     /// The server is killed and does not come back yet.
@@ -184,6 +200,23 @@ impl World {
     pub(crate) async fn patch_status<K: Object>(&self, name: &str, change: Value) {
         let patch = Patch::Merge(&change);
         self.api::<K>().patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    pub(crate) async fn patch<K: Object>(&self, name: &str, change: Value) {
+        let patch = Patch::Merge(&change);
+        self.api::<K>().patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Waits until something holds that no object tells.
+    pub(crate) async fn eventually(&self, what: &str, holds: impl Fn() -> bool) {
+        let waiting = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(SOON, waiting).await.is_err() {
+            panic!("waited a minute for {what}");
+        }
     }
 
     /// Waits until an object is as wanted.

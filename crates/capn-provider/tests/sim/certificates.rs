@@ -1,0 +1,103 @@
+//! A client certificate that ends: told of in time, then not tried any more, then replaced.
+
+use capn_api::{LXCCluster, LXCMachine};
+use capn_provider::Connect;
+use incus_client::Client;
+use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
+use kube::{Api, api::ListParams};
+use serde_json::json;
+
+use crate::{
+    objects::CLUSTER,
+    world::{PROJECT, World, options, plane},
+};
+
+/// A certificate that ends at midnight (UTC) of the day that is this many days ahead, and its key.
+fn certificate(days: i64) -> (String, String) {
+    let day = Timestamp::now().to_zoned(TimeZone::UTC).checked_add(days.days()).unwrap().date();
+    let mut made = rcgen::CertificateParams::new(vec!["capn".into()]).unwrap();
+    let part = |number: i8| u8::try_from(number).unwrap();
+    made.not_after = rcgen::date_time_ymd(day.year().into(), part(day.month()), part(day.day()));
+    let key = rcgen::KeyPair::generate().unwrap();
+    (made.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// What an identity over HTTPS has.
+fn keys(days: i64) -> serde_json::Value {
+    let (certificate, key) = certificate(days);
+    json!({
+        "server": "https://10.0.0.1:8443, https://10.0.0.2:8443", "project": PROJECT,
+        "client-crt": certificate, "client-key": key,
+    })
+}
+
+impl World {
+    /// Waits until the condition about certificates has this reason; gives its message.
+    async fn certificates(&self, reason: &str) -> String {
+        let found = |cluster: Option<&LXCCluster>| {
+            let conditions = &cluster?.status.as_ref()?.conditions;
+            let found = conditions.iter().find(|it| it.type_ == "CertificatesValid")?;
+            (found.reason == reason).then(|| found.message.clone())
+        };
+        self.until::<LXCCluster>(CLUSTER, reason, |cluster| found(cluster).is_some()).await;
+        found(self.get::<LXCCluster>(CLUSTER).await.as_ref()).unwrap()
+    }
+
+    /// Puts other keys into the identity, and lets the cluster be looked at.
+    async fn replace(&self, days: i64) {
+        self.patch::<Secret>("demo-incus", json!({ "stringData": keys(days) })).await;
+        let note = json!({ "metadata": { "annotations": { "looked-at": days.to_string() } } });
+        self.patch::<LXCCluster>(CLUSTER, note).await;
+    }
+
+    async fn events(&self, reason: &str) -> Vec<Event> {
+        let events = Api::<Event>::namespaced(self.kube.clone(), &self.namespace);
+        let mut events = events.list(&ListParams::default()).await.unwrap().items;
+        events.retain(|event| event.reason.as_deref() == Some(reason));
+        events
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_ends_is_told_of_once_and_not_tried_after_its_end() {
+    let mut world = World::new(&plane().await, "certificates").await;
+    let mut often = options(&world.namespace);
+    often.resync = std::time::Duration::from_millis(200);
+    let connect = world.simulator.connector();
+    often.connect =
+        Connect::with(move |_| Some(Client::custom_builder("simulator", connect.clone())));
+    world.start_with(often);
+    world.make_cluster_reached_by(&keys(90)).await;
+    assert_eq!(world.certificates("CertificatesValid").await, "");
+
+    world.replace(10).await;
+    let message = world.certificates("CertificateExpiresSoon").await;
+    assert!(message.contains("Secret certificates/demo-incus ends at"), "{message}");
+    world.make_machine("demo-cp", true).await;
+    world.provision().await;
+    world.until_ready("demo-cp").await;
+    // Many resyncs later it is still one event.
+    let before = world.looks();
+    world.eventually("ten more looks", || world.looks() > before + 10).await;
+    let events = world.events("CertificateExpiresSoon").await;
+    assert_eq!(events.len(), 1, "{events:#?}");
+    assert!(events[0].series.is_none(), "{events:#?}");
+
+    world.replace(-1).await;
+    let message = world.certificates("CertificateExpired").await;
+    assert!(message.contains("no server trusts it; `capn identity create NEW-NAME`"), "{message}");
+    assert_eq!(world.events("CertificateExpired").await.len(), 1);
+    world
+        .until::<LXCMachine>("demo-cp", "to say that the certificate ended", |machine| {
+            let conditions = machine.and_then(|it| it.status.as_ref()).map(|it| &it.conditions);
+            conditions.into_iter().flatten().any(|it| {
+                it.reason == "IdentityUnavailable" && it.message.contains("demo-incus ended at")
+            })
+        })
+        .await;
+
+    world.replace(365).await;
+    world.certificates("CertificatesValid").await;
+    world.until_ready("demo-cp").await;
+}

@@ -1,0 +1,102 @@
+//! What a cluster to which nothing happens costs its server.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use capn_api::{LXCCluster, LXCMachine};
+use capn_provider::{
+    Metrics,
+    metrics::{Format, Registry, encode},
+};
+
+use crate::{
+    objects::CLUSTER,
+    world::{World, options, plane},
+};
+
+const MACHINES: [&str; 5] = ["demo-cp", "demo-md-0", "demo-md-1", "demo-md-2", "demo-md-3"];
+const STEP: Duration = Duration::from_secs(10);
+const HOUR: Duration = Duration::from_secs(3600);
+/// How long the reconcilers may take to come to rest, by the wall's clock.
+const SOON: Duration = Duration::from_secs(60);
+
+/// The default resync is ten minutes, so that each instance is looked at six times.
+#[tokio::test]
+async fn in_an_idle_hour_each_instance_is_looked_at_every_ten_minutes_and_nothing_else() {
+    let mut registry = Registry::default();
+    let mut world = World::new(&plane().await, "idle").await;
+    let mut options = options(&world.namespace);
+    options.metrics = Metrics::register(&mut registry);
+    assert_eq!(options.resync, Duration::from_secs(600));
+    world.start_with(options);
+    world.make_cluster().await;
+    for name in MACHINES {
+        world.make_machine(name, name == "demo-cp").await;
+    }
+    world.provision().await;
+    for name in MACHINES {
+        world.until::<LXCMachine>(name, "to be bootstrapped", is_bootstrapped).await;
+    }
+    world
+        .until::<LXCMachine>("demo-cp", "to be a backend", |machine| {
+            machine
+                .and_then(|machine| machine.status.as_ref())
+                .is_some_and(|status| status.load_balancer_configured)
+        })
+        .await;
+    at_rest(&world, &registry).await;
+
+    // While a blocking task runs the clock does not move by itself.
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let holder = tokio::task::spawn_blocking(move || held.recv().is_err());
+    tokio::time::pause();
+    world.simulator.forget_requests();
+    let begin = tokio::time::Instant::now();
+    while begin.elapsed() < HOUR {
+        tokio::time::advance(STEP).await;
+        at_rest(&world, &registry).await;
+    }
+    drop(release);
+    assert!(holder.await.unwrap());
+
+    let mut looks = BTreeMap::<String, usize>::new();
+    for request in world.simulator.requests() {
+        *looks.entry(format!("{} {}", request.method, request.path)).or_default() += 1;
+    }
+    println!("{looks:#?}");
+    let instances = world.server.instances(&Default::default()).await.unwrap();
+    let ours = instances.iter().filter(|found| found.name.starts_with(CLUSTER));
+    for instance in ours.map(|found| &found.name) {
+        let look = format!("GET /1.0/instances/{instance}?project=lab&recursion=1");
+        let count = looks.remove(&look).unwrap_or_default();
+        assert!((5..=6).contains(&count), "{instance} was looked at {count} times");
+    }
+    assert!(looks.is_empty(), "requests without need: {looks:#?}");
+}
+
+fn is_bootstrapped(machine: Option<&LXCMachine>) -> bool {
+    let conditions = machine.and_then(|it| it.status.as_ref()).map(|status| &status.conditions);
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|it| it.type_ == "BootstrapSucceeded" && it.status == "True")
+}
+
+/// Lets everything happen that is due: the plane is asked again and again, which gives its threads
+/// and all tasks time, until nothing is being reconciled and nothing more was asked of the server.
+async fn at_rest(world: &World, registry: &Registry) {
+    const CALM: usize = 5;
+    let begin = Instant::now();
+    let (mut calm, mut before) = (0, 0);
+    while calm < CALM {
+        world.get::<LXCCluster>(CLUSTER).await.unwrap();
+        let requests = world.simulator.requests().len();
+        let at_work = encode(registry, Format::Prometheus).unwrap();
+        let mut at_work =
+            at_work.lines().filter(|line| line.starts_with("capn_reconciles_in_flight{"));
+        let rests = requests == before && at_work.all(|line| line.ends_with(" 0"));
+        calm = if rests { calm + 1 } else { 0 };
+        before = requests;
+        assert!(begin.elapsed() < SOON, "waited a minute for the reconcilers to come to rest");
+    }
+}
