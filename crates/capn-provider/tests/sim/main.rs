@@ -8,6 +8,7 @@
     reason = "helpers of tests, which clippy does not know for tests"
 )]
 
+mod bootstrap;
 mod certificates;
 mod endpoints;
 mod faults;

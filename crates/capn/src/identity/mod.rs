@@ -89,19 +89,33 @@ impl Identity {
     pub fn client(&self) -> Result<incus_client::Client, CommandError> {
         let client = match self.socket() {
             Some(socket) => incus_client::Client::unix(socket.as_std_path()),
-            None => incus_client::Client::https(&incus_client::HttpsRemote {
-                url: self.server.clone(),
-                server_certificate_pem: self.server_certificate.clone(),
-                client_certificate_pem: self.client_certificate.clone().unwrap_or_default(),
-                client_key_pem: self.client_key.clone().unwrap_or_default(),
-                insecure_skip_verify: false,
-            })
-            .doing(format!("cannot use the identity for {}", self.server))?,
+            None => {
+                self.over_https().doing(format!("cannot use the identity for {}", self.server))?
+            }
         };
         Ok(match &self.project {
             Some(project) => client.with_project(project),
             None => client,
         })
+    }
+
+    /// A client of the server's addresses, which are tried in turn where there are several.
+    fn over_https(&self) -> Result<incus_client::Client, incus_client::Error> {
+        let at = |url: &str| {
+            incus_client::Client::https_builder(&incus_client::HttpsRemote {
+                url: url.to_owned(),
+                server_certificate_pem: self.server_certificate.clone(),
+                client_certificate_pem: self.client_certificate.clone().unwrap_or_default(),
+                client_key_pem: self.client_key.clone().unwrap_or_default(),
+                insecure_skip_verify: false,
+            })
+        };
+        let between = |c: char| c == ',' || c.is_whitespace();
+        let mut urls = self.server.split(between).filter(|url| !url.is_empty());
+        let first = at(urls.next().unwrap_or_default())?;
+        let all =
+            urls.try_fold(first, |before, url| Ok::<_, incus_client::Error>(before.or(at(url)?)));
+        Ok(all?.build())
     }
 }
 

@@ -1,10 +1,14 @@
 //! HTTPS with a pinned certificate.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use incus_client::api::{CertificatesPost, Config};
-use incus_client::{Client, Error, ExecRequest, HttpsRemote, certificate_fingerprint};
+use incus_client::{
+    Client, Error, EventItem, ExecRequest, HttpsRemote, Observation, certificate_fingerprint,
+};
 
 use crate::support::{daemons, in_project, running, unique};
 
@@ -90,6 +94,8 @@ async fn check(local: &Client, remote: &HttpsRemote, fingerprint: &str) {
     );
     assert!(local.certificates().await.unwrap().iter().any(|c| c.fingerprint == fingerprint));
 
+    a_dead_address_is_passed_over(remote).await;
+
     // A stranger's certificate is pinned: no connection, whatever else fits.
     let stranger = identity();
     let wrong = HttpsRemote {
@@ -134,6 +140,38 @@ async fn check(local: &Client, remote: &HttpsRemote, fingerprint: &str) {
         }
     })
     .await;
+}
+
+/// Nobody is at the first address; at the second one somebody without TLS, who hangs up.
+async fn a_dead_address_is_passed_over(remote: &HttpsRemote) {
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let deaf_port = deaf.local_addr().unwrap().port();
+    let hanging_up = tokio::spawn(async move {
+        while let Ok((stream, _)) = deaf.accept().await {
+            drop(stream);
+        }
+    });
+    let at = |port: u16| {
+        let url = format!("https://127.0.0.1:{port}");
+        Client::https_builder(&HttpsRemote { url, ..remote.clone() }).unwrap()
+    };
+    let there = Client::https_builder(remote).unwrap();
+    let failed = Arc::new(AtomicUsize::new(0));
+    let count = failed.clone();
+    let client = at(free_port())
+        .or(at(deaf_port))
+        .or(there)
+        .observe(move |seen| {
+            if matches!(seen, Observation::EndpointFailed { .. }) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+        .build();
+    assert!(client.server().await.unwrap().is_trusted());
+    let mut events = client.events(&[]);
+    assert!(matches!(events.next().await, Some(EventItem::Connected)));
+    assert_eq!(failed.load(Ordering::Relaxed), 2, "the one that works stays in use");
+    hanging_up.abort();
 }
 
 fn remote_is(daemon: &str, local: &Client) -> bool {
