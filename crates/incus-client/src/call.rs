@@ -258,9 +258,9 @@ impl Client {
 
     /// A request that starts an operation.
     pub(crate) async fn start(&self, request: Request) -> Result<Operation> {
-        self.hub().ready().await;
+        let told_by = self.hub().ready().await;
         let answer = self.send(request).await?;
-        self.started(&answer)
+        Ok(self.started(&answer)?.told_by(told_by))
     }
 
     pub(crate) fn started(&self, answer: &Answer) -> Result<Operation> {

@@ -1,6 +1,7 @@
 //! One event stream per project, shared by everybody who waits for an operation.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ pub(crate) enum Signal {
 pub(crate) enum Link {
     /// Not tried yet.
     Starting,
-    /// Events come.
-    Up,
+    /// Events come, over the connection of this number.
+    Up(u64),
     /// No events come; tried again.
     Down,
 }
@@ -43,6 +44,8 @@ pub(crate) struct Hub {
 struct Shared {
     signals: broadcast::Sender<Signal>,
     link: watch::Sender<Link>,
+    /// The last connection that an event came over; 0 before the first.
+    heard: AtomicU64,
     /// Operations that ended a short while ago. The server forgets them after five seconds, which
     /// a waiter that starts late must not turn into "lost".
     ended: Mutex<VecDeque<Arc<Operation>>>,
@@ -56,6 +59,7 @@ impl Hub {
         let shared = Shared {
             signals: broadcast::Sender::new(SIGNALS),
             link: watch::Sender::new(Link::Starting),
+            heard: AtomicU64::new(0),
             ended: Mutex::new(VecDeque::new()),
         };
         Self { wire, project, shared: Arc::new(shared), task: OnceLock::new() }
@@ -70,13 +74,18 @@ impl Hub {
 
     /// Lets the stream stand before something is asked for, so that its end is not missed even
     /// if the server forgets it quickly. Waits for the very first try only, and not for long.
-    pub(crate) async fn ready(&self) {
+    ///
+    /// Gives the connection that is certain to tell of whatever is asked for now. One over which
+    /// nothing came yet is not: servers answer first and add the listener afterwards.
+    pub(crate) async fn ready(&self) -> Option<u64> {
         const FIRST_TRY: Duration = Duration::from_secs(2);
         self.start();
         let mut link = self.shared.link.subscribe();
         let tried = link.wait_for(|link| *link != Link::Starting);
         // Without a stream the wait for an operation asks the server.
         drop(tokio::time::timeout(FIRST_TRY, tried).await);
+        let heard = self.shared.heard.load(Ordering::Acquire);
+        (*link.borrow() == Link::Up(heard)).then_some(heard)
     }
 
     fn start(&self) {
@@ -97,10 +106,12 @@ impl Hub {
 }
 
 async fn forward(mut stream: EventStream, shared: Arc<Shared>) {
+    let mut connection = 0;
     while let Some(item) = stream.next().await {
         match item {
             EventItem::Connected | EventItem::Reconnected => {
-                shared.link.send_replace(Link::Up);
+                connection += 1;
+                shared.link.send_replace(Link::Up(connection));
                 shared.tell(Signal::Connected);
             }
             EventItem::Disconnected { attempt, error } => {
@@ -108,6 +119,7 @@ async fn forward(mut stream: EventStream, shared: Arc<Shared>) {
                 tracing::debug!(attempt, error = %crate::error::chain(&error), "event stream lost");
             }
             EventItem::Event(event) => {
+                shared.heard.store(connection, Ordering::Release);
                 if let Some(operation) = event.operation() {
                     shared.see(Arc::new(operation));
                 }

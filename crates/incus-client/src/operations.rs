@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::hub::{Link, Signal};
+use crate::hub::{Hub, Link, Signal};
 
 /// Work that goes on on the server, whether this handle lives or not.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ use crate::hub::{Link, Signal};
 pub struct Operation {
     client: Client,
     snapshot: Snapshot,
+    /// The connection of the event stream that tells of all of it, where one does.
+    told_by: Option<u64>,
 }
 
 impl fmt::Debug for Operation {
@@ -84,7 +86,12 @@ impl Client {
 
 impl Operation {
     pub(crate) fn new(client: Client, snapshot: Snapshot) -> Self {
-        Self { client, snapshot }
+        Self { client, snapshot, told_by: None }
+    }
+
+    /// An operation that was asked for while this connection of the event stream stood.
+    pub(crate) fn told_by(self, connection: Option<u64>) -> Self {
+        Self { told_by: connection, ..self }
     }
 
     /// UUID.
@@ -118,7 +125,8 @@ impl Operation {
     ///
     /// Waits on the client's shared event stream; as long as that has no connection, on the
     /// server's `/wait`. After a lost connection the operation is asked for again, so no end is
-    /// missed that the server still remembers.
+    /// missed that the server still remembers. One that the stream tells of from its beginning is
+    /// not asked for at all, unless it takes long.
     ///
     /// # Errors
     /// * [`Error::OperationFailed`] with the server's text.
@@ -181,44 +189,39 @@ impl Operation {
             seen(&ended);
             return Ok(ended.as_ref().clone());
         }
+        // What the stream tells from beginning to end does not have to be asked for.
+        let mut told_by = self.told_by;
         loop {
             // Subscribed first, asked second: whatever happens after the answer is signalled.
-            let streaming = *link.borrow_and_update() == Link::Up;
-            let look = async {
-                let found = if streaming { self.look().await } else { self.long_poll().await };
+            let connection = match *link.borrow_and_update() {
+                Link::Up(connection) => Some(connection),
+                Link::Starting | Link::Down => None,
+            };
+            if connection.is_none() || told_by.take() != connection {
+                let look = self.look_with(&hub, connection.is_some());
+                let found = tokio::select! {
+                    found = look => found,
+                    // The stream stands now: no need to hold on to the long poll.
+                    _ = link.changed(), if connection.is_none() => continue,
+                };
                 match found {
-                    Err(error) if error.is_not_found() => hub
-                        .ended(self.id())
-                        .map(|o| o.as_ref().clone())
-                        .ok_or_else(|| Error::OperationLost {
-                            id: self.id().to_owned(),
-                            description: self.description().to_owned(),
-                        }),
-                    other => other,
-                }
-            };
-            let found = tokio::select! {
-                found = look => found,
-                // The stream stands now: no need to hold on to the long poll.
-                _ = link.changed(), if !streaming => continue,
-            };
-            match found {
-                Ok(snapshot) => {
-                    seen(&snapshot);
-                    if snapshot.status_code.is_final() {
-                        return Ok(snapshot);
+                    Ok(snapshot) => {
+                        seen(&snapshot);
+                        if snapshot.status_code.is_final() {
+                            return Ok(snapshot);
+                        }
                     }
+                    Err(error)
+                        if error.is_transient() && !matches!(error, Error::OperationLost { .. }) =>
+                    {
+                        tracing::debug!(error = %crate::error::chain(&error), "cannot look at an operation");
+                        tokio::time::sleep(RETRY).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error)
-                    if error.is_transient() && !matches!(error, Error::OperationLost { .. }) =>
-                {
-                    tracing::debug!(error = %crate::error::chain(&error), "cannot look at an operation");
-                    tokio::time::sleep(RETRY).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
             }
-            if !streaming {
+            if connection.is_none() {
                 continue;
             }
             let recheck = Instant::now() + RECHECK;
@@ -240,6 +243,22 @@ impl Operation {
                     | Err(_) => break,
                 }
             }
+        }
+    }
+
+    /// The operation as it is now; without an event stream as it is when it ends, or a while later.
+    async fn look_with(&self, hub: &Hub, streaming: bool) -> Result<Snapshot> {
+        let found = if streaming { self.look().await } else { self.long_poll().await };
+        match found {
+            Err(error) if error.is_not_found() => {
+                hub.ended(self.id()).map(|o| o.as_ref().clone()).ok_or_else(|| {
+                    Error::OperationLost {
+                        id: self.id().to_owned(),
+                        description: self.description().to_owned(),
+                    }
+                })
+            }
+            other => other,
         }
     }
 

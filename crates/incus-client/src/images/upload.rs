@@ -137,7 +137,7 @@ impl Client {
         progress: Arc<dyn Fn(UploadProgress) + Send + Sync>,
     ) -> Result<()> {
         let upload = image.files.upload().await?;
-        self.hub().ready().await;
+        let told_by = self.hub().ready().await;
         let request = self.upload_request(image, fingerprint);
         let call = Call::new(request.method().as_str(), request.path_and_query());
         let builder = http::Request::builder()
@@ -153,7 +153,7 @@ impl Client {
         let answer = wire.send_body(&request, call, builder, body, deadline).await?;
         progress(UploadProgress::Importing);
         let left = deadline.saturating_sub(started.elapsed());
-        match self.started(&answer)?.wait(left).await {
+        match self.started(&answer)?.told_by(told_by).wait(left).await {
             // Somebody else brought the same image meanwhile.
             Err(error) if error.is_conflict() && self.image(fingerprint).await?.is_some() => Ok(()),
             // It ended unseen; the image says how.

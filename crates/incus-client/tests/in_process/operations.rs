@@ -1,6 +1,7 @@
 //! Waiting for operations over good and bad connections.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::sync::broadcast;
 
 use crate::support::{Connections, within};
 
-/// A server with one operation, `op`, that does what the test says.
+/// A server with one operation, at first `op`, that does what the test says.
 #[derive(Clone)]
 struct Server {
     operations: Arc<Mutex<HashMap<String, Snapshot>>>,
@@ -31,19 +32,30 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        let running = Snapshot {
-            id: "op".into(),
-            description: "Starting instance".into(),
-            status_code: StatusCode::Running,
-            ..Snapshot::default()
-        };
-        Self {
-            operations: Arc::new(Mutex::new(HashMap::from([("op".to_owned(), running)]))),
+        let server = Self {
+            operations: Arc::default(),
             events: broadcast::Sender::new(16),
             streams: tokio::sync::watch::Sender::new(0),
             asked: Arc::default(),
             no_events: false,
-        }
+        };
+        server.run("op");
+        server
+    }
+
+    /// Another operation runs.
+    fn run(&self, id: &str) {
+        let running = Snapshot {
+            id: id.into(),
+            description: "Starting instance".into(),
+            status_code: StatusCode::Running,
+            ..Snapshot::default()
+        };
+        *self.operations.lock().unwrap() = HashMap::from([(id.to_owned(), running)]);
+    }
+
+    fn operation(&self) -> Snapshot {
+        self.operations.lock().unwrap().values().next().unwrap().clone()
     }
 
     fn router(&self) -> Router {
@@ -58,7 +70,7 @@ impl Server {
 
     fn end(&self, status: StatusCode, err: &str) {
         let mut operations = self.operations.lock().unwrap();
-        let operation = operations.get_mut("op").unwrap();
+        let operation = operations.values_mut().next().unwrap();
         operation.status_code = status;
         operation.err = err.to_owned();
     }
@@ -68,7 +80,7 @@ impl Server {
     }
 
     fn tell(&self) {
-        let operation = self.operations.lock().unwrap()["op"].clone();
+        let operation = self.operation();
         let event = Event {
             kind: EventKind::Operation,
             metadata: serde_json::to_value(operation).unwrap(),
@@ -84,11 +96,11 @@ impl Server {
 }
 
 async fn start(State(server): State<Server>) -> Json<serde_json::Value> {
-    Json(Reply::async_json(&server.operations.lock().unwrap()["op"]))
+    Json(Reply::async_json(&server.operation()))
 }
 
 async fn list(State(server): State<Server>) -> Json<serde_json::Value> {
-    let mut operation = server.operations.lock().unwrap()["op"].clone();
+    let mut operation = server.operation();
     operation.resources.insert("containers".into(), vec!["/1.0/containers/web?project=a".into()]);
     let ended = Snapshot { status_code: StatusCode::Success, ..operation.clone() };
     Json(Reply::sync_json(serde_json::json!({
@@ -166,6 +178,41 @@ async fn an_end_told_by_an_event_is_seen() {
     server.tell();
     let ended = within("the end", waiting).await.unwrap().unwrap();
     assert_eq!(ended.status_code, StatusCode::Success);
+}
+
+/// A server adds a listener only after it answered: a stream that told nothing yet may miss an end.
+#[tokio::test]
+async fn an_operation_is_asked_for_only_until_the_event_stream_is_known_to_tell() {
+    let server = Server::new();
+    let connections = Connections::default();
+    let client = connections.client(server.router());
+    let asked = || server.asked.lock().unwrap().0;
+    let ends = async |operation: Operation| {
+        let before = asked();
+        let mut waiting = pin!(operation.wait(LONG));
+        // It waits before the end is told: an end that was told is remembered.
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        server.end(StatusCode::Success, "");
+        server.tell();
+        within("the end", waiting).await.unwrap();
+        asked() - before
+    };
+    let first = started(&client).await;
+    server.streams(1).await;
+    assert_eq!(ends(first).await, 1, "nothing came over the stream yet");
+    for id in ["op-2", "op-3"] {
+        server.run(id);
+        let next = started(&client).await;
+        assert_eq!(ends(next).await, 0, "the stream tells of all of it");
+    }
+
+    server.run("op-4");
+    let missed = started(&client).await;
+    connections.cut();
+    server.streams(2).await;
+    server.end(StatusCode::Success, "");
+    within("the end", missed.wait(LONG)).await.unwrap();
+    assert_eq!(asked(), 2, "the connection broke that would have told");
 }
 
 #[tokio::test]
