@@ -12,6 +12,7 @@ use crate::{
     launch::Launch,
     life::{self, Life},
     machine::{Clash, Observed},
+    recheck::{self, Rechecks},
 };
 
 pub mod ovn;
@@ -279,7 +280,7 @@ impl WaitingOn {
                 format!("the server works on load balancer {name}: {operation}")
             }
             Self::Change => format!("load balancer {name} is being made or started"),
-            Self::Address(Some(since)) if since.as_secs() > 60 => format!(
+            Self::Address(Some(since)) if recheck::is_late(Some(*since)) => format!(
                 "load balancer {name} has run for {} s without getting an address; check its network card (`incus config show {name} --expanded`) and the network's DHCP",
                 since.as_secs()
             ),
@@ -291,11 +292,10 @@ impl WaitingOn {
     }
 
     /// When to look again without an event, in case none comes.
-    pub fn recheck(&self) -> Option<Duration> {
+    pub fn recheck(&self, pauses: &Rechecks) -> Option<Duration> {
         match self {
-            Self::Address(Some(since)) if since.as_secs() > 60 => Some(Duration::from_secs(5)),
-            Self::Address(_) => Some(Duration::from_millis(500)),
-            Self::Operation(_) | Self::Change => Some(Duration::from_secs(2)),
+            Self::Address(running_for) => Some(pauses.of_address(*running_for)),
+            Self::Operation(_) | Self::Change => Some(pauses.change),
             Self::Repair(_) => None,
         }
     }

@@ -53,6 +53,7 @@ pub mod names;
 pub mod owner;
 pub mod profile;
 pub mod ranges;
+pub mod recheck;
 pub mod stop;
 pub mod versions;
 

@@ -11,6 +11,7 @@ use crate::{
     files::Piece,
     launch::Launch,
     life::{self, Life},
+    recheck::{self, Rechecks},
 };
 
 /// What happens to a provisioned instance that stopped.
@@ -227,9 +228,6 @@ fn first_start(machine: &Machine) -> Plan {
     }
 }
 
-/// How long an instance may take to get an address before the user is told to look.
-const ADDRESS_PATIENCE: Duration = Duration::from_secs(60);
-
 impl WaitingOn {
     /// The condition's reason.
     pub fn reason(&self) -> &'static str {
@@ -261,7 +259,7 @@ impl WaitingOn {
             Self::Operation(operation) => {
                 format!("the server works on instance {name}: {operation}")
             }
-            Self::Address(Some(since)) if *since > ADDRESS_PATIENCE => format!(
+            Self::Address(Some(since)) if recheck::is_late(Some(*since)) => format!(
                 "instance {name} has run for {} s without getting an address; check its network card (`incus config show {name} --expanded`) and the network's DHCP",
                 since.as_secs()
             ),
@@ -286,12 +284,11 @@ impl WaitingOn {
 
     /// When to look again without an event, in case none comes. `None`: an event of the
     /// Kubernetes API is certain.
-    pub fn recheck(&self) -> Option<Duration> {
+    pub fn recheck(&self, pauses: &Rechecks) -> Option<Duration> {
         match self {
             // Getting an address makes no event.
-            Self::Address(Some(since)) if *since > ADDRESS_PATIENCE => Some(Duration::from_secs(5)),
-            Self::Address(_) => Some(Duration::from_millis(500)),
-            Self::Operation(_) | Self::Change => Some(Duration::from_secs(2)),
+            Self::Address(running_for) => Some(pauses.of_address(*running_for)),
+            Self::Operation(_) | Self::Change => Some(pauses.change),
             Self::Drain(left) => Some(*left),
             Self::Gate(_) | Self::Thaw | Self::Start | Self::Repair(_) | Self::Replacement => None,
         }

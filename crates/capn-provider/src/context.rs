@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use capn_plan::recheck::Rechecks;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -37,6 +38,8 @@ pub struct Options {
     pub create_deadline: Duration,
     /// How long to wait before something is tried again.
     pub retries: Retries,
+    /// When to look again at what no event tells of.
+    pub rechecks: Rechecks,
     /// How servers are reached.
     pub connect: Connect,
     /// What is counted and timed; nobody reads it unless it was registered.
@@ -52,6 +55,7 @@ impl Default for Options {
             resync: Duration::from_secs(600),
             create_deadline: Duration::from_secs(900),
             retries: Retries::default(),
+            rechecks: Rechecks::default(),
             connect: Connect::default(),
             metrics: Metrics::default(),
         }

@@ -34,6 +34,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use backoff::Retries;
+pub use capn_plan::recheck::Rechecks;
 pub use context::Options;
 pub use metrics::Metrics;
 pub use remote::{Connect, Identity, IdentityError, Server};

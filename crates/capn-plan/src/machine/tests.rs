@@ -228,7 +228,8 @@ fn a_running_instance_that_goes_is_drained_then_stopped_then_deleted() {
 fn waiting_for_an_address_is_quick_at_first_and_tells_the_user_later() {
     let early = WaitingOn::Address(Some(Duration::from_secs(2)));
     let late = WaitingOn::Address(Some(Duration::from_secs(90)));
-    assert!(early.recheck() < late.recheck());
+    let pauses = Rechecks::default();
+    assert!(early.recheck(&pauses) < late.recheck(&pauses));
     let name = InstanceName::new("demo-a").unwrap();
     assert!(late.message(&name).contains("DHCP"), "{}", late.message(&name));
 }

@@ -1,6 +1,6 @@
 //! Turns what is known of one LXCCluster into its status, and fills in its endpoint.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use capi_api::conditions::{Conditions, Status};
 use capn_api::{
@@ -83,10 +83,10 @@ pub(crate) async fn outcome(
         Outcome::Waiting(on) => {
             let verdict = (Status::False, on.reason(), on.message(balancer));
             write(ctx, &mut cluster.clone(), |next| next.ready = false, verdict).await?;
-            Ok(Action::requeue(on.recheck().unwrap_or(ctx.options.resync)))
+            Ok(Action::requeue(on.recheck(&ctx.options.rechecks).unwrap_or(ctx.options.resync)))
         }
         Outcome::Refused(message) => refused(ctx, cluster, message).await,
-        Outcome::Gone => Ok(Action::requeue(Duration::from_secs(1))),
+        Outcome::Gone => Ok(Action::requeue(ctx.options.rechecks.change)),
     }
 }
 
@@ -116,7 +116,9 @@ pub(crate) async fn ovn(
             Ok(Action::requeue(ctx.options.resync))
         }
         ovn::Outcome::Refused(message) => refused(ctx, cluster, message).await,
-        ovn::Outcome::Gone | ovn::Outcome::Unsettled => Ok(Action::requeue(Duration::from_secs(2))),
+        ovn::Outcome::Gone | ovn::Outcome::Unsettled => {
+            Ok(Action::requeue(ctx.options.rechecks.change))
+        }
     }
 }
 
@@ -178,7 +180,7 @@ async fn outcome_without_address(
     let on = WaitingOn::Address(None);
     let verdict = (Status::False, on.reason(), on.message(&subject.name));
     write(ctx, &mut cluster, |next| next.ready = false, verdict).await?;
-    Ok(Action::requeue(on.recheck().unwrap_or(ctx.options.resync)))
+    Ok(Action::requeue(on.recheck(&ctx.options.rechecks).unwrap_or(ctx.options.resync)))
 }
 
 /// Notes in each control plane that the load balancer forwards to it.
@@ -376,7 +378,7 @@ pub(crate) async fn machines_remain(
     let message = format!("waiting for {} machines to go: {}", names.len(), names.join(", "));
     deleting(ctx, &mut cluster.clone(), reasons::WAITING_FOR_MACHINES, message).await?;
     // The machines' own changes wake this object; their end may be seen before it is true.
-    Ok(Action::requeue(Duration::from_secs(5)))
+    Ok(Action::requeue(ctx.options.rechecks.remaining))
 }
 
 /// Reports that the deletion of the load balancer has begun.
@@ -398,12 +400,12 @@ pub(crate) async fn deletion(
 ) -> Result<Action, Failure> {
     let (message, recheck) = match outcome {
         Outcome::Gone => return let_go(ctx, cluster).await,
-        Outcome::Waiting(on) => (on.message(&subject.name), on.recheck()),
+        Outcome::Waiting(on) => (on.message(&subject.name), on.recheck(&ctx.options.rechecks)),
         Outcome::Refused(message) => (message, None),
         Outcome::Serving(_) => ("the load balancer still runs".to_owned(), None),
     };
     deleting(ctx, &mut cluster.clone(), reasons::DELETING, message).await?;
-    Ok(Action::requeue(recheck.unwrap_or(Duration::from_secs(2))))
+    Ok(Action::requeue(recheck.unwrap_or(ctx.options.rechecks.change)))
 }
 
 /// Reports why a deletion does not go on, and gives the failure back to be retried.

@@ -19,9 +19,6 @@ use crate::context::Context;
 /// How long the instance may take to answer.
 const LOOK_DEADLINE: Duration = Duration::from_secs(10);
 
-/// When to ask again; nothing tells that bootstrap data has ended.
-pub(super) const AGAIN: Duration = Duration::from_secs(5);
-
 /// How the bootstrap data fares. `None` where nothing is to be said: the instance has only just
 /// started, is known to have ended, or does not let itself be asked.
 pub(super) async fn observe(

@@ -1,6 +1,6 @@
 //! Turns what is known of one machine into its status.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use capi_api::conditions::{self, Conditions, Status};
 use capn_api::{
@@ -20,7 +20,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{bootstrap, validate::Subject};
+use super::validate::Subject;
 use crate::{context::Context, failure::Failure, notice::tell, patch, references::namespace};
 
 /// What became of a reconcile that did not fail.
@@ -111,7 +111,7 @@ pub(crate) async fn outcome(
             }
             match bootstrapped(ctx, &machine, &mut verdict, name, bootstrap.as_ref()).await {
                 true => Action::requeue(ctx.options.resync),
-                false => Action::requeue(bootstrap::AGAIN),
+                false => Action::requeue(ctx.options.rechecks.bootstrap),
             }
         }
         Outcome::Waiting(on) => {
@@ -121,14 +121,14 @@ pub(crate) async fn outcome(
             }
             next.ready = false;
             verdict.set(Status::False, on.reason(), on.message(name));
-            on.recheck().map_or_else(|| quiet(ctx, &on), Action::requeue)
+            on.recheck(&ctx.options.rechecks).map_or_else(|| quiet(ctx, &on), Action::requeue)
         }
         Outcome::Refused(message) => {
             next.ready = false;
             verdict.set(Status::False, reasons::INSTANCE_PROVISIONING_ABORTED, message);
             Action::requeue(ctx.options.resync)
         }
-        Outcome::Gone => Action::requeue(Duration::from_secs(1)),
+        Outcome::Gone => Action::requeue(ctx.options.rechecks.change),
     };
     next.conditions = verdict.finish();
     patch::status(&api, &machine, machine.status.as_ref(), &next).await?;
@@ -277,14 +277,14 @@ pub(crate) async fn deletion(
             if matches!(on, WaitingOn::Drain(_)) {
                 reason = on.reason();
             }
-            (on.message(&subject.name), on.recheck())
+            (on.message(&subject.name), on.recheck(&ctx.options.rechecks))
         }
         Outcome::Refused(message) => (message, None),
         Outcome::Ready { .. } => ("the instance still runs".to_owned(), None),
     };
     let next = deleting(ctx, machine, reason, message);
     write(ctx, &mut machine.clone(), &next).await?;
-    Ok(Action::requeue(recheck.unwrap_or(Duration::from_secs(2))))
+    Ok(Action::requeue(recheck.unwrap_or(ctx.options.rechecks.change)))
 }
 
 /// Reports why a deletion does not go on, and gives the failure back to be retried.

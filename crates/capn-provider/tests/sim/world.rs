@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use capn_provider::{Options, Retries};
+use capn_provider::{Options, Rechecks, Retries};
 use incus_client::{
     Client,
     api::{InstanceSource, InstancesPost, ProjectPut, ProjectsPost},
@@ -65,6 +65,12 @@ pub(crate) fn options(namespace: &str) -> Options {
     retries.longest = Duration::from_millis(200);
     retries.blocked = Duration::from_millis(100);
     options.retries = retries;
+    let mut rechecks = Rechecks::default();
+    rechecks.address = Duration::from_millis(20);
+    rechecks.change = Duration::from_millis(100);
+    rechecks.bootstrap = Duration::from_millis(100);
+    rechecks.remaining = Duration::from_millis(100);
+    options.rechecks = rechecks;
     options.namespace = Some(namespace.to_owned());
     options
 }

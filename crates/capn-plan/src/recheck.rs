@@ -1,0 +1,51 @@
+//! When to look again at what no event tells of, or in case its event was lost.
+
+use std::time::Duration;
+
+/// Pauses between two looks. Shorter ones only mean more requests, longer ones that something is
+/// seen later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rechecks {
+    /// At an instance that has just started and has no address.
+    pub address: Duration,
+    /// At an instance that has run for [`ADDRESS_PATIENCE`] and has no address.
+    pub late_address: Duration,
+    /// At what the server works on.
+    pub change: Duration,
+    /// At bootstrap data that has not ended, or at an instance that did not let itself be asked.
+    pub bootstrap: Duration,
+    /// At the machines that a deletion waits for.
+    pub remaining: Duration,
+}
+
+/// How long an instance may take to get an address before the user is told to look.
+pub const ADDRESS_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Default for Rechecks {
+    /// 0.5 s, 5 s, 2 s, 5 s, 5 s.
+    fn default() -> Self {
+        Self {
+            address: Duration::from_millis(500),
+            late_address: Duration::from_secs(5),
+            change: Duration::from_secs(2),
+            bootstrap: Duration::from_secs(5),
+            remaining: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Rechecks {
+    /// When to look again for the address of an instance that has run this long, if known.
+    pub(crate) fn of_address(&self, running_for: Option<Duration>) -> Duration {
+        match is_late(running_for) {
+            true => self.late_address,
+            false => self.address,
+        }
+    }
+}
+
+/// Whether an instance that has run this long should have an address.
+pub(crate) fn is_late(running_for: Option<Duration>) -> bool {
+    running_for.is_some_and(|running_for| running_for > ADDRESS_PATIENCE)
+}
