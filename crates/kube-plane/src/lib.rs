@@ -5,7 +5,8 @@
 //! `CustomResourceDefinition`. There are two doors:
 //!
 //! * in process, as a [`tower::Service`] ([`Plane::service`]) or a [`kube::Client`]
-//!   ([`Plane::client`]), without a socket, TLS or authentication;
+//!   ([`Plane::client`]), without a socket, TLS or authentication: with all rights, or with those
+//!   of a user ([`Plane::client_as`]);
 //! * over HTTPS ([`Plane::serve_https`]) with the certificates of a [`Pki`], for `kubectl` and any
 //!   other client.
 //!
@@ -15,14 +16,15 @@
 //!   after the commit, never before.
 //! * There is one monotonic revision for all kinds. A write that changes nothing gets no revision
 //!   and no event.
+//! * Whoever is in the group `system:masters` may do everything; anybody else what roles and
+//!   bindings (`rbac.authorization.k8s.io/v1`) allow.
 //! * One process opens a plane at a time; the second gets an error that names the first's pid.
 //!
 //! # What it is not
 //!
-//! It schedules nothing: pods, nodes, services and endpoints are empty, read-only lists. There is
-//! no RBAC: whoever has a client certificate of the plane's CA may do everything. Request bodies
-//! are JSON or YAML, for the built-in kinds also protobuf; answers are JSON. Limits are told in the
-//! README of this crate.
+//! It schedules nothing: pods, nodes, services and endpoints are empty, read-only lists. Request
+//! bodies are JSON or YAML, for the built-in kinds also protobuf; answers are JSON. Limits are told
+//! in the README of this crate.
 
 mod admission;
 mod api;
@@ -31,6 +33,7 @@ mod discovery;
 mod error;
 mod events;
 mod handlers;
+mod identity;
 mod json;
 mod jsonpath;
 mod managed;
@@ -41,6 +44,7 @@ mod patch;
 mod pki;
 mod plane;
 mod protobuf;
+mod rbac;
 mod registry;
 mod schema;
 mod selectors;
@@ -49,9 +53,10 @@ mod service;
 mod status;
 mod store;
 mod table;
+mod tokens;
 
 pub use admission::{Admission, FieldError, FieldErrorKind};
 pub use error::Error;
-pub use pki::{Pki, PkiError, ServerTls};
+pub use pki::{ClientCertificate, Pki, PkiError, ServerTls};
 pub use plane::{Plane, PlaneOptions};
 pub use service::{PlaneService, ResponseBody};

@@ -153,6 +153,7 @@ pub(crate) fn validate(
         let (good, rule) = match resource.name_rule {
             NameRule::Label => (names::is_label(name), names::LABEL_RULE),
             NameRule::Subdomain => (names::is_subdomain(name), names::SUBDOMAIN_RULE),
+            NameRule::Path => (names::is_path_segment(name), names::PATH_RULE),
         };
         if !good {
             errors.push(FieldError::invalid("metadata.name", name.into(), rule));

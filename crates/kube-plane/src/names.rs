@@ -21,6 +21,9 @@ pub(crate) const KEY_RULE: &str = "name part must consist of alphanumeric charac
     '.', and must start and end with an alphanumeric character, at most 63 characters, with an \
     optional DNS subdomain prefix and '/'";
 
+/// The rule of names that are only a part of a path, as a sentence.
+pub(crate) const PATH_RULE: &str = "may not be '.' or '..', and may not contain '/' or '%'";
+
 pub(crate) fn is_label(text: &str) -> bool {
     text.len() <= 63 && is_lower(text)
 }
@@ -34,6 +37,11 @@ fn is_lower(text: &str) -> bool {
 
 pub(crate) fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_lower)
+}
+
+/// Names of roles and bindings, as `system:discovery`.
+pub(crate) fn is_path_segment(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.contains(['/', '%'])
 }
 
 fn is_word(text: &str) -> bool {
@@ -90,6 +98,9 @@ mod tests {
             assert_eq!(is_qualified(text), qualified, "{text}");
         }
         assert!(!is_label(&"a".repeat(64)));
+        for (text, good) in [("system:a b", true), ("", false), ("..", false), ("a/b", false)] {
+            assert_eq!(is_path_segment(text), good, "{text}");
+        }
     }
 
     #[test]

@@ -10,11 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Admission, Error, PlaneService, ServerTls,
     api::{Api, Body, Subresource, Target, WriteOptions},
-    background, json,
+    background,
+    identity::Identity,
+    json,
+    rbac::{CLUSTER_ADMIN, CLUSTER_ROLES, Rbac},
     registry::{CRDS, Registry, Resource, definition},
     serve,
     status::ApiError,
-    store::{History, NAMESPACES, Store},
+    store::{Event, History, NAMESPACES, Store},
 };
 
 /// How to open a plane.
@@ -62,17 +65,22 @@ impl Plane {
     pub async fn open(options: PlaneOptions) -> Result<Self, Error> {
         let PlaneOptions { path, crds, admission, history } = options;
         let registry = Arc::new(Registry::new());
-        let follower = Arc::clone(&registry);
+        let rbac = Arc::new(Rbac::default());
+        let followers = (Arc::clone(&registry), Arc::clone(&rbac));
+        let follow = move |event: &Event| {
+            followers.0.follow(event);
+            followers.1.follow(event);
+        };
         let history =
             History { events: history.unwrap_or(History::default().events), ..History::default() };
-        let open =
-            move || Store::open(path, history, Box::new(move |event| follower.follow(event)));
+        let open = move || Store::open(path, history, Box::new(follow));
         let store = tokio::task::spawn_blocking(open).await.map_err(|_| Error::WriterGone)??;
         let mut hooks: HashMap<(String, String), Vec<Admission>> = HashMap::new();
         for hook in admission {
             hooks.entry((hook.group.clone(), hook.kind.clone())).or_default().push(hook);
         }
-        let api = Arc::new(Api { store, registry, admission: hooks });
+        let tokens = Arc::default();
+        let api = Arc::new(Api { store, registry, admission: hooks, rbac, tokens });
         prepare(&api, crds).await?;
         let shutdown = CancellationToken::new();
         background::spawn(&api, &shutdown);
@@ -86,6 +94,7 @@ impl Plane {
         PlaneService {
             api: Arc::clone(&self.api),
             shutdown: self.shutdown.clone(),
+            caller: Identity::default(),
             _guard: Arc::clone(&self.guard),
         }
     }
@@ -98,10 +107,29 @@ impl Plane {
         kube::Client::new(self.service(), "default")
     }
 
+    /// As [`Plane::service`], for a user who may do what roles and bindings allow him.
+    ///
+    /// `groups` are those he is in beside `system:authenticated`; a service account
+    /// (`system:serviceaccount:NAMESPACE:NAME`) without groups is in those of its namespace.
+    #[must_use]
+    pub fn service_as(&self, user: &str, groups: &[&str]) -> PlaneService {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        PlaneService { caller: Identity::named(user, groups), ..self.service() }
+    }
+
+    /// As [`Plane::client`], for a user as in [`Plane::service_as`].
+    ///
+    /// Has to be called inside a Tokio runtime.
+    #[must_use]
+    pub fn client_as(&self, user: &str, groups: &[&str]) -> kube::Client {
+        kube::Client::new(self.service_as(user, groups), "default")
+    }
+
     /// Serves HTTPS (HTTP/1.1 and 2) until `shutdown` is ready, then ends watches and connections.
     ///
     /// Clients show a certificate of the CA, or the bearer token; others get 401, but for
-    /// `/healthz`, `/livez`, `/readyz` and `/version`.
+    /// `/healthz`, `/livez`, `/readyz` and `/version`. A certificate's common name is the user, its
+    /// organizations are his groups; the token is in `system:masters`.
     ///
     /// # Errors
     /// [`Error::Serve`] if the listener fails; a failing connection is only logged.
@@ -145,6 +173,17 @@ async fn prepare(api: &Arc<Api>, crds: Vec<CustomResourceDefinition>) -> Result<
         futures::future::try_join_all(creates)
             .await
             .map_err(|(name, error)| failed(name, &error))?;
+    }
+    if let Some(roles) = tables.stored(CLUSTER_ROLES)
+        && api.store.get(CLUSTER_ROLES, "", CLUSTER_ADMIN).is_none()
+    {
+        let all = json!(["*"]);
+        let body = json!({"metadata": {"name": CLUSTER_ADMIN}, "rules": [
+            {"verbs": all, "apiGroups": all, "resources": all},
+            {"verbs": all, "nonResourceURLs": all},
+        ]});
+        let created = api.create(&roles, "", body.into(), &options).await;
+        created.map_err(|error| failed(CLUSTER_ADMIN, &error))?;
     }
     let Some(definitions) = tables.stored(CRDS) else { return Ok(()) };
     // All at once, so that they share a commit.

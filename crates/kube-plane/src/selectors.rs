@@ -203,6 +203,12 @@ fn parse_fields(text: &str) -> Option<Vec<FieldRequirement>> {
     Some(requirements)
 }
 
+/// The value a field selector asks a field to have, if it does.
+pub(crate) fn exact_field(selector: &str, field: &str) -> Option<String> {
+    let requirements = parse_fields(selector)?;
+    requirements.into_iter().find(|r| r.equal && r.field == field).map(|r| r.value)
+}
+
 fn split_unescaped(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut escaped, mut start) = (false, 0);

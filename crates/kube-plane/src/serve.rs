@@ -19,10 +19,8 @@ use tower::Service;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
-    Error, PlaneService, ServerTls,
-    handlers::{self, Identity},
-    service::ResponseBody,
-    status::ApiError,
+    Error, PlaneService, ServerTls, handlers, identity::Identity, service::ResponseBody,
+    status::ApiError, tokens::same,
 };
 
 /// Time for a TLS handshake.
@@ -47,6 +45,7 @@ pub(crate) async fn serve(
         .map_err(|source| Error::Serve { address: "the listener".to_owned(), source })?;
     tracing::info!(%address, "serving HTTPS");
     let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+    let _known = tls.token.as_ref().map(|token| service.api.tokens.add(token));
     // Watches of this server end with it, those in process go on.
     let closing = service.shutdown.child_token();
     service.shutdown = closing.clone();
@@ -130,15 +129,13 @@ async fn answer(
     token: Option<Arc<str>>,
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, std::convert::Infallible> {
-    let identity = identity.or_else(|| bearer(&request, token.as_deref()));
-    match identity {
-        Some(identity) => {
-            request.extensions_mut().insert(identity);
-        }
+    let identity = match identity.or_else(|| bearer(&request, token.as_deref())) {
+        Some(identity) => identity,
         // As Kubernetes: probes and the version need no name.
-        None if is_public(request.uri().path()) => {}
+        None if is_public(request.uri().path()) => Identity::anonymous(),
         None => return Ok(handlers::failed(&ApiError::unauthorized())),
-    }
+    };
+    request.extensions_mut().insert(identity);
     service.call(request).await
 }
 
@@ -152,24 +149,13 @@ fn identify(certificate: &[u8]) -> Option<Identity> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let subject = certificate.subject();
     let user = subject.iter_common_name().next()?.as_str().ok()?;
-    let groups: Vec<String> = subject
-        .iter_organization()
-        .filter_map(|group| group.as_str().ok().map(str::to_owned))
-        .chain(["system:authenticated".to_owned()])
-        .collect();
-    Some(Identity { user: user.into(), groups: groups.into() })
+    let groups = subject.iter_organization();
+    let groups = groups.filter_map(|group| group.as_str().ok().map(str::to_owned)).collect();
+    Some(Identity::named(user, groups))
 }
 
 fn bearer(request: &Request<Incoming>, token: Option<&str>) -> Option<Identity> {
     let given = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
     let given = given.strip_prefix("Bearer ")?.trim();
-    same(given.as_bytes(), token?.as_bytes()).then(|| Identity {
-        user: "token".into(),
-        groups: Arc::new(["system:masters".to_owned(), "system:authenticated".to_owned()]),
-    })
-}
-
-/// Compares in a time that says nothing about where two texts differ.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    same(given.as_bytes(), token?.as_bytes()).then(Identity::of_token)
 }

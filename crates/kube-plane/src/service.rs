@@ -17,6 +17,7 @@ use tower::BoxError;
 use crate::{
     api::{Api, MAX_OBJECT},
     handlers,
+    identity::Identity,
     plane::Guard,
     status::ApiError,
 };
@@ -24,7 +25,7 @@ use crate::{
 /// Body of an answer: whole, or a stream of watch events.
 pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Answers Kubernetes API requests, all of them allowed. Cloning is cheap.
+/// Answers Kubernetes API requests of one caller. Cloning is cheap.
 ///
 /// It keeps the plane open: the background work goes on as long as a service or a client made
 /// from it is around.
@@ -33,6 +34,8 @@ pub struct PlaneService {
     pub(crate) api: Arc<Api>,
     /// Ends watches.
     pub(crate) shutdown: CancellationToken,
+    /// Who asks, where a request does not bring its own identity.
+    pub(crate) caller: Identity,
     pub(crate) _guard: Arc<Guard>,
 }
 
@@ -53,8 +56,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let api = Arc::clone(&self.api);
         let shutdown = self.shutdown.clone();
+        let caller = self.caller.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            let caller = parts.extensions.remove::<Identity>().unwrap_or(caller);
             // A patch or an object in YAML may be a little larger than the object.
             let limit = 2 * MAX_OBJECT;
             let body = match Limited::new(body, limit).collect().await {
@@ -67,7 +72,7 @@ where
                     return Ok(handlers::failed(&ApiError::bad_request(message)));
                 }
             };
-            Ok(handlers::serve(&api, &shutdown, parts, body).await)
+            Ok(handlers::serve(&api, &shutdown, caller, parts, body).await)
         })
     }
 }

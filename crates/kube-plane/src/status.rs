@@ -3,7 +3,11 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::{admission::FieldError, registry::Resource};
+use crate::{
+    admission::FieldError,
+    rbac::{Attributes, On},
+    registry::Resource,
+};
 
 pub(crate) type Result<T, E = ApiError> = std::result::Result<T, E>;
 
@@ -126,6 +130,26 @@ impl ApiError {
     pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!("{} \"{name}\" is forbidden: {why}", resource.qualified());
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(about(resource, name))
+    }
+
+    /// 403 for somebody who may not do what he asks for.
+    pub(crate) fn may_not(user: &str, what: &Attributes<'_>, why: &str) -> Self {
+        let colon = if why.is_empty() { "" } else { ": " };
+        let refused = format!("User \"{user}\" {what}{colon}{why}");
+        let On::Resource(on) = &what.on else {
+            let message = format!("forbidden: {refused}");
+            return Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(json!({}));
+        };
+        let dot = if on.group.is_empty() { "" } else { "." };
+        let name = if on.name.is_empty() { String::new() } else { format!(" \"{}\"", on.name) };
+        let message = format!("{}{dot}{}{name} is forbidden: {refused}", on.resource, on.group);
+        let mut details = json!({"kind": on.resource});
+        for (field, text) in [("name", &on.name), ("group", &on.group)] {
+            if !text.is_empty() {
+                details[field] = json!(text);
+            }
+        }
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(details)
     }
 
     /// 403 for a create in a namespace that is going away; clients know it by the cause.

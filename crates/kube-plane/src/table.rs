@@ -89,6 +89,10 @@ fn cell(column: &Column, object: &Value, now: Timestamp) -> Value {
             let last = last.iter().map(|name| json::text(object, &[name])).find(|t| !t.is_empty());
             return age(last.unwrap_or_default(), now).into();
         }
+        Source::RoleRef => {
+            let text = |field| json::text(object, &["roleRef", field]);
+            return format!("{}/{}", text("kind"), text("name")).into();
+        }
         Source::InvolvedObject => {
             let about = object.get("involvedObject").or_else(|| object.get("regarding"));
             let about = about.unwrap_or(&Value::Null);

@@ -16,9 +16,11 @@ pub(crate) use self::{
 };
 use crate::{
     Admission,
+    rbac::Rbac,
     registry::{Registry, Resource},
     status::{ApiError, Result},
     store::{Object, Store, WriteError},
+    tokens::Tokens,
 };
 
 /// The largest object that is accepted, as etcd's default.
@@ -30,6 +32,8 @@ pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: HashMap<(String, String), Vec<Admission>>,
+    pub(crate) rbac: Arc<Rbac>,
+    pub(crate) tokens: Arc<Tokens>,
 }
 
 /// What to do about fields that nobody knows or that are there twice.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Api, Body, FieldValidation, MAX_OBJECT, Subresource, WriteOptions};
 use crate::{
     admission::FieldError,
-    meta,
+    meta, rbac,
     registry::{CRDS, Resource, SchemaSource, definition},
     schema::{default, prune, validate},
     status::{ApiError, Result},
@@ -124,6 +124,9 @@ fn complete(resource: &Resource, value: &mut Value) {
             value["type"] = "Opaque".into();
         }
     }
+    if &*resource.group == "rbac.authorization.k8s.io" {
+        rbac::complete(&resource.kind, value);
+    }
 }
 
 fn base64_of(text: &str) -> String {
@@ -226,6 +229,9 @@ fn check_builtin(
     old: Option<&Value>,
     errors: &mut Vec<FieldError>,
 ) {
+    if &*resource.group == "rbac.authorization.k8s.io" {
+        return rbac::validate(&resource.kind, new, old, errors);
+    }
     if !matches!(&*resource.kind, "Secret" | "ConfigMap") {
         return;
     }

@@ -1,5 +1,6 @@
 //! Requests and answers of the API.
 
+mod access;
 mod read;
 pub(crate) mod request;
 mod response;
@@ -18,25 +19,13 @@ use self::request::{Form, Query, ResourcePath};
 pub(crate) use self::response::failed;
 use crate::{
     api::{Api, Subresource},
-    discovery, openapi,
+    discovery,
+    identity::Identity,
+    openapi,
     registry::{Access, Resource},
     service::ResponseBody,
     status::{ApiError, Result},
 };
-
-/// Who asks.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    pub(crate) user: Arc<str>,
-    pub(crate) groups: Arc<[String]>,
-}
-
-impl Default for Identity {
-    /// In process: all rights.
-    fn default() -> Self {
-        Self { user: "system:in-process".into(), groups: Arc::new(["system:masters".to_owned()]) }
-    }
-}
 
 /// A request with its whole body.
 pub(crate) struct Request {
@@ -47,43 +36,58 @@ pub(crate) struct Request {
     pub(crate) identity: Identity,
 }
 
-/// Answers a request.
+/// Answers a request of somebody.
 pub(crate) async fn serve(
     api: &Arc<Api>,
     shutdown: &CancellationToken,
+    identity: Identity,
     parts: Parts,
     body: Bytes,
 ) -> Response<ResponseBody> {
     let path = parts.uri.path().to_owned();
+    let method = parts.method.clone();
     let request = Request {
         method: parts.method,
         headers: parts.headers,
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         body,
-        identity: parts.extensions.get::<Identity>().cloned().unwrap_or_default(),
+        identity,
     };
-    match route(api, shutdown, &path, &request).await {
+    match answer(api, shutdown, &path, request).await {
         Ok(response) => response,
         Err(error) => {
-            tracing::debug!(method = %request.method, path, error = %error, "request refused");
+            tracing::debug!(%method, path, error = %error, "request refused");
             response::failed(&error)
         }
     }
 }
 
-async fn route(
+async fn answer(
     api: &Arc<Api>,
     shutdown: &CancellationToken,
     path: &str,
-    request: &Request,
+    mut request: Request,
 ) -> Result<Response<ResponseBody>> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    if let Some(other) = access::impersonated(api, &request)? {
+        request.identity = other;
+    }
+    access::authorize(api, &request, &segments)?;
+    route(api, shutdown, &segments, &request).await
+}
+
+async fn route(
+    api: &Arc<Api>,
+    shutdown: &CancellationToken,
+    segments: &[&str],
+    request: &Request,
+) -> Result<Response<ResponseBody>> {
     if !request::is_write(&request.method)
-        && let Some(response) = fixed(api, &segments, request)?
+        && let Some(response) = fixed(api, segments, request)?
     {
         return Ok(response);
     }
-    let path = ResourcePath::parse(&segments).ok_or_else(ApiError::no_such_path)?;
+    let path = ResourcePath::parse(segments).ok_or_else(ApiError::no_such_path)?;
     let tables = api.registry.tables();
     let resource =
         tables.find(path.group, path.version, path.plural).ok_or_else(ApiError::no_such_path)?;
@@ -94,7 +98,7 @@ async fn route(
         return Err(ApiError::no_such_path());
     }
     if resource.access == Access::Review {
-        return review::create(&resource, request);
+        return review::create(api, &resource, path.namespace, request);
     }
     match (path.name, path.subresource) {
         (Some(name), Some("scale")) if resource.scale.is_some() => {

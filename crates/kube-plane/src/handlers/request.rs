@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     api::{DeleteOptions, FieldValidation, Propagation, Subresource, WriteOptions},
+    selectors,
     status::{ApiError, Result},
 };
 
@@ -91,6 +92,11 @@ impl Query {
         let mut pairs = vec![("fieldSelector".to_owned(), selector)];
         pairs.extend(self.pairs.iter().filter(|(name, _)| name != "fieldSelector").cloned());
         Self { pairs }
+    }
+
+    /// The name that the field selector asks for, if it asks for one.
+    pub(crate) fn exact_name(&self) -> Option<String> {
+        selectors::exact_field(self.get("fieldSelector"), "metadata.name")
     }
 
     /// `true`, `1` or empty.

@@ -1,16 +1,31 @@
-//! Reviews: who am I, and may I. Whoever is let in may everything.
+//! Reviews: who am I, may I, may somebody else, is this token good.
 
 use http::{Method, Response, StatusCode};
-use serde_json::json;
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, ResourceAttributes as AskedResource, SubjectAccessReviewSpec,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use super::{Request, response, write};
 use crate::{
+    FieldError,
+    api::Api,
+    identity::{Identity, MASTERS},
+    json,
+    rbac::{Attributes, Decision, On, ResourceAttributes},
     registry::Resource,
     service::ResponseBody,
     status::{ApiError, Result},
 };
 
-pub(super) fn create(resource: &Resource, request: &Request) -> Result<Response<ResponseBody>> {
+/// Answers a review that is created; nothing is stored.
+pub(super) fn create(
+    api: &Api,
+    resource: &Resource,
+    namespace: Option<&str>,
+    request: &Request,
+) -> Result<Response<ResponseBody>> {
     if request.method != Method::POST {
         return Err(ApiError::method_not_allowed());
     }
@@ -20,16 +35,145 @@ pub(super) fn create(resource: &Resource, request: &Request) -> Result<Response<
     }
     review["apiVersion"] = resource.api_version().into();
     review["kind"] = (*resource.kind).into();
+    let me = &request.identity;
     review["status"] = match &*resource.kind {
-        "SelfSubjectReview" => json!({"userInfo": {
-            "username": &*request.identity.user, "groups": &*request.identity.groups,
-        }}),
-        "SelfSubjectRulesReview" => json!({
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-            "incomplete": false,
-        }),
-        _ => json!({"allowed": true, "reason": "every client of this server is an administrator"}),
+        "SelfSubjectReview" => json!({ "userInfo": user_info(me) }),
+        "SelfSubjectRulesReview" => rules(api, resource, me, &review)?,
+        "SelfSubjectAccessReview" => {
+            let spec = spec(resource, &review)?;
+            decision(&decide(api, resource, me, &spec)?)
+        }
+        "TokenReview" => token(api, json::text(&review, &["spec", "token"])),
+        _ => {
+            let spec: SubjectAccessReviewSpec = spec(resource, &review)?;
+            check_namespace(resource, namespace, &spec)?;
+            let user = spec.user.clone().unwrap_or_default();
+            let groups = spec.groups.clone().unwrap_or_default();
+            if user.is_empty() && groups.is_empty() {
+                let why = "at least one of user or group must be specified";
+                return Err(invalid(resource, FieldError::required("spec.user", why)));
+            }
+            // Exactly as asked: the caller says all groups.
+            let who = Identity { user: user.into(), groups: groups.into() };
+            decision(&decide(api, resource, &who, &spec)?)
+        }
     };
     Ok(response::json(StatusCode::CREATED, &review))
+}
+
+fn spec<T: DeserializeOwned>(resource: &Resource, review: &Value) -> Result<T> {
+    let spec = review.get("spec").filter(|spec| !spec.is_null());
+    let spec = spec.cloned().unwrap_or_else(|| Value::Object(Map::new()));
+    serde_json::from_value(spec).map_err(|error| {
+        ApiError::bad_request(format!("cannot read spec of the {}: {error}", resource.kind))
+    })
+}
+
+fn invalid(resource: &Resource, error: FieldError) -> ApiError {
+    ApiError::invalid(resource, "", &[error])
+}
+
+/// A local review is about the namespace it is made in.
+fn check_namespace(
+    resource: &Resource,
+    namespace: Option<&str>,
+    spec: &SubjectAccessReviewSpec,
+) -> Result<()> {
+    let Some(namespace) = namespace else { return Ok(()) };
+    let asked = spec.resource_attributes.as_ref().and_then(|asked| asked.namespace.as_deref());
+    if asked == Some(namespace) {
+        return Ok(());
+    }
+    let why = format!("must match metadata.namespace: {namespace}");
+    let found = asked.unwrap_or_default().into();
+    Err(invalid(resource, FieldError::invalid("spec.resourceAttributes.namespace", found, why)))
+}
+
+fn decide(
+    api: &Api,
+    resource: &Resource,
+    who: &Identity,
+    spec: &SubjectAccessReviewSpec,
+) -> Result<Decision> {
+    let what = match (&spec.resource_attributes, &spec.non_resource_attributes) {
+        (Some(asked), None) => about_resource(asked),
+        (None, Some(asked)) => about_path(asked),
+        _ => {
+            let why =
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let error = FieldError::invalid("spec.resourceAttributes", Value::Null, why);
+            return Err(invalid(resource, error));
+        }
+    };
+    if who.is_master() {
+        return Ok(Decision { allowed: true, reason: format!("member of {MASTERS}") });
+    }
+    Ok(api.rbac.policy().decide(who, &what))
+}
+
+fn about_resource(asked: &AskedResource) -> Attributes<'_> {
+    fn text(text: Option<&String>) -> std::borrow::Cow<'_, str> {
+        text.map(String::as_str).unwrap_or_default().into()
+    }
+    let on = ResourceAttributes {
+        group: text(asked.group.as_ref()),
+        resource: text(asked.resource.as_ref()),
+        subresource: text(asked.subresource.as_ref()),
+        namespace: text(asked.namespace.as_ref()),
+        name: text(asked.name.as_ref()),
+    };
+    Attributes { verb: text(asked.verb.as_ref()), on: On::Resource(on) }
+}
+
+fn about_path(asked: &NonResourceAttributes) -> Attributes<'_> {
+    let text = |text: &'_ Option<String>| text.clone().unwrap_or_default().into();
+    Attributes { verb: text(&asked.verb), on: On::Path(text(&asked.path)) }
+}
+
+fn decision(decision: &Decision) -> Value {
+    let mut status = json!({ "allowed": decision.allowed });
+    if !decision.reason.is_empty() {
+        status["reason"] = decision.reason.as_str().into();
+    }
+    status
+}
+
+/// What somebody may do in a namespace.
+fn rules(api: &Api, resource: &Resource, who: &Identity, review: &Value) -> Result<Value> {
+    let namespace = json::text(review, &["spec", "namespace"]);
+    if namespace.is_empty() {
+        let why = "no namespace on request";
+        return Err(invalid(resource, FieldError::required("spec.namespace", why)));
+    }
+    let (mut resources, mut paths) = (Vec::new(), Vec::new());
+    if who.is_master() {
+        resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+        paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+    }
+    let policy = api.rbac.policy();
+    for rule in policy.rules(who, namespace) {
+        if let Some(urls) = &rule.non_resource_urls {
+            paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": urls}));
+            continue;
+        }
+        let mut entry = json!({
+            "verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources,
+        });
+        if let Some(names) = &rule.resource_names {
+            entry["resourceNames"] = json!(names);
+        }
+        resources.push(entry);
+    }
+    Ok(json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false}))
+}
+
+fn token(api: &Api, token: &str) -> Value {
+    if api.tokens.knows(token) {
+        return json!({"authenticated": true, "user": user_info(&Identity::of_token())});
+    }
+    json!({"authenticated": false, "user": {}, "error": "the token is not one of this server"})
+}
+
+fn user_info(who: &Identity) -> Value {
+    json!({"username": &*who.user, "groups": &*who.groups})
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Request, read, request, response};
+use super::{Request, access, read, request, response};
 use crate::{
     api::{Api, Body, DeleteOptions, Deleted, Subresource, Target, Written},
     json::{from_json, from_yaml},
@@ -112,7 +112,10 @@ pub(super) async fn patch(
     let options = request.query.write_options(&request.headers)?;
     let target = Target { resource, namespace, name, subresource };
     let result = match patch::Patch::parse(target, request)? {
-        patch::Patch::Apply(apply) => apply.run(api, target, &options).await?,
+        patch::Patch::Apply(apply) => {
+            let may_create = || access::may_create(api, &request.identity, &target);
+            apply.run(api, target, &options, may_create).await?
+        }
         patch => api.update(target, &options, |old| patch.apply(target, old)).await?,
     };
     written(resource, &result, request)

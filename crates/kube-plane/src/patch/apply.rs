@@ -57,12 +57,13 @@ impl Apply {
         Ok(Self { body, manager, force: query.flag("force") })
     }
 
-    /// Applies, and creates the object if it is absent.
+    /// Applies, and creates the object if it is absent and `may_create` does not refuse.
     pub(crate) async fn run(
         &self,
         api: &Api,
         target: Target<'_>,
         options: &WriteOptions,
+        may_create: impl Fn() -> Result<()>,
     ) -> Result<Written> {
         let options = &WriteOptions { manager: self.manager.clone(), ..options.clone() };
         let part = self.part(&target);
@@ -85,6 +86,7 @@ impl Apply {
             if target.subresource != Subresource::None {
                 return Err(ApiError::not_found(target.resource, target.name));
             }
+            may_create()?;
             let uid = json::text(&self.body.value, &["metadata", "uid"]);
             if !uid.is_empty() {
                 return Err(ApiError::conflict(

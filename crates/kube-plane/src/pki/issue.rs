@@ -13,7 +13,7 @@ use x509_parser::{
     prelude::X509Certificate,
 };
 
-use super::{PkiError, files};
+use super::{PkiError, files, subject};
 
 const CA_DAYS: i64 = 3650;
 const CA_RENEW_DAYS: i64 = 90;
@@ -115,6 +115,29 @@ pub(super) fn leaf(
     {
         return Ok(identity);
     }
+    let identity = sign(dir, now, ca, wanted, &[])?;
+    write(dir, wanted.file, &identity)?;
+    Ok(identity)
+}
+
+/// Makes a certificate for a client. Nothing of it is kept.
+pub(super) fn client(
+    dir: &Path,
+    ca: &Authority,
+    user: &str,
+    groups: &[&str],
+) -> Result<Identity, PkiError> {
+    let wanted = Leaf { organization: None, ..Leaf::client("", user) };
+    sign(dir, Timestamp::now(), ca, &wanted, groups)
+}
+
+fn sign(
+    dir: &Path,
+    now: Timestamp,
+    ca: &Authority,
+    wanted: &Leaf,
+    groups: &[&str],
+) -> Result<Identity, PkiError> {
     let issue = |source| PkiError::Issue { name: wanted.name.clone(), source };
     let ca_key = KeyPair::from_pem(&ca.identity.key).map_err(|error| PkiError::Broken {
         path: dir.join("ca.key"),
@@ -131,9 +154,14 @@ pub(super) fn leaf(
     params.extended_key_usages = vec![wanted.usage.clone()];
     let key = KeyPair::generate().map_err(issue)?;
     let certificate = params.signed_by(&key, &issuer).map_err(issue)?;
-    let identity = Identity { certificate: certificate.pem(), key: key.serialize_pem() };
-    write(dir, wanted.file, &identity)?;
-    Ok(identity)
+    let certificate = if groups.is_empty() {
+        certificate.pem()
+    } else {
+        subject::add_organizations(certificate.der(), groups, issuer.key()).map_err(|error| {
+            PkiError::Encode { name: wanted.name.clone(), message: error.to_string() }
+        })?
+    };
+    Ok(Identity { certificate, key: key.serialize_pem() })
 }
 
 fn params(name: &str, organization: Option<&str>, now: Timestamp, days: i64) -> CertificateParams {

@@ -2,6 +2,7 @@
 
 mod files;
 mod issue;
+mod subject;
 
 use std::{
     io,
@@ -14,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use self::issue::{Identity, Leaf};
+use self::issue::{Authority, Identity, Leaf};
 
 /// A certificate could not be made, read or used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,14 @@ pub enum PkiError {
         /// Why not.
         source: rcgen::Error,
     },
+    /// A certificate could not be written.
+    #[error("cannot write the certificate `{name}`: {message}")]
+    Encode {
+        /// Common name of the certificate.
+        name: String,
+        /// Why not.
+        message: String,
+    },
     /// The certificates cannot be used for TLS.
     #[error("cannot use the certificates for TLS: {message}")]
     Tls {
@@ -64,7 +73,8 @@ pub enum PkiError {
 /// `admin`, each as `.crt` and `.key` in PEM.
 #[derive(Clone)]
 pub struct Pki {
-    ca: String,
+    dir: PathBuf,
+    ca: Arc<Authority>,
     server: Identity,
     admin: Identity,
 }
@@ -93,13 +103,13 @@ impl Pki {
         }
         let server = issue::leaf(dir, now, &ca, &Leaf::server(names))?;
         let admin = issue::leaf(dir, now, &ca, &Leaf::client("admin", "kubernetes-admin"))?;
-        Ok(Self { ca: ca.certificate_pem().to_owned(), server, admin })
+        Ok(Self { dir: dir.to_owned(), ca: Arc::new(ca), server, admin })
     }
 
     /// The CA's certificate, PEM.
     #[must_use]
     pub fn ca_certificate_pem(&self) -> &str {
-        &self.ca
+        self.ca.certificate_pem()
     }
 
     /// The administrator's certificate, PEM.
@@ -114,6 +124,15 @@ impl Pki {
         &self.admin.key
     }
 
+    /// Makes a certificate for a client: a user and the groups he is in, as roles name them. It
+    /// lasts a year. It is not kept, and it cannot be revoked but by a new CA.
+    ///
+    /// # Errors
+    /// If the CA's files are not usable, or the names cannot be in a certificate.
+    pub fn client(&self, user: &str, groups: &[&str]) -> Result<ClientCertificate, PkiError> {
+        issue::client(&self.dir, &self.ca, user, groups).map(ClientCertificate)
+    }
+
     /// What [`crate::Plane::serve_https`] needs: the server's identity and the CA of its clients.
     ///
     /// # Errors
@@ -121,7 +140,7 @@ impl Pki {
     pub fn server_tls(&self) -> Result<ServerTls, PkiError> {
         let tls = |error: &dyn std::fmt::Display| PkiError::Tls { message: error.to_string() };
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(self.ca.as_bytes()) {
+        for certificate in CertificateDer::pem_slice_iter(self.ca_certificate_pem().as_bytes()) {
             roots.add(certificate.map_err(|e| tls(&e))?).map_err(|e| tls(&e))?;
         }
         let provider = Arc::new(ring::default_provider());
@@ -149,9 +168,19 @@ impl Pki {
     /// `name` names its cluster, user and context; `server` is a URL as `https://127.0.0.1:6443`.
     #[must_use]
     pub fn kubeconfig(&self, name: &str, server: &str) -> String {
-        let ca = BASE64.encode(&self.ca);
-        let certificate = BASE64.encode(&self.admin.certificate);
-        let key = BASE64.encode(&self.admin.key);
+        self.kubeconfig_of(&self.admin, name, server)
+    }
+
+    /// As [`Pki::kubeconfig`], for a client of [`Pki::client`].
+    #[must_use]
+    pub fn kubeconfig_for(&self, client: &ClientCertificate, name: &str, server: &str) -> String {
+        self.kubeconfig_of(&client.0, name, server)
+    }
+
+    fn kubeconfig_of(&self, client: &Identity, name: &str, server: &str) -> String {
+        let ca = BASE64.encode(self.ca_certificate_pem());
+        let certificate = BASE64.encode(&client.certificate);
+        let key = BASE64.encode(&client.key);
         let (name, server) = (quote(name), quote(server));
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: {name}\nclusters:\n- name: {name}\n  \
@@ -169,11 +198,49 @@ impl Pki {
     pub fn write_kubeconfig(&self, path: &Path, name: &str, server: &str) -> Result<(), PkiError> {
         files::write_private(path, self.kubeconfig(name, server).as_bytes())
     }
+
+    /// Writes [`Pki::kubeconfig_for`] to `path`, mode 0600, in one step. Blocks on files.
+    ///
+    /// # Errors
+    /// [`PkiError::Write`] if the file cannot be written.
+    pub fn write_kubeconfig_for(
+        &self,
+        client: &ClientCertificate,
+        path: &Path,
+        name: &str,
+        server: &str,
+    ) -> Result<(), PkiError> {
+        files::write_private(path, self.kubeconfig_for(client, name, server).as_bytes())
+    }
 }
 
 impl std::fmt::Debug for Pki {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Pki")
+    }
+}
+
+/// A client's certificate and key.
+#[derive(Clone)]
+pub struct ClientCertificate(Identity);
+
+impl ClientCertificate {
+    /// The certificate, PEM.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        &self.0.certificate
+    }
+
+    /// The private key, PEM. A secret.
+    #[must_use]
+    pub fn key_pem(&self) -> &str {
+        &self.0.key
+    }
+}
+
+impl std::fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientCertificate")
     }
 }
 
@@ -208,6 +275,8 @@ impl std::fmt::Debug for ServerTls {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use x509_parser::{pem::parse_x509_pem, x509::AttributeTypeAndValue};
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -220,7 +289,7 @@ mod tests {
         let dir = dir.path().join("pki");
         let first = Pki::open(&dir, &[]).unwrap();
         let second = Pki::open(&dir, &[]).unwrap();
-        assert_eq!(first.ca, second.ca);
+        assert_eq!(first.ca_certificate_pem(), second.ca_certificate_pem());
         assert_eq!(first.server.certificate, second.server.certificate);
         assert_eq!(first.admin.key, second.admin.key);
         assert_eq!(mode(&dir), 0o700);
@@ -237,7 +306,7 @@ mod tests {
         let hosts =
             ["192.0.2.7".to_owned(), "plane.example".to_owned(), "[2001:DB8::1]".to_owned()];
         let second = Pki::open(dir.path(), &hosts).unwrap();
-        assert_eq!(first.ca, second.ca);
+        assert_eq!(first.ca_certificate_pem(), second.ca_certificate_pem());
         assert_ne!(first.server.certificate, second.server.certificate);
         assert_eq!(first.admin.certificate, second.admin.certificate);
         let third = Pki::open(dir.path(), &hosts).unwrap();
@@ -250,7 +319,7 @@ mod tests {
         let first = Pki::open(dir.path(), &[]).unwrap();
         std::fs::remove_file(dir.path().join("ca.crt")).unwrap();
         let second = Pki::open(dir.path(), &[]).unwrap();
-        assert_ne!(first.ca, second.ca);
+        assert_ne!(first.ca_certificate_pem(), second.ca_certificate_pem());
         assert_ne!(first.server.certificate, second.server.certificate);
         assert_ne!(first.admin.certificate, second.admin.certificate);
     }
@@ -262,6 +331,24 @@ mod tests {
         std::fs::write(dir.path().join("server.crt"), "no").unwrap();
         let error = Pki::open(dir.path(), &[]).unwrap_err();
         assert!(error.to_string().contains("server.crt"), "{error}");
+    }
+
+    #[test]
+    fn a_client_has_its_name_and_all_its_groups() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), &[]).unwrap();
+        let client = pki.client("system:node:a", &["one", "system:two", "drei ä"]).unwrap();
+        let (_, pem) = parse_x509_pem(client.certificate_pem().as_bytes()).unwrap();
+        let certificate = pem.parse_x509().unwrap();
+        let subject = certificate.subject();
+        let texts = |entry: &AttributeTypeAndValue<'_>| entry.as_str().unwrap().to_owned();
+        assert_eq!(subject.iter_common_name().map(texts).collect::<Vec<_>>(), ["system:node:a"]);
+        let groups: Vec<String> = subject.iter_organization().map(texts).collect();
+        assert_eq!(groups, ["one", "system:two", "drei ä"]);
+        let none = pki.client("jane", &[]).unwrap();
+        let (_, pem) = parse_x509_pem(none.certificate_pem().as_bytes()).unwrap();
+        assert_eq!(pem.parse_x509().unwrap().subject().iter_organization().count(), 0);
+        assert!(!dir.path().join(".crt").exists());
     }
 
     #[test]

@@ -35,8 +35,12 @@ pub(super) fn message(version: &str, kind: &str) -> Option<&'static Message> {
         ("events.k8s.io/v1", "Event") => &EVENTS_EVENT,
         ("coordination.k8s.io/v1", "Lease") => &LEASE,
         (_, "DeleteOptions") => &DELETE_OPTIONS,
-        // Every review is allowed: what it is about does not matter.
-        ("authorization.k8s.io/v1" | "authentication.k8s.io/v1", _) => &REVIEW,
+        ("rbac.authorization.k8s.io/v1", "Role" | "ClusterRole") => &ROLE,
+        ("rbac.authorization.k8s.io/v1", "RoleBinding" | "ClusterRoleBinding") => &BINDING,
+        ("authorization.k8s.io/v1", "SelfSubjectRulesReview") => &RULES_REVIEW,
+        ("authorization.k8s.io/v1", _) => &ACCESS_REVIEW,
+        ("authentication.k8s.io/v1", "TokenReview") => &TOKEN_REVIEW,
+        ("authentication.k8s.io/v1", _) => &REVIEW,
         _ => return None,
     })
 }
@@ -181,4 +185,56 @@ static DELETE_OPTIONS: Message = Message(&[
 ]);
 static PRECONDITIONS: Message = Message(&[(1, "uid", Text), (2, "resourceVersion", Text)]);
 
+static ROLE: Message = Message(&[
+    (1, "metadata", Sub(&METADATA)),
+    (2, "rules", Subs(&RULE)),
+    (3, "aggregationRule", Sub(&AGGREGATION)),
+]);
+static RULE: Message = Message(&[
+    (1, "verbs", Texts),
+    (2, "apiGroups", Texts),
+    (3, "resources", Texts),
+    (4, "resourceNames", Texts),
+    (5, "nonResourceURLs", Texts),
+]);
+static AGGREGATION: Message = Message(&[(1, "clusterRoleSelectors", Subs(&SELECTOR))]);
+static SELECTOR: Message =
+    Message(&[(1, "matchLabels", TextMap), (2, "matchExpressions", Subs(&EXPRESSION))]);
+static EXPRESSION: Message =
+    Message(&[(1, "key", Text), (2, "operator", Text), (3, "values", Texts)]);
+static BINDING: Message = Message(&[
+    (1, "metadata", Sub(&METADATA)),
+    (2, "subjects", Subs(&SUBJECT)),
+    (3, "roleRef", Sub(&ROLE_REF)),
+]);
+static SUBJECT: Message =
+    Message(&[(1, "kind", Text), (2, "apiGroup", Text), (3, "name", Text), (4, "namespace", Text)]);
+static ROLE_REF: Message = Message(&[(1, "apiGroup", Text), (2, "kind", Text), (3, "name", Text)]);
+
+/// Reviews of access: the spec of a self review is the beginning of that of the others.
+static ACCESS_REVIEW: Message =
+    Message(&[(1, "metadata", Sub(&METADATA)), (2, "spec", Sub(&ACCESS_SPEC))]);
+static ACCESS_SPEC: Message = Message(&[
+    (1, "resourceAttributes", Sub(&RESOURCE_ATTRIBUTES)),
+    (2, "nonResourceAttributes", Sub(&PATH_ATTRIBUTES)),
+    (3, "user", Text),
+    (4, "groups", Texts),
+    (6, "uid", Text),
+]);
+static RESOURCE_ATTRIBUTES: Message = Message(&[
+    (1, "namespace", Text),
+    (2, "verb", Text),
+    (3, "group", Text),
+    (4, "version", Text),
+    (5, "resource", Text),
+    (6, "subresource", Text),
+    (7, "name", Text),
+]);
+static PATH_ATTRIBUTES: Message = Message(&[(1, "path", Text), (2, "verb", Text)]);
+static RULES_REVIEW: Message =
+    Message(&[(1, "metadata", Sub(&METADATA)), (2, "spec", Sub(&RULES_SPEC))]);
+static RULES_SPEC: Message = Message(&[(1, "namespace", Text)]);
+static TOKEN_REVIEW: Message =
+    Message(&[(1, "metadata", Sub(&METADATA)), (2, "spec", Sub(&TOKEN_SPEC))]);
+static TOKEN_SPEC: Message = Message(&[(1, "token", Text), (2, "audiences", Texts)]);
 static REVIEW: Message = Message(&[(1, "metadata", Sub(&METADATA))]);

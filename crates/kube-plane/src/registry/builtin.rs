@@ -6,6 +6,7 @@ use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{ConfigMap, Event, Namespace, Secret, ServiceAccount},
     events::v1::Event as EventsV1,
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value};
@@ -17,13 +18,16 @@ use super::{
 use crate::jsonpath::JsonPath;
 
 /// Groups that no definition may be in.
-pub(super) const GROUPS: [&str; 5] = [
+pub(super) const GROUPS: [&str; 6] = [
     "apiextensions.k8s.io",
     "authentication.k8s.io",
     "authorization.k8s.io",
     "coordination.k8s.io",
     "events.k8s.io",
+    RBAC,
 ];
+
+const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Number of the built-in schemas.
 const SCHEMA: u64 = 1;
@@ -97,6 +101,7 @@ pub(super) fn resources() -> Vec<Resource> {
         },
     ];
     debug_assert!(all.iter().any(|resource| *resource.storage == *CRDS));
+    all.extend(roles());
     let empty = [
         ("", "pods", "Pod", true, &["po"][..], true),
         ("", "services", "Service", true, &["svc"], true),
@@ -123,6 +128,7 @@ pub(super) fn resources() -> Vec<Resource> {
         ("authorization.k8s.io", "subjectaccessreviews", "SubjectAccessReview", false),
         ("authorization.k8s.io", "localsubjectaccessreviews", "LocalSubjectAccessReview", true),
         ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview", false),
+        ("authentication.k8s.io", "tokenreviews", "TokenReview", false),
     ];
     all.extend(reviews.map(|(group, plural, kind, namespaced)| Resource {
         namespaced,
@@ -131,6 +137,27 @@ pub(super) fn resources() -> Vec<Resource> {
         ..new(group, "v1", plural, kind)
     }));
     all
+}
+
+/// Roles and what binds them to users.
+fn roles() -> [Resource; 4] {
+    let role = |plural, kind, namespaced, schema| Resource {
+        namespaced,
+        name_rule: NameRule::Path,
+        source: SchemaSource::Type(schema),
+        columns: Box::new([column("Created At", "date", Source::Path(created()))]),
+        ..new(RBAC, "v1", plural, kind)
+    };
+    let binding = |plural, kind, namespaced, schema| Resource {
+        columns: columns([column("Role", "string", Source::RoleRef)]),
+        ..role(plural, kind, namespaced, schema)
+    };
+    [
+        role("roles", "Role", true, schema::<Role>),
+        role("clusterroles", "ClusterRole", false, schema::<ClusterRole>),
+        binding("rolebindings", "RoleBinding", true, schema::<RoleBinding>),
+        binding("clusterrolebindings", "ClusterRoleBinding", false, schema::<ClusterRoleBinding>),
+    ]
 }
 
 const EVENT_FIELDS: [&str; 12] = [

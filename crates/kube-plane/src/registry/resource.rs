@@ -37,6 +37,8 @@ pub(crate) enum Form {
 pub(crate) enum NameRule {
     Subdomain,
     Label,
+    /// Anything that can be a part of a path.
+    Path,
 }
 
 /// A column of a table.
@@ -59,6 +61,8 @@ pub(crate) enum Source {
     /// For events.
     LastSeen,
     InvolvedObject,
+    /// For bindings.
+    RoleRef,
 }
 
 /// Paths of the scale subresource, each as fields.

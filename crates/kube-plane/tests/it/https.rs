@@ -1,7 +1,7 @@
 //! A kube-rs client over HTTPS.
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::{core::v1::ConfigMap, rbac::v1::RoleBinding};
 use kube::{
     Api, Client, Config, ResourceExt,
     api::{ListParams, PostParams},
@@ -11,6 +11,12 @@ use kube::{
 use kube_plane::{Pki, Plane, PlaneOptions};
 use serde_json::json;
 use tokio::net::TcpListener;
+
+async fn get_me(client: &Client) -> serde_json::Value {
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let review = crate::support::call(client, "POST", path, "application/json", "{}").await;
+    review.unwrap()["status"]["userInfo"].clone()
+}
 
 #[tokio::test]
 async fn a_client_with_the_certificate_is_let_in_and_others_are_not() {
@@ -41,6 +47,35 @@ async fn a_client_with_the_certificate_is_let_in_and_others_are_not() {
     let api: Api<ConfigMap> = Api::default_namespaced(Client::try_from(stranger).unwrap());
     let (code, reason, _) = crate::support::failure(api.list(&ListParams::default()).await);
     assert_eq!((code, reason.as_str()), (401, "Unauthorized"));
+
+    // A client with another name has the rights of its groups.
+    let certificate = pki.client("jane", &["one", "two"]).unwrap();
+    let kubeconfig =
+        Kubeconfig::from_yaml(&pki.kubeconfig_for(&certificate, "plane", &url)).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    let client = Client::try_from(config).unwrap();
+    let who = get_me(&client).await;
+    assert_eq!(who["username"], "jane");
+    assert_eq!(who["groups"], json!(["one", "two", "system:authenticated"]));
+    let api: Api<ConfigMap> = Api::default_namespaced(client);
+    assert_eq!(crate::support::failure(api.list(&ListParams::default()).await).0, 403);
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": "two"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+            "name": "cluster-admin"},
+        "subjects": [{"kind": "Group", "name": "two"}],
+    }))
+    .unwrap();
+    let bindings: Api<RoleBinding> = Api::default_namespaced(plane.client());
+    bindings.create(&params, &binding).await.unwrap();
+    api.list(&ListParams::default()).await.unwrap();
+    assert_eq!(
+        crate::support::failure(
+            Api::<ConfigMap>::all(api.into_client()).list(&ListParams::default()).await
+        )
+        .0,
+        403
+    );
 
     stop.send(()).unwrap();
     server.await.unwrap().unwrap();

@@ -204,6 +204,63 @@ async fn changing(served: &Served) {
     served.ok(&["replace", "-f", &map]).await;
 }
 
+async fn permissions(served: &Served) {
+    let jane = ["--as=jane", "--as-group=dev"];
+    let may = async |verb: &str, what: &str, who: &[&str]| {
+        let (good, text) = served.run(&[&["auth", "can-i", verb, what], who].concat()).await;
+        let answer = text.lines().last().unwrap_or_default().to_owned();
+        assert_eq!(good, answer == "yes", "{text}");
+        answer
+    };
+    assert_eq!(may("list", "configmaps", &jane).await, "no");
+    let refused = served.fails(&[&["get", "cm"], &jane[..]].concat()).await;
+    let words = "configmaps is forbidden: User \"jane\" cannot list resource \"configmaps\" in API \
+                 group \"\" in the namespace \"default\"";
+    assert!(refused.contains(words), "{refused}");
+    served.ok(&["create", "clusterrole", "look", "--verb=get,list", "--resource=cm,widgets"]).await;
+    served.ok(&["create", "clusterrolebinding", "dev", "--clusterrole=look", "--group=dev"]).await;
+    assert_eq!(may("list", "configmaps", &jane).await, "yes");
+    assert_eq!(may("list", "widgets.example.org", &jane).await, "yes");
+    assert_eq!(may("delete", "configmaps", &jane).await, "no");
+    assert_eq!(may("*", "*", &[]).await, "yes");
+    assert!(served.ok(&[&["get", "cm"], &jane[..]].concat()).await.contains('m'));
+    let list = served.ok(&[&["auth", "can-i", "--list"], &jane[..]].concat()).await;
+    assert!(list.contains("widgets.example.org") && list.contains("[get list]"), "{list}");
+    assert!(served.ok(&[&["auth", "whoami"], &jane[..]].concat()).await.contains("dev"));
+    served
+        .ok(&["create", "role", "robot", "--verb=delete", "--resource=cm", "--resource-name=m"])
+        .await;
+    let to = ["--role=robot", "--serviceaccount=default:robot"];
+    served.ok(&[&["create", "rolebinding", "robot"], &to[..]].concat()).await;
+    let robot = ["--as=system:serviceaccount:default:robot"];
+    assert_eq!(may("delete", "cm/m", &robot).await, "yes");
+    assert_eq!(may("delete", "cm/other", &robot).await, "no");
+    assert!(served.ok(&["get", "rolebindings"]).await.contains("Role/robot"));
+    assert!(served.ok(&["get", "clusterroles"]).await.contains("cluster-admin"));
+    assert!(served.ok(&["describe", "clusterrole", "look"]).await.contains("widgets.example.org"));
+    assert!(served.ok(&["describe", "rolebinding", "robot"]).await.contains("ServiceAccount"));
+    let other = served.ok(&["get", "rolebinding", "robot", "-o", "yaml"]).await;
+    let other = served.file("binding.yaml", &other.replace("kind: Role\n", "kind: ClusterRole\n"));
+    let refused = served.fails(&["replace", "-f", &other]).await;
+    assert!(refused.contains("cannot change roleRef"), "{refused}");
+    let other = served.file(
+        "binding.yaml",
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: robot, \
+         namespace: default}\nroleRef: {kind: ClusterRole, name: look}\nsubjects: []\n",
+    );
+    assert!(served.ok(&["auth", "reconcile", "-f", &other]).await.contains("reconciled"));
+    let review = |token: &str| {
+        format!(
+            "apiVersion: authentication.k8s.io/v1\nkind: TokenReview\nspec: {{token: {token}}}\n"
+        )
+    };
+    for (token, good) in [("a-token", "true system:masters"), ("b-token", "false ")] {
+        let review = served.file("review.yaml", &review(token));
+        let shown = "jsonpath={.status.authenticated} {.status.user.groups[0]}";
+        assert_eq!(served.ok(&["create", "-f", &review, "-o", shown]).await, good);
+    }
+}
+
 async fn deleting(served: &Served) {
     served.ok(&["delete", "namespace", "other", "--timeout=20s"]).await;
     assert!(served.fails(&["get", "namespace", "other"]).await.contains("not found"));
@@ -246,6 +303,7 @@ async fn the_stock_kubectl_works() {
         reading(&served).await;
         watching(&served).await;
         changing(&served).await;
+        permissions(&served).await;
         deleting(&served).await;
         without_certificate(&served).await;
         served.end().await;

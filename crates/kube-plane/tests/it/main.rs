@@ -1,6 +1,8 @@
 //! The plane through a kube-rs client, in process.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod admission;
 #[cfg(test)]
 mod applying;

@@ -1,0 +1,222 @@
+//! Who may do what, as the roles and bindings of one moment say.
+
+use std::{collections::HashMap, sync::Arc};
+
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
+};
+
+use super::{attributes::Attributes, builtin, rule};
+use crate::identity::{Identity, service_account_user};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// The roles and bindings that are there.
+#[derive(Default)]
+pub(crate) struct Objects {
+    pub(crate) roles: Vec<Role>,
+    pub(crate) cluster_roles: Vec<ClusterRole>,
+    pub(crate) bindings: Vec<RoleBinding>,
+    pub(crate) cluster_bindings: Vec<ClusterRoleBinding>,
+}
+
+/// A role that subjects were given.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    /// `None`: the role is not there.
+    rules: Option<Arc<[PolicyRule]>>,
+    /// `ClusterRoleBinding "a" of ClusterRole "b"`.
+    text: String,
+    /// `clusterrole.rbac.authorization.k8s.io "b" not found`.
+    missing: String,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) allowed: bool,
+    /// Which binding allows it, or which role it would need is missing. May be empty.
+    pub(crate) reason: String,
+}
+
+/// Grants by the name of the subject.
+#[derive(Debug, Default)]
+struct Grants {
+    users: HashMap<String, Vec<Arc<Grant>>>,
+    groups: HashMap<String, Vec<Arc<Grant>>>,
+}
+
+/// Grants of all, ready to be asked.
+#[derive(Debug, Default)]
+pub(crate) struct Policy {
+    everywhere: Grants,
+    namespaces: HashMap<String, Grants>,
+}
+
+impl Policy {
+    /// Resolves bindings to roles. What everybody may do is added.
+    pub(crate) fn new(objects: Objects) -> Self {
+        let mut policy = Self::default();
+        for default in builtin::defaults() {
+            let name = default.name;
+            let grant = Arc::new(Grant {
+                rules: Some(default.rules.into()),
+                text: format!("ClusterRoleBinding \"{name}\" of ClusterRole \"{name}\""),
+                missing: String::new(),
+            });
+            for group in default.groups {
+                let grants = policy.everywhere.groups.entry((*group).to_owned()).or_default();
+                grants.push(Arc::clone(&grant));
+            }
+        }
+        let cluster_roles: HashMap<String, Arc<[PolicyRule]>> = objects
+            .cluster_roles
+            .into_iter()
+            .map(|role| {
+                let rules = role.rules.unwrap_or_default().into();
+                (role.metadata.name.unwrap_or_default(), rules)
+            })
+            .collect();
+        let roles: HashMap<(String, String), Arc<[PolicyRule]>> = objects
+            .roles
+            .into_iter()
+            .map(|role| {
+                let namespace = role.metadata.namespace.unwrap_or_default();
+                let key = (namespace, role.metadata.name.unwrap_or_default());
+                (key, role.rules.unwrap_or_default().into())
+            })
+            .collect();
+        for binding in objects.cluster_bindings {
+            let rules = cluster_roles.get(&binding.role_ref.name).cloned();
+            let rules = rules.filter(|_| binding.role_ref.kind == "ClusterRole");
+            let name = binding.metadata.name.unwrap_or_default();
+            let of = format!("ClusterRoleBinding \"{name}\"");
+            let grant = grant(rules, &of, &binding.role_ref);
+            policy.everywhere.add(&grant, binding.subjects.unwrap_or_default(), "");
+        }
+        for binding in objects.bindings {
+            let namespace = binding.metadata.namespace.unwrap_or_default();
+            let reference = &binding.role_ref;
+            let rules = match reference.kind.as_str() {
+                "ClusterRole" => cluster_roles.get(&reference.name).cloned(),
+                "Role" => roles.get(&(namespace.clone(), reference.name.clone())).cloned(),
+                _ => None,
+            };
+            let name = binding.metadata.name.unwrap_or_default();
+            let of = format!("RoleBinding \"{name}/{namespace}\"");
+            let grant = grant(rules, &of, reference);
+            let subjects = binding.subjects.unwrap_or_default();
+            policy
+                .namespaces
+                .entry(namespace.clone())
+                .or_default()
+                .add(&grant, subjects, &namespace);
+        }
+        policy
+    }
+
+    /// Whether somebody may do something. Group `system:masters` is not looked at here.
+    pub(crate) fn decide(&self, who: &Identity, what: &Attributes<'_>) -> Decision {
+        let mut missing: Vec<&str> = Vec::new();
+        for (subject, grant) in self.grants(who, what.namespace()) {
+            match &grant.rules {
+                Some(rules) if rules.iter().any(|rule| rule::allows(rule, what)) => {
+                    let reason = format!("RBAC: allowed by {} to {subject}", grant.text);
+                    return Decision { allowed: true, reason };
+                }
+                Some(_) => {}
+                None => missing.push(&grant.missing),
+            }
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        let reason = match missing.as_slice() {
+            [] => String::new(),
+            [one] => format!("RBAC: {one}"),
+            many => format!("RBAC: [{}]", many.join(", ")),
+        };
+        Decision { allowed: false, reason }
+    }
+
+    /// Whether somebody may do something, without the words.
+    pub(crate) fn allows(&self, who: &Identity, what: &Attributes<'_>) -> bool {
+        self.grants(who, what.namespace()).any(|(_, grant)| {
+            grant.rules.iter().flat_map(|rules| rules.iter()).any(|rule| rule::allows(rule, what))
+        })
+    }
+
+    /// All rules somebody has in a namespace, as they are written in the roles.
+    pub(crate) fn rules<'a>(&'a self, who: &'a Identity, namespace: &str) -> Vec<&'a PolicyRule> {
+        let grants = self.grants(who, namespace);
+        grants.flat_map(|(_, grant)| grant.rules.iter().flat_map(|rules| rules.iter())).collect()
+    }
+
+    /// The grants of a user everywhere and in a namespace (if it is not empty), each with the
+    /// subject that has it.
+    fn grants<'a>(
+        &'a self,
+        who: &'a Identity,
+        namespace: &str,
+    ) -> impl Iterator<Item = (Holder<'a>, &'a Grant)> {
+        let here = self.namespaces.get(namespace).filter(|_| !namespace.is_empty());
+        std::iter::once(&self.everywhere).chain(here).flat_map(|grants| grants.of(who))
+    }
+}
+
+/// `User "a"` or `Group "b"`.
+enum Holder<'a> {
+    User(&'a str),
+    Group(&'a str),
+}
+
+impl std::fmt::Display for Holder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(name) => write!(f, "User \"{name}\""),
+            Self::Group(name) => write!(f, "Group \"{name}\""),
+        }
+    }
+}
+
+impl Grants {
+    fn add(&mut self, grant: &Arc<Grant>, subjects: Vec<Subject>, namespace: &str) {
+        for subject in subjects {
+            let (map, name) = match subject.kind.as_str() {
+                "User" => (&mut self.users, subject.name),
+                "Group" => (&mut self.groups, subject.name),
+                "ServiceAccount" => {
+                    let given = subject.namespace.unwrap_or_default();
+                    let namespace = if given.is_empty() { namespace } else { &given };
+                    if namespace.is_empty() {
+                        continue;
+                    }
+                    (&mut self.users, service_account_user(namespace, &subject.name))
+                }
+                _ => continue,
+            };
+            map.entry(name).or_default().push(Arc::clone(grant));
+        }
+    }
+
+    fn of<'a>(&'a self, who: &'a Identity) -> impl Iterator<Item = (Holder<'a>, &'a Grant)> {
+        let user = self.users.get(&*who.user).into_iter().flatten();
+        let user = user.map(|grant| (Holder::User(&who.user), &**grant));
+        let groups = who.groups.iter().flat_map(|group| {
+            let grants = self.groups.get(group).into_iter().flatten();
+            grants.map(move |grant| (Holder::Group(group), &**grant))
+        });
+        user.chain(groups)
+    }
+}
+
+fn grant(rules: Option<Arc<[PolicyRule]>>, binding: &str, role: &RoleRef) -> Arc<Grant> {
+    let RoleRef { kind, name, .. } = role;
+    Arc::new(Grant {
+        rules,
+        text: format!("{binding} of {kind} \"{name}\""),
+        missing: format!("{}.{GROUP} \"{name}\" not found", kind.to_lowercase()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

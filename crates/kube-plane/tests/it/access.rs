@@ -1,0 +1,244 @@
+//! Roles, reviews and impersonation, in process.
+
+use http::Request;
+use k8s_openapi::api::authorization::v1::{SelfSubjectAccessReview, SubjectAccessReview};
+use kube::{
+    Api, Client, Error,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use kube_plane::{Plane, PlaneOptions};
+use serde_json::{Value, json};
+
+use crate::support::{api, call, failure, get, plane, widget};
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+const JSON: &str = "application/json";
+
+async fn create(client: &Client, path: &str, object: Value) {
+    let body = object.to_string();
+    call(client, "POST", path, JSON, &body).await.unwrap_or_else(|e| panic!("{path} {body}: {e}"));
+}
+
+/// A role in `default` and a binding of the same name to a subject.
+async fn allow(client: &Client, name: &str, verbs: &[&str], resource: &str, subject: Value) {
+    let rule = json!({"verbs": verbs, "apiGroups": ["example.org"], "resources": [resource]});
+    let role = json!({"metadata": {"name": name}, "rules": [rule]});
+    create(client, &format!("{RBAC}/namespaces/default/roles"), role).await;
+    let binding = json!({
+        "metadata": {"name": name}, "roleRef": {"kind": "Role", "name": name},
+        "subjects": [subject],
+    });
+    create(client, &format!("{RBAC}/namespaces/default/rolebindings"), binding).await;
+}
+
+/// A GET with headers.
+async fn get_with(client: &Client, path: &str, headers: &[(&str, &str)]) -> Result<Value, Error> {
+    let mut request = Request::builder().uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    client.request(request.body(Vec::new()).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_user_may_do_what_roles_allow_and_nothing_else() {
+    let plane = plane().await;
+    let admin = plane.client();
+    let jane = plane.client_as("jane", &["dev"]);
+    let list = || async { api(&jane).list(&ListParams::default()).await };
+    let refused = failure(list().await);
+    assert_eq!(refused.0, 403);
+    assert_eq!(
+        refused.2,
+        "widgets.example.org is forbidden: User \"jane\" cannot list resource \"widgets\" in API \
+         group \"example.org\" in the namespace \"default\""
+    );
+    let group = json!({"kind": "Group", "name": "dev"});
+    allow(&admin, "read", &["list", "get"], "widgets", group).await;
+    assert_eq!(list().await.unwrap().items.len(), 0);
+    let new = widget("one", json!({"size": "S"}));
+    let refused = failure(api(&jane).create(&PostParams::default(), &new).await);
+    assert!(refused.2.contains("User \"jane\" cannot create resource \"widgets\""), "{refused:?}");
+    api(&admin).create(&PostParams::default(), &new).await.unwrap();
+    assert_eq!(list().await.unwrap().items.len(), 1);
+    api(&jane).get("one").await.unwrap();
+    let refused = failure(api(&jane).get_status("one").await);
+    assert!(refused.2.contains("widgets.example.org \"one\" is forbidden"), "{refused:?}");
+    assert!(refused.2.contains("cannot get resource \"widgets/status\""), "{refused:?}");
+    let everywhere = get(&jane, "/apis/example.org/v1/widgets").await;
+    assert!(failure(everywhere).2.ends_with("at the cluster scope"));
+    // What is taken away is gone with the next request.
+    let binding = format!("{RBAC}/namespaces/default/rolebindings/read");
+    call(&admin, "DELETE", &binding, JSON, "").await.unwrap();
+    assert_eq!(failure(list().await).0, 403);
+}
+
+#[tokio::test]
+async fn an_apply_that_creates_needs_the_right_to_create() {
+    let plane = plane().await;
+    let admin = plane.client();
+    let robot = plane.client_as("system:serviceaccount:default:robot", &[]);
+    let account = json!({"kind": "ServiceAccount", "name": "robot", "namespace": "default"});
+    allow(&admin, "patch", &["patch"], "widgets", account.clone()).await;
+    let new = widget("one", json!({"size": "S"}));
+    let apply = || async {
+        let params = PatchParams::apply("robot");
+        api(&robot).patch("one", &params, &Patch::Apply(&new)).await
+    };
+    let refused = failure(apply().await);
+    assert!(refused.2.contains("cannot create resource \"widgets\""), "{refused:?}");
+    allow(&admin, "create", &["create"], "widgets", account).await;
+    apply().await.unwrap();
+    apply().await.unwrap();
+}
+
+#[tokio::test]
+async fn discovery_and_health_are_open_to_users_and_the_rest_is_not() {
+    let plane = plane().await;
+    let jane = plane.client_as("jane", &[]);
+    for path in ["/api", "/apis", "/apis/example.org/v1", "/openapi/v3", "/version"] {
+        get(&jane, path).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+    // A path that nothing serves says nothing to who may not see it.
+    for (path, message) in [
+        ("/", "forbidden: User \"jane\" cannot get path \"/\""),
+        ("/nothing", "forbidden: User \"jane\" cannot get path \"/nothing\""),
+        ("/apis/x.io/v1/things", "things.x.io is forbidden: User \"jane\" cannot list resource"),
+    ] {
+        let (code, reason, found) = failure(get(&jane, path).await);
+        assert_eq!((code, reason.as_str()), (403, "Forbidden"), "{path}");
+        assert!(found.starts_with(message), "{found}");
+    }
+    let (code, ..) = failure(get(&plane.client(), "/apis/x.io/v1/things").await);
+    assert_eq!(code, 404);
+}
+
+#[tokio::test]
+async fn who_may_impersonate_asks_as_somebody_else() {
+    let plane = plane().await;
+    let admin = plane.client();
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let as_jane = [("Impersonate-User", "jane"), ("Impersonate-Group", "dev")];
+    let refused = failure(get_with(&admin, maps, &as_jane).await);
+    assert!(refused.2.contains("User \"jane\" cannot list resource \"configmaps\""), "{refused:?}");
+    let masters = [("Impersonate-User", "jane"), ("Impersonate-Group", "system:masters")];
+    get_with(&admin, maps, &masters).await.unwrap();
+    // A user needs the verb for the user and for each group.
+    let proxy = plane.client_as("proxy", &[]);
+    let refused = failure(get_with(&proxy, "/version", &as_jane).await);
+    assert_eq!(
+        refused.2,
+        "users \"jane\" is forbidden: User \"proxy\" cannot impersonate resource \"users\" in API \
+         group \"\" at the cluster scope"
+    );
+    let rules = json!([
+        {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["jane"]},
+        {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["serviceaccounts"]},
+    ]);
+    let role = json!({"metadata": {"name": "proxy"}, "rules": rules});
+    create(&admin, &format!("{RBAC}/clusterroles"), role).await;
+    let binding = json!({
+        "metadata": {"name": "proxy"}, "roleRef": {"kind": "ClusterRole", "name": "proxy"},
+        "subjects": [{"kind": "User", "name": "proxy"}],
+    });
+    create(&admin, &format!("{RBAC}/clusterrolebindings"), binding).await;
+    get_with(&proxy, "/version", &as_jane[..1]).await.unwrap();
+    let refused = failure(get_with(&proxy, "/version", &masters).await);
+    assert!(refused.2.starts_with("groups \"system:masters\" is forbidden"), "{refused:?}");
+    let robot = [("Impersonate-User", "system:serviceaccount:default:robot")];
+    get_with(&proxy, "/version", &robot).await.unwrap();
+    // Half of it, or more than is known, is no silent success.
+    for headers in [
+        &[("Impersonate-Group", "dev")][..],
+        &[("Impersonate-User", "jane"), ("Impersonate-Uid", "1")],
+        &[("Impersonate-Extra-Scopes", "x")],
+    ] {
+        assert_eq!(failure(get_with(&admin, "/version", headers).await).0, 400, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn reviews_tell_the_truth() {
+    let plane = plane().await;
+    let admin = plane.client();
+    let jane = plane.client_as("jane", &["dev"]);
+    let group = json!({"kind": "Group", "name": "dev"});
+    allow(&admin, "read", &["list"], "widgets", group).await;
+    let asked = |verb: &str| json!({"verb": verb, "group": "example.org", "resource": "widgets", "namespace": "default"});
+    let myself = |client: &Client, verb: &str| {
+        let review: SelfSubjectAccessReview =
+            serde_json::from_value(json!({"spec": {"resourceAttributes": asked(verb)}})).unwrap();
+        let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+        async move { api.create(&PostParams::default(), &review).await.unwrap().status.unwrap() }
+    };
+    assert!(myself(&admin, "delete").await.allowed);
+    assert!(!myself(&jane, "delete").await.allowed);
+    let status = myself(&jane, "list").await;
+    assert!(status.allowed);
+    let reason = "RBAC: allowed by RoleBinding \"read/default\" of Role \"read\" to Group \"dev\"";
+    assert_eq!(status.reason.as_deref(), Some(reason));
+
+    let others = |client: &Client, spec: Value| {
+        let review: SubjectAccessReview = serde_json::from_value(json!({ "spec": spec })).unwrap();
+        let api: Api<SubjectAccessReview> = Api::all(client.clone());
+        async move { api.create(&PostParams::default(), &review).await }
+    };
+    let spec = json!({"user": "erik", "groups": ["dev"], "resourceAttributes": asked("list")});
+    assert!(others(&admin, spec.clone()).await.unwrap().status.unwrap().allowed);
+    assert_eq!(failure(others(&jane, spec).await).0, 403);
+    let alone = json!({"user": "erik", "resourceAttributes": asked("list")});
+    assert!(!others(&admin, alone).await.unwrap().status.unwrap().allowed);
+    let path = json!({"groups": ["system:authenticated"],
+        "nonResourceAttributes": {"verb": "get", "path": "/apis"}});
+    assert!(others(&admin, path).await.unwrap().status.unwrap().allowed);
+    for wrong in [json!({"resourceAttributes": asked("list")}), json!({"user": "erik"})] {
+        assert_eq!(failure(others(&admin, wrong).await).0, 422);
+    }
+
+    let local = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews";
+    for (namespace, code) in [("default", None), ("other", Some(422))] {
+        let mut asked = asked("list");
+        asked["namespace"] = namespace.into();
+        let body = json!({"spec": {"user": "x", "groups": ["dev"], "resourceAttributes": asked}});
+        let answer = call(&admin, "POST", local, JSON, &body.to_string()).await;
+        match code {
+            None => assert_eq!(answer.unwrap()["status"]["allowed"], true),
+            Some(code) => assert_eq!(failure(answer).0, code),
+        }
+    }
+
+    let rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let body = json!({"spec": {"namespace": "default"}}).to_string();
+    let answer = call(&jane, "POST", rules, JSON, &body).await.unwrap();
+    let found = answer["status"]["resourceRules"].to_string();
+    assert!(found.contains("\"widgets\"") && !found.contains("\"*\""), "{found}");
+    let answer = call(&admin, "POST", rules, JSON, &body).await.unwrap();
+    assert_eq!(answer["status"]["resourceRules"][0]["verbs"], json!(["*"]));
+
+    let token = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let body = json!({"spec": {"token": "x"}}).to_string();
+    let answer = call(&admin, "POST", token, JSON, &body).await.unwrap();
+    assert_eq!(answer["status"]["authenticated"], false);
+    assert_eq!(failure(call(&jane, "POST", token, JSON, &body).await).0, 403);
+}
+
+#[tokio::test]
+async fn rights_outlive_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let path = Some(dir.path().join("plane.db"));
+        Plane::open(PlaneOptions { path, ..PlaneOptions::default() })
+    };
+    let plane = open().await.unwrap();
+    let binding = json!({
+        "metadata": {"name": "me"}, "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "User", "name": "me"}],
+    });
+    create(&plane.client(), &format!("{RBAC}/clusterrolebindings"), binding).await;
+    plane.close().await;
+    let plane = open().await.unwrap();
+    get(&plane.client_as("me", &[]), "/").await.unwrap();
+    get(&plane.client_as("me", &[]), "/api/v1/secrets").await.unwrap();
+    assert_eq!(failure(get(&plane.client_as("you", &[]), "/api/v1/secrets").await).0, 403);
+    plane.close().await;
+}
