@@ -1,0 +1,116 @@
+//! From pieces and values to text.
+
+use super::{End, Expression, Operation, Piece, Place};
+
+/// The text. `value` is asked for each variable; one that is not set is empty.
+pub(crate) fn evaluate<'v>(pieces: &[Piece], value: &impl Fn(&str) -> Option<&'v str>) -> String {
+    pieces
+        .iter()
+        .map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Variable(expression) => expression.evaluate(value),
+        })
+        .collect()
+}
+
+impl Expression {
+    fn evaluate<'v>(&self, value: &impl Fn(&str) -> Option<&'v str>) -> String {
+        let text = value(&self.name).unwrap_or_default();
+        match &self.operation {
+            Operation::Value => text.to_owned(),
+            Operation::Length => text.chars().count().to_string(),
+            Operation::Default(default) if text.is_empty() => evaluate(default, value),
+            Operation::Default(_) => text.to_owned(),
+            Operation::Case { upper, all: true } => cased(text, *upper),
+            Operation::Case { upper, all: false } => {
+                let mut rest = text.chars();
+                let first: String = rest.next().into_iter().collect();
+                cased(&first, *upper) + rest.as_str()
+            }
+            Operation::Part { from, length } => {
+                let length = length.as_ref().map(|length| evaluate(length, value));
+                part(text, &evaluate(from, value), length.as_deref())
+            }
+            Operation::Replace { place, old, new } => {
+                replaced(text, *place, &evaluate(old, value), &evaluate(new, value))
+            }
+            Operation::Cut { end, longest, pattern } => {
+                cut(text, *end, *longest, &evaluate(pattern, value)).to_owned()
+            }
+        }
+    }
+}
+
+fn cased(text: &str, upper: bool) -> String {
+    if upper { text.to_uppercase() } else { text.to_lowercase() }
+}
+
+/// A part of a text, in characters. As in a shell, a number that is none gives all of it.
+fn part(text: &str, from: &str, length: Option<&str>) -> String {
+    let count = text.chars().count();
+    let from_end = |n: i64| {
+        usize::try_from(n).unwrap_or_else(|_| {
+            count.saturating_sub(usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX))
+        })
+    };
+    let Ok(from) = from.trim().parse::<i64>().map(from_end) else { return text.to_owned() };
+    let until = match length.map(|length| length.trim().parse::<i64>()) {
+        None => count,
+        Some(Err(_)) => return text.to_owned(),
+        // A negative length is a place counted from the end.
+        Some(Ok(length)) if length < 0 => from_end(length),
+        Some(Ok(length)) => from.saturating_add(from_end(length)),
+    };
+    text.chars().take(until).skip(from).collect()
+}
+
+fn replaced(text: &str, place: Place, old: &str, new: &str) -> String {
+    if old.is_empty() {
+        return text.to_owned();
+    }
+    match place {
+        Place::First => text.replacen(old, new, 1),
+        Place::Every => text.replace(old, new),
+        Place::Leading => match text.strip_prefix(old) {
+            Some(rest) => format!("{new}{rest}"),
+            None => text.to_owned(),
+        },
+        Place::Trailing => match text.strip_suffix(old) {
+            Some(rest) => format!("{rest}{new}"),
+            None => text.to_owned(),
+        },
+    }
+}
+
+/// What is left when the shortest or longest match of the pattern is cut off one end.
+fn cut<'t>(text: &'t str, end: End, longest: bool, pattern: &str) -> &'t str {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+    let mut splits: Vec<(&str, &str)> = places.map(|at| text.split_at(at)).collect();
+    // The order in which what is cut off grows.
+    if end == End::Back {
+        splits.reverse();
+    }
+    if longest {
+        splits.reverse();
+    }
+    let found = splits.into_iter().find_map(|(front, back)| {
+        let (off, kept) = if end == End::Front { (front, back) } else { (back, front) };
+        let off: Vec<char> = off.chars().collect();
+        matches(&pattern, &off).then_some(kept)
+    });
+    found.unwrap_or(text)
+}
+
+/// Whether a whole text matches a pattern, in which `*` is any text and `?` any character.
+fn matches(pattern: &[char], text: &[char]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some(('*', rest)) => {
+            (0..=text.len()).any(|at| text.get(at..).is_some_and(|tail| matches(rest, tail)))
+        }
+        Some((wanted, rest)) => text
+            .split_first()
+            .is_some_and(|(is, tail)| (*wanted == '?' || wanted == is) && matches(rest, tail)),
+    }
+}
