@@ -1,0 +1,36 @@
+//! The pod network of the default flavor follows the pod CIDRs.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{objects, of_kind, parse};
+
+/// What flannel is configured with for these CIDRs.
+fn net_conf(pod_cidr: &[(&str, &str)]) -> Value {
+    let objects = objects("default", pod_cidr);
+    let manifest = of_kind(&objects, "ConfigMap")["data"]["cni.yaml"].as_str().unwrap();
+    let manifest = parse(manifest);
+    let script = of_kind(&manifest, "ConfigMap")["data"]["net-conf.sh"].as_str().unwrap();
+    let containers = &of_kind(&manifest, "DaemonSet")["spec"]["template"]["spec"]["initContainers"];
+    let cidrs = containers[2]["env"][0]["value"].as_str().unwrap();
+    let ran = Command::new("sh").args(["-c", script]).env("POD_CIDR", cidrs).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
+#[test]
+fn the_network_is_the_first_of_each_family() {
+    let vxlan = json!({ "Type": "vxlan" });
+    let v4 = |network: &str| json!({ "Network": network, "Backend": vxlan });
+    assert_eq!(net_conf(&[]), v4("10.244.0.0/16"));
+    assert_eq!(net_conf(&[("POD_CIDR", "[10.7.0.0/16, 10.8.0.0/16]")]), v4("10.7.0.0/16"));
+    assert_eq!(
+        net_conf(&[("POD_CIDR", r#"["fd00:7::/56", "10.7.0.0/16"]"#)]),
+        json!({ "Network": "10.7.0.0/16", "EnableIPv6": true, "IPv6Network": "fd00:7::/56", "Backend": vxlan })
+    );
+    assert_eq!(
+        net_conf(&[("POD_CIDR", "[fd00:7::/56]")]),
+        json!({ "EnableIPv4": false, "EnableIPv6": true, "IPv6Network": "fd00:7::/56", "Backend": vxlan })
+    );
+}

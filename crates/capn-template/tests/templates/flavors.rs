@@ -1,0 +1,232 @@
+//! Every flavor with its example.
+
+use capn_template::flavor::{CLASS_MANIFESTS, FLAVORS};
+use capn_template::{Template, TemplateError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{example, objects, of_kind, parse, plane, values, yaml};
+
+/// Reads an object as `T` and writes it back: what is missing then was not a field of `T`.
+fn round_trip<T: DeserializeOwned + Serialize>(object: &Value) {
+    let shown = &object["kind"];
+    let typed: T =
+        serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{shown}: {error}"));
+    assert_contains(&serde_json::to_value(typed).unwrap(), object, &shown.to_string());
+}
+
+/// Everything in `part` is in `whole`, apart from empty values, which mean "not set".
+fn assert_contains(whole: &Value, part: &Value, path: &str) {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            for (key, value) in part {
+                let path = format!("{path}.{key}");
+                match whole.get(key) {
+                    Some(found) => assert_contains(found, value, &path),
+                    None => assert!(is_empty(value), "{path} is lost"),
+                }
+            }
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            assert_eq!(whole.len(), part.len(), "{path}");
+            for (index, (found, value)) in whole.iter().zip(part).enumerate() {
+                assert_contains(found, value, &format!("{path}[{index}]"));
+            }
+        }
+        _ => assert_eq!(whole, part, "{path}"),
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_empty),
+        _ => false,
+    }
+}
+
+pub(crate) fn our_types_read(object: &Value) {
+    match object["kind"].as_str().unwrap() {
+        "Cluster" => round_trip::<capi_api::Cluster>(object),
+        "MachineDeployment" => round_trip::<capi_api::MachineDeployment>(object),
+        "KubeadmControlPlane" => round_trip::<capi_api::KubeadmControlPlane>(object),
+        "KubeadmControlPlaneTemplate" => {
+            round_trip::<capi_api::controlplane::KubeadmControlPlaneTemplate>(object);
+        }
+        "KubeadmConfigTemplate" => round_trip::<capi_api::KubeadmConfigTemplate>(object),
+        "ClusterResourceSet" => round_trip::<capi_api::addons::ClusterResourceSet>(object),
+        "ClusterClass" => round_trip::<capi_api::core::ClusterClass>(object),
+        "LXCCluster" => round_trip::<capn_api::LXCCluster>(object),
+        "LXCClusterTemplate" => round_trip::<capn_api::LXCClusterTemplate>(object),
+        "LXCMachineTemplate" => round_trip::<capn_api::LXCMachineTemplate>(object),
+        "ConfigMap" => round_trip::<k8s_openapi::api::core::v1::ConfigMap>(object),
+        other => panic!("no type for {other}"),
+    }
+}
+
+#[tokio::test]
+async fn every_flavor_and_the_class_are_taken_by_the_definitions() {
+    let flavors = FLAVORS.iter().map(|flavor| (flavor.name, objects(flavor.name, &[])));
+    let sets: Vec<_> = flavors.chain([("class", parse(CLASS_MANIFESTS))]).collect();
+    sets.iter().flat_map(|(_, objects)| objects).for_each(our_types_read);
+    plane::accepts(&sets).await;
+}
+
+#[test]
+fn every_flavor_renders_to_its_golden_file() {
+    for flavor in FLAVORS {
+        insta::assert_snapshot!(flavor.name, yaml(&objects(flavor.name, &[])));
+    }
+    // clusterctl takes a class as it is.
+    assert_eq!(Template::new(CLASS_MANIFESTS).unwrap().variables().count(), 0);
+}
+
+#[test]
+fn every_object_is_of_the_versions_of_today() {
+    let class = parse(CLASS_MANIFESTS);
+    for object in FLAVORS.iter().flat_map(|flavor| objects(flavor.name, &[])).chain(class) {
+        let version = object["apiVersion"].as_str().unwrap();
+        let expected = match version.split_once('/') {
+            None => "v1",
+            Some(("infrastructure.cluster.x-k8s.io", _)) => "v1alpha2",
+            Some((group, _)) if group.ends_with("cluster.x-k8s.io") => "v1beta2",
+            Some(_) => panic!("{version}"),
+        };
+        assert!(version.ends_with(expected), "{version} of {}", object["kind"]);
+    }
+}
+
+#[test]
+fn variables_are_described_and_examples_set_only_them() {
+    for flavor in FLAVORS {
+        let template = Template::new(flavor.template).unwrap();
+        let names: Vec<&str> = template.variables().map(|v| v.name.as_str()).collect();
+        for variable in template.variables() {
+            assert!(!variable.description.is_empty(), "{}: {}", flavor.name, variable.name);
+            let default = variable.default.as_deref().unwrap_or_default();
+            let known = default.is_empty() || matches!(default, "\"\"") || default.contains("${");
+            assert!(known || variable.kind.check(&variable.name, default).is_ok(), "{variable:?}");
+        }
+        let comments = flavor.example.lines().filter_map(|line| line.strip_prefix("#export "));
+        let commented: String = comments.map(|line| format!("export {line}\n")).collect();
+        let set = example(flavor.example).into_iter().chain(example(&commented));
+        for (name, value) in set {
+            assert!(names.contains(&name.as_str()), "{}.rc sets {name}", flavor.name);
+            let variable = template.variables().find(|v| v.name == name).unwrap();
+            assert!(value.is_empty() || variable.kind.check(&name, &value).is_ok(), "{name}");
+        }
+        let described = flavor.template.lines().filter_map(|line| line.strip_prefix("## "));
+        for line in described.filter(|line| !line.starts_with(' ')) {
+            let name = line.split(' ').next().unwrap();
+            assert!(names.contains(&name), "{}: nothing uses {name}", flavor.name);
+        }
+    }
+}
+
+#[test]
+fn privileged_decides_unless_isolation_is_given() {
+    for flavor in ["development", "ubuntu", "kube-vip", "ovn"] {
+        for (set, isolation) in [
+            (&[][..], "privileged"),
+            (&[("PRIVILEGED", "true")][..], "privileged"),
+            (&[("PRIVILEGED", "")][..], "privileged"),
+            (&[("PRIVILEGED", "false")][..], "shared"),
+            (&[("PRIVILEGED", "true"), ("ISOLATION", "isolated")][..], "isolated"),
+        ] {
+            let objects = objects(flavor, set);
+            let spec = &of_kind(&objects, "LXCCluster")["spec"];
+            assert_eq!(spec["isolation"], isolation, "{flavor} {set:?}");
+        }
+    }
+}
+
+#[test]
+fn a_target_may_be_a_group_with_and_without_quotes() {
+    for (value, target) in
+        [("@gpu", "@gpu"), ("\"@gpu\"", "@gpu"), ("member-1", "member-1"), ("", "")]
+    {
+        let set = [
+            ("CONTROL_PLANE_MACHINE_TARGET", value),
+            ("WORKER_MACHINE_TARGET", value),
+            ("LOAD_BALANCER_MACHINE_TARGET", value),
+        ];
+        let objects = objects("development", &set);
+        let cluster = of_kind(&objects, "LXCCluster");
+        assert_eq!(cluster["spec"]["loadBalancer"]["lxc"]["instanceSpec"]["target"], target);
+        for template in objects.iter().filter(|object| object["kind"] == "LXCMachineTemplate") {
+            assert_eq!(template["spec"]["template"]["spec"]["target"], target);
+        }
+        let objects = super::objects("default", &set[..2]);
+        let topology = &of_kind(&objects, "Cluster")["spec"]["topology"];
+        assert_eq!(topology["variables"][4]["value"]["target"], target);
+    }
+}
+
+#[test]
+fn the_load_balancer_is_the_one_that_is_asked_for() {
+    for flavor in ["development", "ubuntu"] {
+        let set = [("LXC_LOAD_BALANCER_TYPE", "oci"), ("LOAD_BALANCER_RANGES", "[10.0.0.9]")];
+        let objects = objects(flavor, &set);
+        let balancer = &of_kind(&objects, "LXCCluster")["spec"]["loadBalancer"];
+        assert_eq!(balancer["oci"]["ranges"], json!(["10.0.0.9"]));
+        assert_eq!(balancer.as_object().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn config_is_the_inside_of_a_map() {
+    let set = [("WORKER_MACHINE_CONFIG", r#"limits.cpu: "2", boot.autostart: "true""#)];
+    let objects = objects("development", &set);
+    let templates = objects.iter().filter(|object| object["kind"] == "LXCMachineTemplate");
+    let configs: Vec<&Value> =
+        templates.map(|t| &t["spec"]["template"]["spec"]["config"]).collect();
+    assert_eq!(configs, [&json!({}), &json!({ "limits.cpu": "2", "boot.autostart": "true" })]);
+}
+
+#[test]
+fn wrong_values_are_told_before_anything_is_printed() {
+    let flavor = capn_template::flavor::find("").unwrap();
+    let template = Template::new(flavor.template).unwrap();
+    let set = [
+        ("CONTROL_PLANE_MACHINE_COUNT", "two"),
+        ("PRIVILEGED", "maybe"),
+        ("LOAD_BALANCER", "lxc"),
+        ("WORKER_MACHINE_PROFILES", "default,nodes"),
+    ];
+    let error = template.render(&values(flavor, &set)).unwrap_err();
+    insta::assert_snapshot!(error.to_string().replace("; ", ";\n"), @r"
+    CONTROL_PLANE_MACHINE_COUNT is `two`, which is not a whole number, as 3;
+    LOAD_BALANCER is `lxc`, which is not a map, as lxc: {flavor: c1-m1};
+    PRIVILEGED is `maybe`, which is not true or false;
+    WORKER_MACHINE_PROFILES is `default,nodes`, which is not a list, as [a, b]
+    ");
+    assert!(
+        matches!(template.render(&[].into()), Err(TemplateError::Missing(missing)) if missing.len() == 4)
+    );
+}
+
+/// Flavors without a class differ in the load balancer, the image and how a node is made.
+#[test]
+fn flavors_without_a_class_are_alike() {
+    let development = objects("development", &[]);
+    for flavor in ["kube-vip", "ovn", "ubuntu"] {
+        for (object, expected) in objects(flavor, &[]).iter().zip(&development) {
+            let kind = object["kind"].as_str().unwrap();
+            let differs = match flavor {
+                "ubuntu" => ["LXCMachineTemplate", "KubeadmControlPlane", "KubeadmConfigTemplate"]
+                    .contains(&kind),
+                _ => kind == "LXCCluster",
+            };
+            assert_eq!(object != expected, differs, "{flavor}: {kind}");
+        }
+    }
+    let install = "/opt/cluster-api/install-kubeadm.sh v1.36.2";
+    let ubuntu = objects("ubuntu", &[]);
+    let control_plane = &of_kind(&ubuntu, "KubeadmControlPlane")["spec"]["kubeadmConfigSpec"];
+    let workers = &of_kind(&ubuntu, "KubeadmConfigTemplate")["spec"]["template"]["spec"];
+    assert_eq!(control_plane["preKubeadmCommands"][0], install);
+    assert_eq!(workers["preKubeadmCommands"][0], install);
+}
