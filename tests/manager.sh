@@ -1,27 +1,112 @@
-# `capn manager` as a process of its own: two copies beside `capn serve`, on a real Incus. Sourced by
-# ./test.
+# `capn manager` as a process of its own: copies of it beside `capn serve`, with the permissions that
+# are shipped and no other, on a real Incus. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-manager_state=$scratch/manager
-manager_kubeconfig=$manager_state/state/plane.kubeconfig
-managers=()
+managed=$scratch/manager
+managed_cluster=capn-t-managed
+manager_user=system:serviceaccount:capn-system:capn-manager
+mkdir -p "$managed"
+declare -A copies=()
 
-manager_serve() {
-  "$capn_bin" --state-dir "$manager_state/state" serve --without-provider --listen 127.0.0.1:16543 \
-    >"$manager_state/serve.log" 2>&1 &
-  managers+=($!)
-  wait_for 60 'the plane answers' kube get --raw /readyz
+managed_capn() { "$capn_bin" --state-dir "$managed/state" "$@"; }
+kube() { kubectl --kubeconfig "$managed/state/plane.kubeconfig" "$@"; }
+serve_alone() {
+  managed_capn serve --without-provider --listen 127.0.0.1:16543 >"$managed/serve.log" 2>&1 &
+  copies[serve]=$!
+  until_true 60 kube get --raw /readyz
 }
-kube() { kubectl --kubeconfig "$manager_kubeconfig" "$@"; }
-# manager_start NAME PORT: a copy with its probes at that port and its metrics at the next.
-manager_start() {
-  HOSTNAME=$1 "$capn_bin" manager --kubeconfig "$manager_state/manager.kubeconfig" --leader-elect \
-    --leader-election-namespace default --leader-elect-lease-duration=6s --leader-elect-renew-deadline=4s \
-    --leader-elect-retry-period=500ms --health-addr "127.0.0.1:$2" \
-    --diagnostics-address "127.0.0.1:$(($2 + 1))" --insecure-diagnostics --logging-format json \
-    >"$manager_state/$1.log" 2>&1 &
-  managers+=($!)
+# until_true SECONDS COMMAND...
+until_true() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >"$managed/awaited" 2>&1; do
+    if [ $SECONDS -ge $end ]; then
+      echo "still not so: $*"
+      cat "$managed/awaited"
+      tail -n 5 "$managed"/*.log
+      return 1
+    fi
+    sleep 0.2
+  done
 }
-leader() { kube get lease controller-leader-election-capn -n default -o jsonpath='{.spec.holderIdentity}'; }
-leads() { leader | has "^$1_"; }
-answers() { curl -sf --noproxy '*' "http://127.0.0.1:$1$2"; }
+
+permissions() {
+  managed_capn generate provider >"$managed/components.yaml" || return 1
+  # The plane has neither Deployments nor a kubelet: what a manager may is what is wanted of it.
+  awk 'BEGIN { RS = "---\n"; ORS = "---\n" } /\nkind: (Namespace|ServiceAccount|Role|ClusterRole|RoleBinding|ClusterRoleBinding)\n/' \
+    "$managed/components.yaml" >"$managed/permissions.yaml"
+  kube apply -f "$managed/permissions.yaml" || return 1
+  kube auth can-i create lxcmachines --as $manager_user -A | has no &&
+    kube auth can-i patch lxcmachines/status --as $manager_user -A | has yes &&
+    kube auth can-i delete secrets --as $manager_user -A | has no
+}
+act_as() {
+  kube config view --raw -o json | python3 -c '
+import json, sys
+config = json.load(sys.stdin)
+for user in config["users"]:
+    user["user"]["as"] = sys.argv[1]
+json.dump(config, sys.stdout)' $manager_user >"$managed/manager.kubeconfig" && chmod 600 "$managed/manager.kubeconfig"
+}
+# copy NAME PORT: a manager with its probes at that port and its metrics at the next.
+copy() {
+  HOSTNAME=$1 "$capn_bin" manager --kubeconfig "$managed/manager.kubeconfig" --leader-elect \
+    --leader-election-namespace capn-system --leader-elect-lease-duration=6s \
+    --leader-elect-renew-deadline=4s --leader-elect-retry-period=500ms --logging-format json \
+    --health-addr "127.0.0.1:$2" --diagnostics-address "127.0.0.1:$(($2 + 1))" --insecure-diagnostics \
+    >"$managed/$1.log" 2>&1 &
+  copies[$1]=$!
+}
+leads() {
+  kube get lease controller-leader-election-capn -n capn-system -o jsonpath='{.spec.holderIdentity}' | has "^$1_"
+}
+answer() { python3 -c 'import sys, urllib.request as r; sys.stdout.write(r.build_opener(r.ProxyHandler({})).open(sys.argv[1]).read().decode())' "http://127.0.0.1:$1$2"; }
+
+one_leads() {
+  copy one 19440 && until_true 60 leads one && copy two 19450 && until_true 60 answer 19450 /readyz &&
+    leads one && answer 19441 /metrics | has '^leader_election_master_status 1' &&
+    answer 19451 /metrics | has '^leader_election_master_status 0'
+}
+makes() { managed_capn up "$managed_cluster" --bootstrap none --workers 1 --wait 5m; }
+measures() { answer 19441 /metrics | has '^capn_instances{role="worker",state="running"} 1'; }
+# The leader is killed while it makes a machine; nothing is made twice.
+killed() {
+  managed_capn scale "$managed_cluster" --workers 2 --wait 5m >"$managed/scale.log" 2>&1 &
+  local scaling=$!
+  until_true 60 eval '[ "$(instances_of "$managed_cluster" | grep -c md-0)" = 2 ]' || return 1
+  kill -KILL "${copies[one]}"
+  until_true 60 leads two && wait $scaling &&
+    [ "$(instances_of "$managed_cluster" | grep -c md-0)" = 2 ]
+}
+handed_over() {
+  copy three 19460 && until_true 60 answer 19460 /readyz || return 1
+  kill -TERM "${copies[two]}" && wait "${copies[two]}" && until_true 3 leads three
+}
+without_permission() {
+  kube delete clusterrolebinding -l cluster.x-k8s.io/provider=infrastructure-incus &&
+    copy four 19470 && kill -TERM "${copies[three]}" && wait "${copies[three]}" &&
+    until_true 60 has "User \"$manager_user\" cannot list resource" "$managed/four.log" &&
+    kube apply -f "$managed/permissions.yaml"
+}
+taken_address() {
+  ! "$capn_bin" manager --kubeconfig "$managed/manager.kubeconfig" --health-addr 127.0.0.1:19470 2>"$managed/taken" &&
+    has 'cannot listen on 127.0.0.1:19470 for health probes' "$managed/taken"
+}
+removes() { managed_capn delete cluster "$managed_cluster" && [ -z "$(instances_of "$managed_cluster")" ]; }
+all_end() {
+  kill -TERM "${copies[four]}" && wait "${copies[four]}" && kill -TERM "${copies[serve]}" && wait "${copies[serve]}"
+}
+
+check 'a plane without the provider is served' serve_alone &&
+  check 'the shipped permissions are applied' permissions &&
+  check 'a kubeconfig acts as the service account' act_as &&
+  check 'of two copies one leads' one_leads &&
+  check 'a cluster is made through it' makes &&
+  check 'its metrics tell of the machines' measures &&
+  check 'the leader is killed: the other goes on, nothing is made twice' killed &&
+  check 'a copy that is told to end hands over at once' handed_over &&
+  check 'a missing permission is named' without_permission &&
+  check 'an address that is taken is named' taken_address &&
+  check 'the cluster is deleted through it' removes &&
+  check 'all end when they are told to' all_end
+for copy in "${!copies[@]}"; do kill -KILL "${copies[$copy]}" 2>/dev/null; done

@@ -9,6 +9,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -31,6 +32,25 @@ pub struct ElectionOptions {
     pub renew_deadline: Duration,
     /// Pause between two tries; less than `renew_deadline`.
     pub retry_period: Duration,
+    /// Shows whether this copy leads.
+    pub status: LeaderStatus,
+}
+
+/// The metric `leader_election_master_status`, named as client-go's: 1 while this copy leads.
+#[derive(Clone, Debug, Default)]
+pub struct LeaderStatus(Gauge);
+
+impl LeaderStatus {
+    /// The metric in a registry of the caller.
+    pub fn register(registry: &mut Registry) -> Self {
+        let status = Self::default();
+        registry.register(
+            "leader_election_master_status",
+            "Whether this copy leads: 1, else 0",
+            status.0.clone(),
+        );
+        status
+    }
 }
 
 impl ElectionOptions {
@@ -43,6 +63,7 @@ impl ElectionOptions {
             lease_duration: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
+            status: LeaderStatus::default(),
         }
     }
 }
@@ -92,6 +113,7 @@ impl Election {
             }
             sleep(self.options.retry_period).await;
         }
+        self.options.status.0.set(1);
         tracing::info!(lease, identity = self.options.identity, "leading");
         self.announce().await;
     }
@@ -130,6 +152,7 @@ impl Election {
         if spec.holder_identity.as_deref() != Some(&self.options.identity) {
             return;
         }
+        self.options.status.0.set(0);
         let released = lease::release(spec, Timestamp::now());
         match timeout(self.options.retry_period, self.write(lease.clone(), released)).await {
             Ok(Ok(_)) => tracing::info!("gave the lead back"),
@@ -169,10 +192,7 @@ impl Election {
             Timestamp::now(),
         );
         let lease = Lease {
-            metadata: ObjectMeta {
-                name: Some(self.options.name.clone()),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { name: Some(self.options.name.clone()), ..ObjectMeta::default() },
             spec: Some(spec),
             ..Lease::default()
         };
@@ -214,6 +234,7 @@ impl Election {
     }
 
     fn lost(&self, why: String) -> Error {
+        self.options.status.0.set(0);
         Error::LeadLost { identity: self.options.identity.clone(), why }
     }
 }

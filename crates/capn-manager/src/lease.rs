@@ -111,7 +111,10 @@ mod tests {
         assert_eq!(at(14), Standing::Held("a".to_owned()));
         assert_eq!(at(15), Standing::Free);
         assert_eq!(seen.standing("a", start + Duration::from_secs(60)), Standing::Ours);
-        assert_eq!(Seen::update(None, Lease::default(), start).standing("b", start), Standing::Free);
+        assert_eq!(
+            Seen::update(None, Lease::default(), start).standing("b", start),
+            Standing::Free
+        );
     }
 
     #[test]
@@ -122,7 +125,8 @@ mod tests {
         let same = Seen::update(Some(first.clone()), held_by("a"), later);
         assert_eq!(same.since, start);
         let spec = first.lease.spec.as_ref();
-        let renewed = claim(spec, "a", DURATION, Timestamp::UNIX_EPOCH + jiff::Span::new().seconds(1));
+        let renewed =
+            claim(spec, "a", DURATION, Timestamp::UNIX_EPOCH + jiff::Span::new().seconds(1));
         let renewed = Lease { spec: Some(renewed), ..Lease::default() };
         assert_eq!(Seen::update(Some(same), renewed, later).since, later);
     }

@@ -20,6 +20,6 @@ mod serve;
 
 pub use client::{Rate, client};
 pub use diagnostics::{DiagnosticsOptions, MetricsText, SetVerbosity, TlsOptions, UnknownTls};
-pub use election::ElectionOptions;
+pub use election::{ElectionOptions, LeaderStatus};
 pub use error::Error;
-pub use serve::{Options, run};
+pub use serve::{Options, run, serve_metrics};

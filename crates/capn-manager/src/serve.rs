@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error,
     client::{Rate, client},
-    diagnostics::{self, DiagnosticsOptions},
+    diagnostics::{self, DiagnosticsOptions, MetricsText},
     election::{Election, ElectionOptions, chain},
     health::{self, Ready},
 };
@@ -91,6 +91,26 @@ pub async fn run(
     result
 }
 
+/// Serves `/metrics` alone, over plain HTTP to whoever reaches the address, until `shutdown` is ready.
+///
+/// # Errors
+///
+/// An address that is taken.
+pub async fn serve_metrics(
+    address: SocketAddr,
+    metrics: MetricsText,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let mut servers = Servers::default();
+    servers.plain(address, "metrics", diagnostics::metrics_alone(metrics))?;
+    let result = tokio::select! {
+        error = servers.failed() => Err(error),
+        () = shutdown => Ok(()),
+    };
+    servers.close().await;
+    result
+}
+
 async fn lead(
     controllers: Client,
     unlimited: Client,
@@ -120,11 +140,10 @@ async fn lead(
     }
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    let mut work = std::pin::pin!(capn_provider::run(
-        controllers,
-        options.provider.clone(),
-        async move { stopping.cancelled().await },
-    ));
+    let mut work =
+        std::pin::pin!(capn_provider::run(controllers, options.provider.clone(), async move {
+            stopping.cancelled().await
+        },));
     let lost = async {
         match &mut election {
             Some(election) => election.keep().await,

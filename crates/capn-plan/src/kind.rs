@@ -2,7 +2,10 @@
 //!
 //! The image has an entry point that prepares the node and then becomes systemd, and no
 //! cloud-init. What its entry point cannot do in an instance is taken out of it, and the bootstrap
-//! data is turned into a script that a unit of ours runs once.
+//! data is turned into a script that a unit of ours runs once; or that script installs cloud-init,
+//! where the machine asks for it.
+
+use std::collections::BTreeMap;
 
 use crate::{InstanceName, files::Piece};
 
@@ -22,6 +25,50 @@ const CNI_MANIFEST: &str = "/kind/manifests/default-cni.yaml";
 const SCRIPT: &str = "/opt/capn/bootstrap";
 const UNIT: &str = "/etc/systemd/system/capn-bootstrap.service";
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/capn-bootstrap.service";
+/// Config key of the Go provider: a true boolean has cloud-init installed in the node, from the
+/// distribution's archive, so that it understands all that cloud-init does.
+pub const APT_INSTALL_CLOUD_INIT: &str = "user.capn.x-kind-apt-install-cloud-init";
+/// Where cloud-init looks for a seed.
+const SEED: &str = "/var/lib/cloud/seed/nocloud-net";
+/// Installs cloud-init and lets it carry out the seed.
+const INSTALL: &str = "#!/bin/sh
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+apt-get update
+apt-get install --yes --no-install-recommends cloud-init
+systemctl daemon-reload
+systemctl start cloud-init.target
+# 2: done, with warnings.
+cloud-init status --wait || [ $? = 2 ]
+";
+
+/// Who carries the bootstrap data out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// A script made of it, without any download.
+    Script,
+    /// cloud-init, which the node installs first.
+    CloudInit,
+}
+
+impl Runner {
+    /// What the config of a machine asks for. Final otherwise: a value that is no boolean.
+    ///
+    /// # Errors
+    ///
+    /// The value, as a message.
+    pub fn of(config: &BTreeMap<String, String>) -> Result<Self, String> {
+        // The words of Go's strconv.ParseBool.
+        match config.get(APT_INSTALL_CLOUD_INIT).map(String::as_str) {
+            None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Self::Script),
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Self::CloudInit),
+            Some(other) => Err(format!(
+                "spec.config has {APT_INSTALL_CLOUD_INIT}={other:?}, which is no boolean; write \"true\" or leave it out"
+            )),
+        }
+    }
+}
+
 /// Runs the bootstrap data once in the instance's life, and writes where cloud-init would.
 const UNIT_TEXT: &str = "[Unit]
 Description=Bootstrap data of Cluster API
@@ -47,6 +94,7 @@ pub fn pieces(
     user_data: &str,
     name: &InstanceName,
     pod_cidr: Option<&str>,
+    runner: Runner,
 ) -> Result<Vec<Piece>, CloudConfigError> {
     let file = |path: &str, text: String, mode| Piece::File { path: path.into(), text, mode };
     let link = |path: &str, target: &str| Piece::Link { path: path.into(), target: target.into() };
@@ -64,8 +112,17 @@ pub fn pieces(
     if let Some(cidr) = pod_cidr {
         pieces.push(edit(CNI_MANIFEST, "{{ .PodSubnet }}", cidr));
     }
+    let script = match runner {
+        Runner::Script => cloud_config::script(user_data, name.as_str())?,
+        Runner::CloudInit => {
+            let meta_data = format!("instance-id: {name}\nlocal-hostname: {name}\n");
+            pieces.push(file(&format!("{SEED}/meta-data"), meta_data, 0o600));
+            pieces.push(file(&format!("{SEED}/user-data"), user_data.to_owned(), 0o600));
+            INSTALL.to_owned()
+        }
+    };
     pieces.extend([
-        file(SCRIPT, cloud_config::script(user_data, name.as_str())?, 0o700),
+        file(SCRIPT, script, 0o700),
         file(UNIT, UNIT_TEXT.into(), 0o644),
         link(WANTED, UNIT),
     ]);
@@ -79,7 +136,7 @@ mod tests {
 
     fn found(pod_cidr: Option<&str>) -> Vec<Piece> {
         let name = InstanceName::new("demo-a").unwrap();
-        pieces("#cloud-config\nruncmd: [kubeadm init]\n", &name, pod_cidr).unwrap()
+        pieces("#cloud-config\nruncmd: [kubeadm init]\n", &name, pod_cidr, Runner::Script).unwrap()
     }
 
     #[test]
@@ -107,5 +164,30 @@ mod tests {
             ["/etc/environment", "/init", KINDS_ENTRYPOINT, SCRIPT, UNIT, WANTED],
             "no network add-on is changed where the cluster has no pod network"
         );
+    }
+
+    #[test]
+    fn cloud_init_is_installed_where_the_machine_asks_for_it() {
+        let config = |value: &str| [(APT_INSTALL_CLOUD_INIT.to_owned(), value.to_owned())].into();
+        assert_eq!(Runner::of(&BTreeMap::new()), Ok(Runner::Script));
+        assert_eq!(Runner::of(&config("False")), Ok(Runner::Script));
+        assert_eq!(Runner::of(&config("true")), Ok(Runner::CloudInit));
+        assert!(Runner::of(&config("yes")).unwrap_err().contains("\"yes\""));
+        let name = InstanceName::new("demo-a").unwrap();
+        // What a script of ours cannot do is no failure then.
+        let data = "#cloud-config\nntp: {enabled: true}\n";
+        assert!(pieces(data, &name, None, Runner::Script).is_err());
+        let pieces = pieces(data, &name, None, Runner::CloudInit).unwrap();
+        let text = |at: &str| {
+            pieces.iter().find_map(|piece| match piece {
+                Piece::File { path, text, mode } if path == at => Some((text.as_str(), *mode)),
+                _ => None,
+            })
+        };
+        let user_data = "/var/lib/cloud/seed/nocloud-net/user-data";
+        assert_eq!(text(user_data), Some((data, 0o600)));
+        let (meta_data, _) = text("/var/lib/cloud/seed/nocloud-net/meta-data").unwrap();
+        assert!(meta_data.contains("local-hostname: demo-a"), "{meta_data}");
+        assert!(text(SCRIPT).unwrap().0.contains("apt-get install"));
     }
 }

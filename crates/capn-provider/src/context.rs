@@ -29,7 +29,7 @@ pub struct Options {
     pub namespace: Option<String>,
     /// Only objects whose label `cluster.x-k8s.io/watch-filter` has this value; `None`: all.
     pub watch_filter: Option<String>,
-    /// How many objects of a kind are reconciled at once.
+    /// How many objects of a kind are reconciled at once in a cluster.
     pub concurrency: u16,
     /// How long an object may go without a reconcile although nothing happened to it. Only
     /// repairs lost events.

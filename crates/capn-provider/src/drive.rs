@@ -21,7 +21,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::task::TaskTracker;
 
-use crate::{backoff::Backoff, context::Context, failure::Failure, metrics::Outcome};
+use crate::{backoff::Backoff, context::Context, failure::Failure, lanes::Lanes, metrics::Outcome};
 
 /// How long to wait after somebody else changed an object.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
@@ -59,14 +59,15 @@ fn without_status<K: Resource + Serialize>(object: &K) -> Option<u64> {
 ///
 /// # Guarantees
 ///
-/// One object is reconciled by one task at a time. A passing failure is tried again after a pause
+/// One object is reconciled by one task at a time, and so many of a cluster at once as the options
+/// say. A passing failure is tried again after a pause
 /// that grows with each in a row, one that needs a change on the server at a steady pace, a final one
 /// not before the object changes or the resync is due. Returns after running reconciles have
 /// finished.
 pub(crate) async fn drive<K, Fut>(
     controller: Controller<K>,
     ctx: Arc<Context>,
-    reconcile: impl Fn(Arc<K>, Arc<Context>) -> Fut + Send + 'static,
+    reconcile: impl Fn(Arc<K>, Arc<Context>) -> Fut + Clone + Send + 'static,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     Fut: Future<Output = Result<Action, Failure>> + Send + 'static,
@@ -78,22 +79,33 @@ pub(crate) async fn drive<K, Fut>(
     let (stop, stopping) = (ctx.stop.clone(), ctx.stop.clone());
     let reconciles = TaskTracker::new();
     let tracker = reconciles.clone();
+    let lanes = Arc::new(Lanes::new(ctx.options.concurrency));
+    let (store, stopped) = (controller.store(), ctx.stop.clone());
     let controller = controller
-        .with_config(Config::default().concurrency(ctx.options.concurrency))
+        // The lanes limit it: the runtime's own limit would let one cluster hold up all others.
+        .with_config(Config::default().concurrency(0))
         .graceful_shutdown_on(async move { stopping.cancelled().await })
         .run(
             move |object, ctx| {
                 let key = ObjectRef::from_obj(object.as_ref());
-                let backoff = backoff.clone();
-                let running = metrics.reconciles().begin(&K::kind(&()));
-                let work = tracker.track_future(reconcile(object, ctx));
-                async move {
-                    let result = work.await;
+                let (backoff, metrics, store) = (backoff.clone(), metrics.clone(), store.clone());
+                let (lanes, stopped, reconcile) =
+                    (lanes.clone(), stopped.clone(), reconcile.clone());
+                tracker.track_future(async move {
+                    let place = tokio::select! {
+                        place = lanes.enter(object.meta()) => place,
+                        () = stopped.cancelled() => return Ok(Action::await_change()),
+                    };
+                    // It may have changed while it waited.
+                    let object = store.get(&key).unwrap_or(object);
+                    let running = metrics.reconciles().begin(&K::kind(&()));
+                    let result = reconcile(object, ctx).await;
+                    drop(place);
                     running.ended(Outcome::of(&result, resync));
                     let action = result?;
                     backoff.forget(&key);
                     Ok(action)
-                }
+                })
             },
             move |object, failure: &Failure, _| {
                 if failure.is_conflict() {

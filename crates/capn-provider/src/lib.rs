@@ -17,6 +17,7 @@ mod drive;
 mod failure;
 mod images;
 mod instance;
+mod lanes;
 mod machine;
 pub mod metrics;
 mod notice;

@@ -39,10 +39,7 @@ pub async fn from_file(file: &Utf8Path, context: Option<&str>) -> Result<Config,
     from_files(&[file.to_owned()], context).await
 }
 
-async fn from_files(
-    files: &[Utf8PathBuf],
-    context: Option<&str>,
-) -> Result<Config, CommandError> {
+async fn from_files(files: &[Utf8PathBuf], context: Option<&str>) -> Result<Config, CommandError> {
     let kubeconfig = read(files)?;
     let options =
         KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
@@ -60,7 +57,9 @@ fn read(files: &[Utf8PathBuf]) -> Result<Kubeconfig, CommandError> {
     for file in files.iter().filter(|file| file.exists() || files.len() == 1) {
         let next = Kubeconfig::read_from(file)
             .map_err(|error| CommandError::caused(format!("cannot read {file}"), error))
-            .map_err(|error| error.hint("name the kubeconfig of a management cluster: --kubeconfig FILE"))?;
+            .map_err(|error| {
+                error.hint("name the kubeconfig of a management cluster: --kubeconfig FILE")
+            })?;
         merged = Some(match merged {
             None => next,
             Some(first) => first.merge(next).doing(format!("cannot merge {file}"))?,

@@ -212,7 +212,8 @@ impl Operation {
                         }
                     }
                     Err(error)
-                        if error.is_transient() && !matches!(error, Error::OperationLost { .. }) =>
+                        if error.is_transient()
+                            && !matches!(error, Error::OperationLost { .. }) =>
                     {
                         tracing::debug!(error = %crate::error::chain(&error), "cannot look at an operation");
                         tokio::time::sleep(RETRY).await;
@@ -250,14 +251,13 @@ impl Operation {
     async fn look_with(&self, hub: &Hub, streaming: bool) -> Result<Snapshot> {
         let found = if streaming { self.look().await } else { self.long_poll().await };
         match found {
-            Err(error) if error.is_not_found() => {
-                hub.ended(self.id()).map(|o| o.as_ref().clone()).ok_or_else(|| {
-                    Error::OperationLost {
-                        id: self.id().to_owned(),
-                        description: self.description().to_owned(),
-                    }
-                })
-            }
+            Err(error) if error.is_not_found() => hub
+                .ended(self.id())
+                .map(|o| o.as_ref().clone())
+                .ok_or_else(|| Error::OperationLost {
+                    id: self.id().to_owned(),
+                    description: self.description().to_owned(),
+                }),
             other => other,
         }
     }

@@ -53,10 +53,8 @@ pub(super) async fn authorize(
 }
 
 async fn authenticate(client: &Client, token: String) -> kube::Result<Option<UserInfo>> {
-    let review = TokenReview {
-        spec: TokenReviewSpec { token, audiences: None },
-        ..TokenReview::default()
-    };
+    let review =
+        TokenReview { spec: TokenReviewSpec { token, audiences: None }, ..TokenReview::default() };
     let review = Api::all(client.clone()).create(&PostParams::default(), &review).await?;
     let status = review.status.unwrap_or_default();
     Ok(status.user.filter(|_| status.authenticated == Some(true)))

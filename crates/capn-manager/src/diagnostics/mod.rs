@@ -8,17 +8,18 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
 use kube::Client;
 
-pub use tls::{TlsOptions, UnknownTls};
 pub(crate) use tls::server as tls_server;
+pub use tls::{TlsOptions, UnknownTls};
 
-/// Makes the text of `/metrics`.
-pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
+/// Makes the text of `/metrics` and its media type, from the `Accept` header of who asks.
+pub type MetricsText =
+    Arc<dyn Fn(Option<&str>) -> Result<(String, &'static str), std::fmt::Error> + Send + Sync>;
 
 /// Sets how much is logged, from the body of a request to `/debug/flags/v`; else what is wrong with it.
 pub type SetVerbosity = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
@@ -34,8 +35,6 @@ pub struct DiagnosticsOptions {
     pub tls: TlsOptions,
     /// Makes the text of `/metrics`.
     pub metrics: MetricsText,
-    /// Media type of that text.
-    pub metrics_type: &'static str,
     /// What a PUT to `/debug/flags/v` does.
     pub set_verbosity: SetVerbosity,
 }
@@ -51,7 +50,7 @@ impl std::fmt::Debug for DiagnosticsOptions {
 
 /// The routes, and who may use them.
 pub(crate) fn routes(options: &DiagnosticsOptions, client: Client) -> Router {
-    let metrics = Router::new().route("/metrics", get(metrics)).with_state(options.clone());
+    let metrics = metrics_alone(options.metrics.clone());
     if options.insecure {
         return metrics;
     }
@@ -61,16 +60,26 @@ pub(crate) fn routes(options: &DiagnosticsOptions, client: Client) -> Router {
     metrics.merge(level).layer(axum::middleware::from_fn_with_state(client, authorize::authorize))
 }
 
-async fn metrics(State(options): State<DiagnosticsOptions>) -> Response {
-    ([(header::CONTENT_TYPE, options.metrics_type)], (options.metrics)()).into_response()
+/// The route of the metrics, for everybody.
+pub(crate) fn metrics_alone(text: MetricsText) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(text)
+}
+
+async fn metrics(State(text): State<MetricsText>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    match text(accept) {
+        Ok((text, media_type)) => ([(header::CONTENT_TYPE, media_type)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "cannot write the metrics");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 async fn set_verbosity(State(options): State<DiagnosticsOptions>, body: String) -> Response {
     match (options.set_verbosity)(body.trim()) {
-        Ok(()) => {
-            (StatusCode::OK, format!("successfully set the log level to {}\n", body.trim()))
-                .into_response()
-        }
+        Ok(()) => (StatusCode::OK, format!("successfully set the log level to {}\n", body.trim()))
+            .into_response(),
         Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     }
 }

@@ -14,7 +14,8 @@ fn api_server() -> Client {
         let body = request.into_body().collect_bytes().await.unwrap();
         let review: Value = serde_json::from_slice(&body).unwrap();
         let status = match path.as_str() {
-            "/apis/authentication.k8s.io/v1/tokenreviews" => match review["spec"]["token"].as_str() {
+            "/apis/authentication.k8s.io/v1/tokenreviews" => match review["spec"]["token"].as_str()
+            {
                 Some(name @ ("reader" | "stranger")) => json!({
                     "authenticated": true, "user": {"username": name, "groups": ["g"]},
                 }),
@@ -40,8 +41,7 @@ fn options(insecure: bool) -> DiagnosticsOptions {
         address: ([127, 0, 0, 1], 0).into(),
         insecure,
         tls: TlsOptions::default(),
-        metrics: Arc::new(|| "capn_up 1\n".to_owned()),
-        metrics_type: "text/plain",
+        metrics: Arc::new(|_| Ok(("capn_up 1\n".to_owned(), "text/plain"))),
         set_verbosity: Arc::new(|level| match level {
             "4" => Ok(()),
             _ => Err("no such level".to_owned()),

@@ -54,7 +54,11 @@ impl TlsOptions {
             if !known.iter().any(|(suite, _)| suite == name) {
                 return Err(UnknownTls::Suite {
                     name: name.clone(),
-                    known: known.iter().map(|(suite, _)| suite.as_str()).collect::<Vec<_>>().join(", "),
+                    known: known
+                        .iter()
+                        .map(|(suite, _)| suite.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", "),
                 });
             }
         }

@@ -66,7 +66,10 @@ async fn a_leader_renews_and_ends_when_another_took_the_lead() {
     let mut first = copy(&client, "first");
     within("the first to lead", first.lead()).await;
     // Longer than the lease lasts.
-    assert!(timeout(Duration::from_millis(2500), first.keep()).await.is_err(), "it was not renewed");
+    assert!(
+        timeout(Duration::from_millis(2500), first.keep()).await.is_err(),
+        "it was not renewed"
+    );
     let api: Api<Lease> = Api::namespaced(client.clone(), "default");
     let mut lease = api.get("controller-leader-election-capn").await.unwrap();
     lease.spec.as_mut().unwrap().holder_identity = Some("thief".to_owned());
@@ -81,7 +84,8 @@ async fn a_leader_that_cannot_renew_gives_up_before_its_lease_is_over() {
     let mut first = copy(&plane.client(), "first");
     within("the first to lead", first.lead()).await;
     let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| {
-        std::future::pending::<Result<http::Response<kube::client::Body>, std::convert::Infallible>>()
+        std::future::pending::<Result<http::Response<kube::client::Body>, std::convert::Infallible>>(
+        )
     });
     first.api = Api::namespaced(Client::new(nobody, "default"), "default");
     let start = Instant::now();

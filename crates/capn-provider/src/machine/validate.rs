@@ -305,7 +305,10 @@ fn pieces(subject: &Subject, material: &Material) -> Result<Vec<Piece>, Failure>
     let version = subject.version.as_deref();
     let mut pieces = Vec::new();
     if subject.spec.instance_type == InstanceType::Kind {
-        let of_kind = kind::pieces(user_data, &subject.name, subject.pod_cidr.as_deref());
+        let runner = kind::Runner::of(&subject.spec.config)
+            .map_err(|message| Failure::Invalid { message })?;
+        let pod_cidr = subject.pod_cidr.as_deref();
+        let of_kind = kind::pieces(user_data, &subject.name, pod_cidr, runner);
         pieces.extend(of_kind.map_err(|error| Failure::Invalid {
             message: format!("{}; {}", chain(&error), error.hint()),
         })?);

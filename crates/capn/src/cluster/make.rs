@@ -135,6 +135,7 @@ impl Work<'_> {
                 .await?;
         }
         preflight::profiles(&server, &request.profiles, &request.devices).await?;
+        preflight::balancer(&server, &found, request).await?;
         if identity.socket().is_some() {
             for note in preflight::host(request)? {
                 self.context.ui.note(note);

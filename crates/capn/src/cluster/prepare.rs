@@ -13,8 +13,7 @@ use crate::identity::{self, Identity};
 use crate::images;
 use crate::manifest::request::KubeProxyMode;
 use crate::manifest::{
-    Bootstrap, ClusterRequest, Difference, Document, Isolation, LoadBalancer, differences,
-    documents,
+    Bootstrap, ClusterRequest, Difference, Document, Isolation, differences, documents,
 };
 use crate::preflight::{self, KubernetesVersion};
 
@@ -135,19 +134,7 @@ fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     } else if request.install_kubeadm {
         return Err(CommandError::usage("`--install-kubeadm` is for `--bootstrap kubeadm`"));
     }
-    match (request.load_balancer, &request.control_plane_endpoint) {
-        (LoadBalancer::External, None) => {
-            return Err(CommandError::usage(
-                "`--load-balancer external` needs `--control-plane-endpoint HOST[:PORT]`",
-            ));
-        }
-        (LoadBalancer::Lxc, Some(_)) => {
-            return Err(CommandError::usage(
-                "`--control-plane-endpoint` is for `--load-balancer external`",
-            ));
-        }
-        _ => {}
-    }
+    preflight::balancer_options(request)?;
     images::parse_servers(&request.image_servers)?;
     for (option, cidr) in
         [("--pod-cidr", &request.pod_cidr), ("--service-cidr", &request.service_cidr)]
@@ -223,8 +210,8 @@ pub(super) fn summary(request: &ClusterRequest) -> String {
 mod tests {
     use super::*;
     use crate::exit::Exit;
-    use crate::manifest::Endpoint;
     use crate::manifest::request::testing::demo;
+    use crate::manifest::{Endpoint, LoadBalancer};
 
     #[test]
     fn options_that_cannot_be_carried_out_are_wrong_usage() {

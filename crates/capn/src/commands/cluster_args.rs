@@ -52,7 +52,18 @@ pub struct ClusterArgs {
     /// What stands in front of the API servers [default: lxc]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Network")]
     pub load_balancer: Option<LoadBalancer>,
-    /// Where the API server is reached, for `--load-balancer external` [default port: 6443]
+    /// OVN network of the load balancer, for `--load-balancer ovn`
+    #[arg(long, value_name = "NETWORK", help_heading = "Network")]
+    pub load_balancer_network: Option<String>,
+    /// Network interface of the nodes, for `--load-balancer kube-vip` [default: kube-vip's choice]
+    #[arg(long, value_name = "INTERFACE", help_heading = "Network")]
+    pub load_balancer_interface: Option<String>,
+    /// Addresses that the load balancer may take, as 10.0.0.100-10.0.0.110 or 10.0.0.96/28; can be
+    /// repeated [default: any, by DHCP]
+    #[arg(long = "load-balancer-range", value_name = "RANGE", help_heading = "Network")]
+    pub load_balancer_ranges: Vec<String>,
+    /// Where the API server is reached: of a load balancer kept by someone else, the virtual IP of
+    /// kube-vip, or the address that another load balancer gets [default port: 6443]
     #[arg(long, value_name = "HOST[:PORT]", value_parser = endpoint, help_heading = "Network")]
     pub control_plane_endpoint: Option<Endpoint>,
 
@@ -172,6 +183,17 @@ impl ClusterArgs {
                 .load_balancer
                 .or(recorded.map(|r| r.load_balancer))
                 .unwrap_or(LoadBalancer::Lxc),
+            load_balancer_network: self
+                .load_balancer_network
+                .clone()
+                .or(recorded.and_then(|r| r.load_balancer_network.clone())),
+            load_balancer_interface: self
+                .load_balancer_interface
+                .clone()
+                .or(recorded.and_then(|r| r.load_balancer_interface.clone())),
+            load_balancer_ranges: list(&self.load_balancer_ranges, |r| {
+                r.load_balancer_ranges.clone()
+            }),
             control_plane_endpoint: self
                 .control_plane_endpoint
                 .clone()

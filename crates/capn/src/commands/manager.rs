@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use capn_manager::{DiagnosticsOptions, ElectionOptions, Options, Rate, TlsOptions};
+use capn_manager::{DiagnosticsOptions, ElectionOptions, LeaderStatus, Options, Rate, TlsOptions};
+use capn_provider::Metrics;
+use capn_provider::metrics::{self, Format, Registry};
 use clap::Args;
 
 use self::flags::{Listen, listen};
@@ -34,7 +36,7 @@ pub struct ManagerArgs {
     /// Look after objects whose label cluster.x-k8s.io/watch-filter has this value only
     #[arg(long, value_name = "VALUE", default_value = "", hide_default_value = true)]
     pub watch_filter: String,
-    /// How many objects of a kind are reconciled at once on one server
+    /// How many objects of a kind are reconciled at once in a cluster
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
     /// How often every object is looked at although nothing happened to it
@@ -122,13 +124,16 @@ fn options(
             .hint("leave it out; `perf record -p PID` works on the process"));
     }
     let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let mut registry = Registry::default();
     let mut provider = capn_provider::Options::default();
+    provider.metrics = Metrics::register(&mut registry);
+    let status = LeaderStatus::register(&mut registry);
     provider.namespace = some(&args.namespace);
     provider.watch_filter = some(&args.watch_filter);
     provider.concurrency = args.concurrency;
     provider.resync = args.sync_period;
     let election = match args.leader_elect {
-        true => Some(election(args, config, context)?),
+        true => Some(election(args, config, context, status)?),
         false => None,
     };
     let tls = TlsOptions::new(&args.tls_min_version, &args.tls_cipher_suites)
@@ -143,8 +148,10 @@ fn options(
             address,
             insecure: args.insecure_diagnostics,
             tls,
-            metrics: Arc::new(String::new),
-            metrics_type: "text/plain; version=0.0.4",
+            metrics: Arc::new(move |accept| {
+                let format = Format::accepted(accept);
+                Ok((metrics::encode(&registry, format)?, format.content_type()))
+            }),
             set_verbosity: Arc::new(move |text| logs.set(text)),
         }),
         grace: args.graceful_shutdown_timeout,
@@ -160,6 +167,7 @@ fn election(
     args: &ManagerArgs,
     config: &kube::Config,
     context: &Context,
+    status: LeaderStatus,
 ) -> Result<ElectionOptions, CommandError> {
     let (lease, renew, retry) = (
         args.leader_elect_lease_duration,
@@ -173,13 +181,12 @@ fn election(
         )
         .hint("leave them out for 15s, 10s and 2s"));
     }
-    let namespace = args
-        .leader_election_namespace
-        .clone()
-        .unwrap_or_else(|| config.default_namespace.clone());
+    let namespace =
+        args.leader_election_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let mut options = ElectionOptions::new(namespace, context.environment.unique_name());
     options.lease_duration = lease;
     options.renew_deadline = renew;
     options.retry_period = retry;
+    options.status = status;
     Ok(options)
 }

@@ -1,11 +1,15 @@
 //! `capn serve`
 
+use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use capn_provider::Metrics;
+use capn_provider::metrics::{self, Format, Registry};
 use clap::Args;
 
 use crate::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Doing as _};
 use crate::session::{Controllers, Serving};
 use crate::signal::Interrupt;
 use crate::state::StateDir;
@@ -19,6 +23,9 @@ pub struct ServeArgs {
     /// More names or addresses that the plane is reached by, for its certificate; can be repeated
     #[arg(long = "host", value_name = "NAME")]
     pub hosts: Vec<String>,
+    /// Where the provider's metrics are served, over plain HTTP to whoever reaches it [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_address: Option<SocketAddr>,
     /// Leave LXCClusters and LXCMachines to a `capn manager`
     #[arg(long)]
     pub without_provider: bool,
@@ -27,16 +34,30 @@ pub struct ServeArgs {
 pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
+    let mut registry = Registry::default();
     let work = match args.without_provider {
         true => Controllers::Lifecycle,
-        false => Controllers::All,
+        false => Controllers::All(Metrics::register(&mut registry)),
     };
     let mut serving = Serving::start(&state, args.listen, &args.hosts, work).await?;
     let kubeconfig = state.plane_kubeconfig();
     context.ui.say(format!("serving {} for {}", serving.url(), state.path()));
     context.ui.say(format!("  kubectl --kubeconfig {kubeconfig} get clusters,machines -A"));
+    let metrics = async {
+        match args.metrics_address {
+            None => pending().await,
+            Some(address) => {
+                let text = Arc::new(move |accept: Option<&str>| {
+                    let format = Format::accepted(accept);
+                    Ok((metrics::encode(&registry, format)?, format.content_type()))
+                });
+                capn_manager::serve_metrics(address, text, pending()).await
+            }
+        }
+    };
     let result = tokio::select! {
         ended = serving.ended() => Err(ended),
+        ended = metrics => ended.doing("the metrics are no longer served"),
         () = interrupt.wait() => {
             context.ui.say("stopping");
             Ok(())

@@ -65,6 +65,7 @@ pub async fn ensure(ui: &Ui, client: &Client, needs: &Needs<'_>) -> Result<Found
             kubeadm(ui, client, version, needs.binaries, source).await?
         }
     };
+    // That of `oci` is fetched by the server, from a registry.
     if request.load_balancer == LoadBalancer::Lxc {
         ours(ui, client, Kind::Haproxy, HAPROXY_ALIAS, source).await?;
     }

@@ -61,9 +61,26 @@ pub(super) fn cluster(request: &ClusterRequest) -> Document {
     }))
 }
 
+fn ranges(request: &ClusterRequest) -> Value {
+    match request.load_balancer_ranges.as_slice() {
+        [] => json!({}),
+        ranges => json!({ "ranges": ranges }),
+    }
+}
+
 pub(super) fn lxc_cluster(request: &ClusterRequest) -> Document {
     let load_balancer = match request.load_balancer {
-        LoadBalancer::Lxc => json!({ "lxc": {} }),
+        LoadBalancer::Lxc => json!({ "lxc": ranges(request) }),
+        LoadBalancer::Oci => json!({ "oci": ranges(request) }),
+        LoadBalancer::Ovn => {
+            let mut ovn = ranges(request);
+            ovn["networkName"] = json!(request.load_balancer_network);
+            json!({ "ovn": ovn })
+        }
+        LoadBalancer::KubeVip => match &request.load_balancer_interface {
+            Some(interface) => json!({ "kubeVIP": { "interface": interface } }),
+            None => json!({ "kubeVIP": {} }),
+        },
         LoadBalancer::External => json!({ "external": {} }),
     };
     let mut spec = json!({

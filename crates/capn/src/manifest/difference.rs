@@ -43,6 +43,7 @@ fn option(field: &str) -> String {
         "profiles" => "profile",
         "devices" => "device",
         "imageServers" => "imageServer",
+        "loadBalancerRanges" => "loadBalancerRange",
         other => other,
     };
     let mut option = String::from("--");

@@ -39,8 +39,28 @@ impl Isolation {
 pub enum LoadBalancer {
     /// An instance with haproxy
     Lxc,
+    /// An application container with haproxy; Incus 6.11 and later
+    Oci,
+    /// A load balancer of the OVN network that --load-balancer-network names
+    Ovn,
+    /// A virtual IP, --control-plane-endpoint, held by kube-vip on the control planes
+    #[serde(rename = "kube-vip")]
+    KubeVip,
     /// Something kept by someone else, at --control-plane-endpoint
     External,
+}
+
+impl LoadBalancer {
+    /// As `--load-balancer` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lxc => "lxc",
+            Self::Oci => "oci",
+            Self::Ovn => "ovn",
+            Self::KubeVip => "kube-vip",
+            Self::External => "external",
+        }
+    }
 }
 
 /// How pods on different nodes reach each other.
@@ -115,7 +135,16 @@ pub struct ClusterRequest {
     pub isolation: Isolation,
     /// What stands in front of the API servers.
     pub load_balancer: LoadBalancer,
-    /// Where the API server is reached, for an external load balancer.
+    /// OVN network of the load balancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer_network: Option<String>,
+    /// Network interface of the nodes that kube-vip uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer_interface: Option<String>,
+    /// Addresses that the load balancer may take.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load_balancer_ranges: Vec<String>,
+    /// Where the API server is reached, where that is not up to the load balancer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane_endpoint: Option<Endpoint>,
     /// How pods reach each other.
@@ -220,6 +249,9 @@ pub(crate) mod testing {
             bootstrap: Bootstrap::Kubeadm,
             isolation: Isolation::Shared,
             load_balancer: LoadBalancer::Lxc,
+            load_balancer_network: None,
+            load_balancer_interface: None,
+            load_balancer_ranges: Vec::new(),
             control_plane_endpoint: None,
             cni: Cni::Bridge,
             kube_proxy_mode: KubeProxyMode::Iptables,

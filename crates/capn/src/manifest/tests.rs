@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::request::{ImageFacts, KubeProxyMode, testing::demo};
 use super::*;
@@ -188,4 +188,33 @@ fn the_longest_cluster_name_makes_names_of_instances_that_fit() {
     assert!(format!("{}-xxxxx", request.control_plane_name()).len() <= 63);
     assert!(format!("{}-xxxxx-xxxxx", request.workers_name()).len() <= 63);
     assert!(format!("{}-12345-lb", request.name).len() <= 63);
+}
+
+#[test]
+fn every_load_balancer_is_one_property_of_the_cluster() {
+    let range = vec!["10.0.0.96/28".to_owned()];
+    let cases = [
+        (LoadBalancer::Lxc, json!({ "lxc": { "ranges": ["10.0.0.96/28"] } })),
+        (LoadBalancer::Oci, json!({ "oci": { "ranges": ["10.0.0.96/28"] } })),
+        (
+            LoadBalancer::Ovn,
+            json!({ "ovn": { "ranges": ["10.0.0.96/28"], "networkName": "ovn0" } }),
+        ),
+        (LoadBalancer::KubeVip, json!({ "kubeVIP": { "interface": "eth0" } })),
+        (LoadBalancer::External, json!({ "external": {} })),
+    ];
+    for (load_balancer, expected) in cases {
+        let request = ClusterRequest {
+            load_balancer,
+            load_balancer_network: Some("ovn0".into()),
+            load_balancer_interface: Some("eth0".into()),
+            load_balancer_ranges: range.clone(),
+            ..demo()
+        };
+        let document = cluster::lxc_cluster(&request);
+        assert_eq!(document.value()["spec"]["loadBalancer"], expected, "{load_balancer:?}");
+        let spec = document.value()["spec"].clone();
+        let spec: capn_api::LXCClusterSpec = serde_json::from_value(spec).unwrap();
+        assert!(spec.load_balancer.kind().is_some(), "{load_balancer:?}");
+    }
 }

@@ -69,7 +69,8 @@ fn judge(
     };
     let made = u64::try_from(instances.iter().filter(is_ours).count()).unwrap_or(u64::MAX);
     // The load balancer is isolated as the nodes are.
-    let balancers = u32::from(request.load_balancer == LoadBalancer::Lxc);
+    let balancers =
+        u32::from(matches!(request.load_balancer, LoadBalancer::Lxc | LoadBalancer::Oci));
     let instances_of_all = request.control_planes + request.workers + balancers;
     let needed = u64::from(instances_of_all).saturating_sub(made);
     let taken: Vec<Ids> = instances.iter().filter_map(taken).collect();

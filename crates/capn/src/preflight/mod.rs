@@ -1,5 +1,6 @@
 //! What can be known to be wrong before anything is made: cheap, and each with the next step.
 
+mod balancer;
 mod findings;
 mod foreign;
 mod host;
@@ -9,6 +10,7 @@ mod quorum;
 mod server;
 mod version;
 
+pub use balancer::{balancer, balancer_options};
 pub use foreign::no_foreign_instances;
 pub use host::host;
 pub use ids::isolated_ids;

@@ -105,12 +105,12 @@ impl Embedded {
                 .await
                 .map_err(|error| CommandError::caused("the Cluster API controllers stopped", error))
         });
-        if controllers == Controllers::Lifecycle {
-            return embedded;
-        }
+        let Controllers::All(metrics) = controllers else { return embedded };
+        let mut options = capn_provider::Options::default();
+        options.metrics = metrics;
         let (client, stop) = (embedded.client(), embedded.stopped());
         embedded.running.spawn(async move {
-            capn_provider::run(client, capn_provider::Options::default(), stop)
+            capn_provider::run(client, options, stop)
                 .await
                 .map_err(|error| CommandError::caused("the provider's controllers stopped", error))
         });

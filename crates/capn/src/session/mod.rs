@@ -36,10 +36,10 @@ pub enum Need {
 }
 
 /// Which controllers run on a plane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Controllers {
-    /// Cluster API's and the provider's.
-    All,
+    /// Cluster API's and the provider's, which counts into these metrics.
+    All(capn_provider::Metrics),
     /// Cluster API's alone; the provider is another process.
     Lifecycle,
 }
@@ -93,7 +93,7 @@ impl Session {
         if need == Need::Objects {
             return Embedded::idle(plane);
         }
-        let mut embedded = Embedded::running(plane, Controllers::All);
+        let mut embedded = Embedded::running(plane, Controllers::All(Default::default()));
         // Others can look on while this command works; it works also if they cannot.
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let shared = match Door::open(state, any_port, &[], Holder::Command).await {

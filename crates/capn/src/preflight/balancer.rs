@@ -1,0 +1,175 @@
+//! The load balancer: do the options fit its kind, and can the server have it?
+
+use std::net::IpAddr;
+
+use incus_client::Client;
+use incus_client::api::Server;
+
+use crate::error::{CommandError, Doing as _};
+use crate::manifest::{ClusterRequest, LoadBalancer};
+
+/// Checks that the options about the load balancer fit its kind.
+///
+/// # Errors
+///
+/// Wrong usage, with the option that is missing or too much.
+pub fn balancer_options(request: &ClusterRequest) -> Result<(), CommandError> {
+    let kind = request.load_balancer;
+    let name = kind.as_str();
+    let endpoint = request.control_plane_endpoint.as_ref();
+    let needs = |option: &str| {
+        Err(CommandError::usage(format!("`--load-balancer {name}` needs `{option}`")))
+    };
+    let is_for = |option: &str, kinds: &str| {
+        Err(CommandError::usage(format!("`{option}` is for `--load-balancer {kinds}`")))
+    };
+    if request.load_balancer_network.is_some() && kind != LoadBalancer::Ovn {
+        return is_for("--load-balancer-network", "ovn");
+    }
+    if request.load_balancer_interface.is_some() && kind != LoadBalancer::KubeVip {
+        return is_for("--load-balancer-interface", "kube-vip");
+    }
+    let takes_ranges = matches!(kind, LoadBalancer::Lxc | LoadBalancer::Oci | LoadBalancer::Ovn);
+    if !request.load_balancer_ranges.is_empty() && !takes_ranges {
+        return is_for("--load-balancer-range", "lxc, oci and ovn");
+    }
+    match (kind, endpoint) {
+        (LoadBalancer::External, None) => needs("--control-plane-endpoint HOST[:PORT]"),
+        (LoadBalancer::KubeVip, None) => needs("--control-plane-endpoint ADDRESS[:PORT]"),
+        (LoadBalancer::Ovn, _) if request.load_balancer_network.is_none() => {
+            needs("--load-balancer-network NETWORK")
+        }
+        (LoadBalancer::Ovn, None) if request.load_balancer_ranges.is_empty() => {
+            needs("--control-plane-endpoint ADDRESS[:PORT]` or `--load-balancer-range RANGE")
+        }
+        (LoadBalancer::Lxc | LoadBalancer::Oci | LoadBalancer::Ovn, Some(endpoint))
+            if endpoint.host.parse::<IpAddr>().is_err() =>
+        {
+            Err(CommandError::usage(format!(
+                "`--control-plane-endpoint {}`: with `--load-balancer {name}` it is an address of \
+                 the network, which the load balancer gets",
+                endpoint.host
+            ))
+            .hint("a name that leads elsewhere is for `--load-balancer external`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that the server can have the load balancer.
+///
+/// # Errors
+///
+/// When it cannot, with kinds that it can have; when it does not answer.
+pub async fn balancer(
+    client: &Client,
+    server: &Server,
+    request: &ClusterRequest,
+) -> Result<(), CommandError> {
+    const OTHERS: &str = "`--load-balancer lxc` works on every server";
+    match request.load_balancer {
+        LoadBalancer::Oci => {
+            let able = ["instance_oci", "instance_oci_entrypoint"];
+            if !able.iter().all(|extension| server.supports(extension)) {
+                return Err(CommandError::new(format!(
+                    "the server ({} {}) runs no application containers, which `--load-balancer \
+                     oci` is",
+                    server.flavor(),
+                    server.environment.server_version
+                ))
+                .hint("it takes Incus 6.11 or later")
+                .hint(OTHERS));
+            }
+        }
+        LoadBalancer::Ovn => {
+            let name = request.load_balancer_network.as_deref().unwrap_or_default();
+            let network = client
+                .network(name)
+                .await
+                .doing(format!("cannot look up network `{name}`"))?
+                .ok_or_else(|| {
+                    CommandError::new(format!("there is no network `{name}` on the server"))
+                        .hint("list them: `incus network list`")
+                })?;
+            if network.value.kind != "ovn" || !server.supports("network_load_balancer") {
+                return Err(CommandError::new(format!(
+                    "network `{name}` is of type {}, and `--load-balancer ovn` is one of an OVN \
+                     network",
+                    network.value.kind
+                ))
+                .hint(OTHERS));
+            }
+        }
+        LoadBalancer::Lxc | LoadBalancer::KubeVip | LoadBalancer::External => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Endpoint;
+    use crate::manifest::request::testing::demo;
+
+    #[test]
+    fn options_fit_the_kind() {
+        let endpoint = |host: &str| Some(Endpoint { host: host.into(), port: 6443 });
+        let of = |kind, endpoint: Option<Endpoint>| ClusterRequest {
+            load_balancer: kind,
+            control_plane_endpoint: endpoint,
+            ..demo()
+        };
+        let network = Some("ovn0".to_owned());
+        let ranges = vec!["10.0.0.1-10.0.0.9".to_owned()];
+        let right = [
+            of(LoadBalancer::Lxc, None),
+            of(LoadBalancer::Oci, endpoint("10.0.0.1")),
+            of(LoadBalancer::External, endpoint("api.example.org")),
+            of(LoadBalancer::KubeVip, endpoint("10.0.0.1")),
+            ClusterRequest {
+                load_balancer_network: network.clone(),
+                ..of(LoadBalancer::Ovn, endpoint("fd00::1"))
+            },
+            ClusterRequest {
+                load_balancer_network: network.clone(),
+                load_balancer_ranges: ranges.clone(),
+                ..of(LoadBalancer::Ovn, None)
+            },
+        ];
+        for request in right {
+            balancer_options(&request).unwrap();
+        }
+        let wrong = [
+            (of(LoadBalancer::External, None), "needs `--control-plane-endpoint"),
+            (of(LoadBalancer::KubeVip, None), "needs `--control-plane-endpoint"),
+            (of(LoadBalancer::Ovn, endpoint("10.0.0.1")), "needs `--load-balancer-network"),
+            (of(LoadBalancer::Lxc, endpoint("api.example.org")), "an address of the network"),
+            (
+                ClusterRequest {
+                    load_balancer_network: network.clone(),
+                    ..of(LoadBalancer::Ovn, None)
+                },
+                "or `--load-balancer-range RANGE`",
+            ),
+            (
+                ClusterRequest { load_balancer_network: network, ..demo() },
+                "is for `--load-balancer ovn`",
+            ),
+            (
+                ClusterRequest { load_balancer_interface: Some("eth0".into()), ..demo() },
+                "is for `--load-balancer kube-vip`",
+            ),
+            (
+                ClusterRequest {
+                    load_balancer_ranges: ranges,
+                    ..of(LoadBalancer::KubeVip, endpoint("10.0.0.1"))
+                },
+                "is for `--load-balancer lxc, oci and ovn`",
+            ),
+        ];
+        for (request, text) in wrong {
+            let refused = balancer_options(&request).unwrap_err().to_string();
+            assert!(refused.contains(text), "{refused}");
+        }
+    }
+}
