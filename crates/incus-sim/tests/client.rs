@@ -127,11 +127,14 @@ async fn work_goes_on_through_the_other_socket_when_one_is_closed() {
 
     // Closed while an operation is waited for.
     let create = client.create_instance(&post("web"), None).await.unwrap();
-    let (ended, ()) = tokio::join!(create.wait(LONG), async {
+    let meanwhile = async {
         drop(listening);
         while !matches!(events.next().await, Some(EventItem::Reconnected)) {}
         assert!(simulator.step());
-    });
+    };
+    let meanwhile = tokio::time::timeout(LONG, meanwhile);
+    let (ended, again) = tokio::join!(create.wait(LONG), meanwhile);
+    again.expect("waited for the event stream to stand at the other socket");
     ended.unwrap();
     assert_eq!(client.instances(&InstanceFilter::new()).await.unwrap().len(), 1);
     let known = tokio::time::timeout(LONG, async {

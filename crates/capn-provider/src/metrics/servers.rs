@@ -257,6 +257,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whatever_does_not_come_in_time_is_counted_by_what_it_is() {
+        let servers = Servers::register(&mut Registry::default());
+        let took = Duration::from_secs(30);
+        let error = Error::OperationLost { id: "7".into(), description: "x".into() };
+        let awaited = |outcome| Observation::OperationEnded { description: "x", outcome, took };
+        let asked = |outcome| Observation::Request { method: "GET", route: "/1.0", outcome, took };
+        for seen in [
+            asked(RequestOutcome::TimedOut),
+            asked(RequestOutcome::TimedOut),
+            asked(RequestOutcome::Broken),
+            awaited(OperationOutcome::TimedOut),
+            awaited(OperationOutcome::Lost),
+            Observation::EventsLost { error: &error },
+        ] {
+            servers.observe(&ServerName::default(), &seen);
+        }
+        let count = |of| servers.timeouts.get_or_create(&TimeoutLabels { of }).get();
+        assert_eq!(["request", "operation", "events"].map(count), [2, 1, 0]);
+    }
+
+    #[test]
     fn labels_are_words_of_fixed_lists() {
         for (description, label) in [
             ("Creating instance", "creating"),
