@@ -1,0 +1,187 @@
+# Faults of a real Incus while clusters are made, scaled and deleted: the daemon is killed or
+# restarted, its disk filled, the network cut. The end is the same as without, nothing is made
+# twice, and nothing is left. Sourced by ./test.
+#
+# Killed and restarted unless CAPN_TEST_ALL_FAULTS=1, or CAPN_TEST_FAULTS names others.
+# shellcheck shell=bash disable=SC2154 # scratch is set by ./test
+
+# shellcheck source=tests/faults/server.sh
+. tests/faults/server.sh
+trap 'faults_down >/dev/null 2>&1; rm -rf "$scratch"' EXIT
+cluster=capn-t-fault
+wanted_faults=${CAPN_TEST_FAULTS:-killed restarted${CAPN_TEST_ALL_FAULTS:+ filled cut}}
+
+# --- what is seen -----------------------------------------------------------------------------
+
+instances() { fincus query '/1.0/instances?recursion=1'; }
+shape() { instances | python3 tests/faults/shape.py shape "$cluster"; }
+runs() { instances | python3 tests/faults/shape.py runs "$cluster"; }
+# What the pool holds of instances, whole or half made.
+unpacked() { find "$pool/containers" -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | sort; }
+operations() { fincus query '/1.0/operations?recursion=1'; }
+works_on() { operations | has "\"description\": \"$1"; }
+quiet() { ! operations | has '"status": "Running"'; }
+ready() {
+  fcapn get machines "$cluster" -o json |
+    python3 -c 'import json, sys; m = json.load(sys.stdin); sys.exit(len(m) != int(sys.argv[1]) or not all(x["ready"] for x in m))' "$1"
+}
+# Each control plane is behind the load balancer, and nothing else.
+balanced() {
+  local balancer address
+  balancer=$(fincus list -f csv -c n | grep -- '-lb$') || return
+  address=$(fcapn get machines "$cluster" -o json |
+    python3 -c 'import json, sys; print(*(x["address"] for x in json.load(sys.stdin) if x["role"] != "worker"))')
+  [ "$(fincus exec "$balancer" -- grep -c '^ *server ' /etc/haproxy/haproxy.cfg)" = 1 ] &&
+    fincus exec "$balancer" -- grep -q "server .* $address:6443" /etc/haproxy/haproxy.cfg
+}
+# A fault that hits the first boot of a node, such as a full disk, is a failure for good.
+booted() {
+  local node
+  for node in $(fincus list -f csv -c n | grep -v -- '-lb$'); do
+    fincus exec "$node" -- cloud-init status | has 'status: done' || return
+  done
+}
+as_expected() { # as_expected MACHINES
+  ready "$1" && balanced && booted && quiet && [ "$(shape)" = "$(cat "$faults/shape-$1")" ] &&
+    [ "$(unpacked)" = "$(fincus list -f csv -c n | sort)" ]
+}
+nothing_left() { [ -z "$(fincus list -f csv -c n)" ] && [ -z "$(unpacked)" ] && quiet && ! monitors; }
+monitors() { pgrep -f "^\[lxc monitor\] $faults/" >/dev/null; }
+
+# settled MACHINES: the end is the same as without a fault.
+settled() {
+  until_true "$1 machines as without a fault" 150 as_expected "$1" && return
+  diff <(shape) "$faults/shape-$1"
+  unpacked
+  fcapn describe cluster "$cluster"
+  operations
+  return 1
+}
+# Instances that were there before run still, since then.
+nothing_twice() {
+  local line
+  while read -r line; do
+    case " $(runs | tr '\n' ' ') " in
+      *" $line "*) ;;
+      *)
+        # Whatever goes is not there any more.
+        if fincus list -f csv -c n | has -x "${line%% *}"; then
+          echo "made or started twice: $line"
+          runs
+          return 1
+        fi ;;
+    esac
+  done <<<"$1"
+}
+
+# --- faults -----------------------------------------------------------------------------------
+
+killed() { daemon_end KILL && daemon_start; }
+# Instances go on; work of the daemon is broken off or waited for, as it likes.
+restarted() { daemon_end TERM && daemon_start; }
+filled() {
+  local free
+  free=$(df --output=avail -B1 "$pool" | tail -n 1)
+  fallocate -l "$free" "$pool/filled" 2>/dev/null || dd if=/dev/zero of="$pool/filled" bs=1M 2>/dev/null
+  # Until somebody met it, or had no use for the disk.
+  until_true 'the full disk to be met' 20 met || true
+  rm -f "$pool/filled"
+}
+met() { fcapn describe cluster "$cluster" | has -i 'no space\|no room'; }
+cut_off() {
+  kill -USR1 "$proxy"
+  until_true 'the server to be quiet' 60 quiet
+  until_true 'the plane to say that the server is away' 20 away || true
+  kill -USR2 "$proxy"
+}
+away() { fcapn describe cluster "$cluster" | has 'ServerUnavailable'; }
+
+# --- moments ----------------------------------------------------------------------------------
+
+# Waits without a pause: what is awaited lasts a second or two.
+moment() {
+  local what=$1 deadline=$((SECONDS + 60))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    if [ $SECONDS -ge $deadline ]; then echo "never seen: $what"; return 1; fi
+  done
+}
+more_unpacked_than() { [ "$(unpacked | wc -l)" -gt "$1" ]; }
+is_going() { works_on 'Stopping instance' || works_on 'Deleting instance' || ! more_unpacked_than "$(($1 - 1))"; }
+
+# --- phases -----------------------------------------------------------------------------------
+
+create() {
+  fcapn create cluster "$cluster" --remote faults --bootstrap none --workers 1 --wait 0 || return
+  moment 'a node that is being unpacked' more_unpacked_than 1 && "$1" && settled 2
+}
+scale_up() {
+  local before
+  before=$(runs)
+  fcapn scale "$cluster" --workers 2 --wait 4m & local scaling=$!
+  moment 'a node that is being unpacked' more_unpacked_than 3 && "$1" && settled 3 &&
+    nothing_twice "$before" && wait $scaling
+}
+scale_down() {
+  local before
+  before=$(runs)
+  fcapn scale "$cluster" --workers 1 --wait 4m & local scaling=$!
+  moment 'a node that is going' is_going 4 && "$1" && settled 2 && nothing_twice "$before" && wait $scaling
+}
+delete() {
+  fcapn delete cluster "$cluster" --wait 4m & local deleting=$!
+  moment 'a node that is going' is_going 3 && "$1" && wait $deleting &&
+    until_true 'nothing to be left' 30 nothing_left
+}
+none() { :; }
+note_shape() { # note_shape MACHINES
+  until_true "$1 machines" 120 ready "$1" && until_true 'the load balancer to know them' 60 balanced &&
+    shape >"$faults/shape-$1"
+}
+undisturbed() {
+  fcapn create cluster "$cluster" --remote faults --bootstrap none --workers 1 --wait 0 && note_shape 2 &&
+    fcapn scale "$cluster" --workers 2 --wait 4m && note_shape 3 && settled 3 &&
+    fcapn scale "$cluster" --workers 1 --wait 4m && settled 2
+}
+
+# life FAULT WHAT: the life of a cluster, with the fault in each phase.
+life() {
+  local phase
+  # What a phase that failed left.
+  fcapn delete cluster "$cluster" --wait 2m >/dev/null 2>&1
+  for phase in create scale_up scale_down delete; do
+    check "$2 during ${phase/_/ }" "$phase" "$1" || break
+  done
+}
+
+# Requests while nothing happens: what keeps the event streams alive is smaller than any.
+idle() {
+  local seconds=$1 before after
+  counted && before=$(cat "$faults/counts") && sleep "$seconds" && counted && after=$(cat "$faults/counts") || return
+  read -r -a before <<<"$before"
+  read -r -a after <<<"$after"
+  echo "in $seconds s: $((after[0] - before[0])) connections, $((after[1] - before[1])) packets, $((after[2] - before[2])) bytes, largest ${after[3]}" |
+    tee "$faults/idle"
+  [ "$((after[0] - before[0]))" = 0 ] && [ "${after[3]}" -lt 64 ]
+}
+counted() {
+  rm -f "$faults/counts"
+  kill -HUP "$proxy" && until_true 'the counts' 10 test -e "$faults/counts"
+}
+
+if check 'an Incus of the tests is started beside the other' faults_up &&
+  check 'it has the images' faults_images && check 'capn serve serves' serve_start &&
+  check 'a cluster is made, scaled up and down without a fault' undisturbed; then
+  check 'nothing is asked for while nothing happens' idle "${CAPN_TEST_IDLE_SECONDS:-20}"
+  check 'the cluster is deleted' delete none
+  for fault in $wanted_faults; do
+    case $fault in
+      killed) life killed 'the daemon is killed' ;;
+      restarted) life restarted 'the daemon is restarted' ;;
+      filled) life filled 'the disk is full' ;;
+      cut) life cut_off 'the network is cut' ;;
+    esac
+  done
+fi
+check 'all of it is taken away' faults_down
+trap 'rm -rf "$scratch"' EXIT
