@@ -19,6 +19,7 @@ mod interruption;
 #[path = "../shared/kinds.rs"]
 mod kinds;
 mod life;
+mod managed;
 mod pieces;
 mod restricted;
 mod template;
