@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many runs go on at once.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 12;
 /// With this variable every request goes wrong in every way, which takes minutes.
 const ALL: &str = "CAPN_TEST_ALL_FAULTS";
 

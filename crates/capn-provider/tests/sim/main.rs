@@ -17,6 +17,7 @@ mod idle;
 mod kinds;
 mod measured;
 mod objects;
+mod requests;
 mod servers;
 mod story;
 mod world;

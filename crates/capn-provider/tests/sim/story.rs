@@ -14,6 +14,8 @@ use crate::{
 
 /// How long the world may take to become what it has to.
 const SOON: Duration = Duration::from_secs(60);
+/// Between two looks at everything.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the world has to look like, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +66,7 @@ async fn settled(world: &World, expected: Option<&Value>) -> Value {
             if complete && expected.is_none_or(|expected| *expected == last) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            tokio::time::sleep(LOOK).await;
         }
     };
     if tokio::time::timeout(SOON, waiting).await.is_err() {

@@ -30,6 +30,9 @@ pub(crate) const PROJECT: &str = "lab";
 /// Instances of others: the same name in another project, and another name in ours.
 pub(crate) const FOREIGN: [(&str, &str); 2] = [("default", "demo-cp"), (PROJECT, "somebody")];
 const SOON: Duration = Duration::from_secs(60);
+/// Between two looks at an object that is to change. With many worlds at once looking is what
+/// takes most of the time.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// One server and one namespace.
 pub(crate) struct World {
@@ -239,7 +242,7 @@ impl World {
                 if wanted(last.as_ref()) {
                     return;
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(LOOK).await;
             }
         };
         if tokio::time::timeout(SOON, waiting).await.is_err() {
