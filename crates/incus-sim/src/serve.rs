@@ -34,8 +34,9 @@ impl Simulator {
         &self,
     ) -> impl Fn() -> std::future::Ready<io::Result<DuplexStream>> + Clone + Send + Sync + 'static
     {
-        let simulator = self.clone();
-        move || std::future::ready(Ok(simulator.connect()))
+        // Made once: it takes longer than answering a request.
+        let (simulator, router) = (self.clone(), self.router());
+        move || std::future::ready(Ok(simulator.connect(router.clone())))
     }
 
     /// Serves on a unix socket at `path`, which must not exist, until the value is dropped. That
@@ -48,18 +49,18 @@ impl Simulator {
     pub fn listen(&self, path: impl Into<PathBuf>) -> io::Result<Listening> {
         let path: Arc<Path> = path.into().into();
         let listener = UnixListener::bind(&path)?;
-        let (simulator, door) = (self.clone(), path.clone());
+        let (simulator, router, door) = (self.clone(), self.router(), path.clone());
         let accepting = AbortOnDropHandle::new(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                simulator.attach(stream, Some(door.clone()));
+                simulator.attach(stream, router.clone(), Some(door.clone()));
             }
         }));
         Ok(Listening { simulator: self.clone(), path, _accepting: accepting })
     }
 
-    fn connect(&self) -> DuplexStream {
+    fn connect(&self, router: Router) -> DuplexStream {
         let (client, near) = tokio::io::duplex(64 << 10);
-        self.attach(near, None);
+        self.attach(near, router, None);
         client
     }
 
@@ -67,11 +68,11 @@ impl Simulator {
     fn attach(
         &self,
         mut near: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        router: Router,
         door: Option<Arc<Path>>,
     ) {
         let (mut far, server) = tokio::io::duplex(64 << 10);
         let simulator = self.clone();
-        let router = self.router();
         let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             simulator.clone().serve(router.clone(), request.map(Body::new))
         });
