@@ -23,6 +23,7 @@ const READS_NO_ENVIRONMENT: &[&str] = &[
     "crates/capi-api/src",
     "crates/capn-api/src",
     "crates/capn-plan/src",
+    "crates/capn-oci/src",
     "crates/capn-image/src",
     "crates/capn-provider/src",
     "crates/kube-plane/src",

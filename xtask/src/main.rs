@@ -15,15 +15,18 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   check        everything below, after fmt and clippy
   check-deps   which crate may use which, from `cargo metadata`
   check-files  file sizes and what sources must not contain
-  check-docs   links, and the size of CONTRIBUTING.md";
+  check-docs   links, and the size of CONTRIBUTING.md
+  package      writes a release into a folder; --help says how";
 
 fn main() -> ExitCode {
-    let command = std::env::args().nth(1);
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next();
     let result = workspace_root().and_then(|root| match command.as_deref() {
         Some("check") => check(&root),
         Some("check-deps") => report("check-deps", deps::check(&root)?),
         Some("check-files") => report("check-files", files::check(&root)?),
         Some("check-docs") => report("check-docs", docs::check(&root)?),
+        Some("package") => package(&root, arguments.collect()),
         _ => bail!("{USAGE}"),
     });
     match result {
@@ -61,6 +64,13 @@ fn cargo(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
         bail!("cargo {} failed", arguments.join(" "));
     }
     Ok(())
+}
+
+/// A program of its own, so that the checks do not wait for what it needs.
+fn package(root: &Path, arguments: Vec<String>) -> anyhow::Result<()> {
+    let mut all: Vec<&str> = vec!["run", "--quiet", "--package", "capn-package", "--"];
+    all.extend(arguments.iter().map(String::as_str));
+    cargo(root, &all)
 }
 
 /// Prints what broke a rule, one line each, and fails if there was anything.

@@ -6,12 +6,9 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
+use capn_oci::{ContainerImage, Content, LayerFile};
 
-use crate::{
-    binaries::KubernetesFolder,
-    oci::{ContainerImage, Content, LayerFile},
-    tree::Tree,
-};
+use crate::{binaries::KubernetesFolder, tree::Tree};
 
 /// Programs that become images of their own, besides etcd, pause and CoreDNS.
 const COMPONENTS: [&str; 4] =
@@ -118,6 +115,7 @@ pub(crate) fn pause_image(
         references: vec![reference.to_owned()],
         files: vec![binary("pause", program)],
         entrypoint,
+        ..ContainerImage::default()
     }
 }
 
@@ -135,7 +133,8 @@ pub(crate) fn kubernetes_images(
         let mut files = common_files();
         files.push(binary(&path, folder.path().join(name)));
         files.extend(library_files(libraries, &format!("/mnt/{name}"), root));
-        ContainerImage { references, files, entrypoint: vec![format!("/{path}")] }
+        let entrypoint = vec![format!("/{path}")];
+        ContainerImage { references, files, entrypoint, ..ContainerImage::default() }
     };
     let mut images = Vec::new();
     for name in COMPONENTS {
@@ -159,6 +158,7 @@ pub(crate) fn kubernetes_images(
             references: vec![names.of("coredns").to_owned()],
             files,
             entrypoint: vec!["/coredns".to_owned()],
+            ..ContainerImage::default()
         });
     }
     for image in &mut images {

@@ -26,7 +26,6 @@ pub mod simplestreams;
 mod bolt;
 mod containers;
 mod metadata;
-mod oci;
 mod packages;
 mod recipe;
 mod tree;

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
+use capn_oci::{ContainerImage, Readers};
 use tokio::{fs, task::spawn_blocking};
 
 use super::{
@@ -15,7 +16,6 @@ use crate::{
     binaries::KubernetesFolder,
     containerd::{self, ConfigFormat},
     containers::{self, EtcdNames, ImageNames, PROXY_PROGRAMS},
-    oci::{self, ContainerImage},
     packages,
     recipe::{self, DEFAULT_PAUSE_IMAGE, File, MASKED_UNITS, Role},
 };
@@ -218,7 +218,8 @@ async fn import(
     let written = spawn_blocking(move || {
         let file = std::fs::File::create(&path)?;
         let output = std::io::BufWriter::new(file);
-        let digests = oci::write_archive(&images, architecture.as_str(), output)?;
+        let digests =
+            capn_oci::write_archive(&images, architecture.as_str(), Readers::Oci, output)?;
         let added = images.into_iter().zip(digests);
         Ok(added
             .map(|(image, digest)| AddedImage { references: image.references, digest })

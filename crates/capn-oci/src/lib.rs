@@ -1,11 +1,11 @@
-//! Container images made from single programs, as an OCI layout in a tar archive that containerd
-//! imports.
+//! Container images made from files, without Docker: an OCI layout in a tar archive that containerd
+//! imports and, if it is wanted, Docker loads.
 //!
 //! Each image has one layer, written without compression and without times, so that its digest
 //! depends on the files alone.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read, Seek, Write},
 };
@@ -16,35 +16,50 @@ use sha2::{Digest, Sha256};
 
 /// One file of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LayerFile {
+pub struct LayerFile {
     /// Path in the image, without a leading slash.
-    pub(crate) path: String,
+    pub path: String,
     /// Permission bits.
-    pub(crate) mode: u32,
+    pub mode: u32,
     /// Its content.
-    pub(crate) content: Content,
+    pub content: Content,
 }
 
 /// Where a file's content comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Content {
+pub enum Content {
     /// A file on this machine.
     Path(Utf8PathBuf),
     /// As written here.
     Text(&'static str),
+    /// As given.
+    Bytes(Vec<u8>),
     /// A symbolic link to this.
     Link(String),
 }
 
 /// An image to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ContainerImage {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerImage {
     /// References it gets, all the same image: `registry.k8s.io/pause:3.10.1`.
-    pub(crate) references: Vec<String>,
+    pub references: Vec<String>,
     /// Files besides the directories they need.
-    pub(crate) files: Vec<LayerFile>,
+    pub files: Vec<LayerFile>,
     /// What runs.
-    pub(crate) entrypoint: Vec<String>,
+    pub entrypoint: Vec<String>,
+    /// Who runs it, `UID[:GID]`; empty: root.
+    pub user: String,
+    /// Labels of the image, as `org.opencontainers.image.version`.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Who can read the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// What knows OCI layouts.
+    Oci,
+    /// Also `docker load`, before and after Docker learnt of OCI layouts.
+    OciAndDocker,
 }
 
 const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -53,15 +68,16 @@ const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Writes the images into one archive; their digests, in the same order. `architecture` is the
-/// OCI word (`amd64`).
+/// Writes the images into one archive; the digests of their manifests (`sha256:…`), in the same
+/// order. `architecture` is the OCI word (`amd64`).
 ///
 /// # Errors
 ///
 /// Files that cannot be read or written.
-pub(crate) fn write_archive(
+pub fn write_archive(
     images: &[ContainerImage],
     architecture: &str,
+    readers: Readers,
     output: impl Write + Seek,
 ) -> io::Result<Vec<String>> {
     let mut archive = tar::Builder::new(output);
@@ -69,6 +85,7 @@ pub(crate) fn write_archive(
     let mut written = BTreeSet::new();
     let mut manifests = Vec::new();
     let mut digests = Vec::new();
+    let mut docker = Vec::new();
     for image in images {
         let layer = measure(image)?;
         if written.insert(layer.digest.clone()) {
@@ -78,12 +95,7 @@ pub(crate) fn write_archive(
             write_layer(image, &mut blob)?;
             blob.finish()?;
         }
-        let config = to_bytes(&json!({
-            "architecture": architecture,
-            "os": "linux",
-            "config": { "Env": [PATH], "Entrypoint": image.entrypoint, "WorkingDir": "/" },
-            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", layer.digest)] },
-        }))?;
+        let config = to_bytes(&config(image, architecture, &layer))?;
         let config_digest = append_blob(&mut archive, &mut written, &config)?;
         let manifest = to_bytes(&json!({
             "schemaVersion": 2,
@@ -99,11 +111,34 @@ pub(crate) fn write_archive(
             manifests.push(entry);
         }
         digests.push(format!("sha256:{digest}"));
+        docker.push(json!({
+            "Config": blob_path(&config_digest), "RepoTags": image.references,
+            "Layers": [blob_path(&layer.digest)],
+        }));
     }
     let index = to_bytes(&json!({ "schemaVersion": 2, "manifests": manifests }))?;
     append_bytes(&mut archive, "index.json", &index)?;
+    if readers == Readers::OciAndDocker {
+        append_bytes(&mut archive, "manifest.json", &to_bytes(&Value::from(docker))?)?;
+    }
     archive.into_inner()?.flush()?;
     Ok(digests)
+}
+
+fn config(image: &ContainerImage, architecture: &str, layer: &Measured) -> Value {
+    let mut config = json!({ "Env": [PATH], "Entrypoint": image.entrypoint, "WorkingDir": "/" });
+    if !image.user.is_empty() {
+        config["User"] = json!(image.user);
+    }
+    if !image.labels.is_empty() {
+        config["Labels"] = json!(image.labels);
+    }
+    json!({
+        "architecture": architecture,
+        "os": "linux",
+        "config": config,
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", layer.digest)] },
+    })
 }
 
 struct Measured {
@@ -147,11 +182,8 @@ fn write_layer(image: &ContainerImage, output: &mut impl Write) -> io::Result<()
                 header.set_mode(0o777);
                 layer.append_link(&mut header, &file.path, target)?;
             }
-            Content::Text(text) => {
-                let mut header = header(tar::EntryType::Regular, text.len() as u64);
-                header.set_mode(file.mode);
-                layer.append_data(&mut header, &file.path, text.as_bytes())?;
-            }
+            Content::Text(text) => append_file(&mut layer, file, text.as_bytes())?,
+            Content::Bytes(bytes) => append_file(&mut layer, file, bytes)?,
             Content::Path(path) => {
                 let source = File::open(path)?;
                 let size = source.metadata()?.len();
@@ -162,6 +194,16 @@ fn write_layer(image: &ContainerImage, output: &mut impl Write) -> io::Result<()
         }
     }
     layer.finish()
+}
+
+fn append_file<W: Write>(
+    layer: &mut tar::Builder<W>,
+    file: &LayerFile,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let mut header = header(tar::EntryType::Regular, bytes.len() as u64);
+    header.set_mode(file.mode);
+    layer.append_data(&mut header, &file.path, bytes)
 }
 
 fn header(kind: tar::EntryType, size: u64) -> tar::Header {

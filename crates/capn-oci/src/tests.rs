@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use super::*;
 
 fn image(references: &[&str], text: &'static str) -> ContainerImage {
@@ -11,12 +9,17 @@ fn image(references: &[&str], text: &'static str) -> ContainerImage {
             content: Content::Text(text),
         }],
         entrypoint: vec!["/usr/local/bin/tool".into()],
+        ..ContainerImage::default()
     }
 }
 
 fn archive(images: &[ContainerImage]) -> BTreeMap<String, Vec<u8>> {
+    archive_for(images, Readers::Oci)
+}
+
+fn archive_for(images: &[ContainerImage], readers: Readers) -> BTreeMap<String, Vec<u8>> {
     let mut bytes = io::Cursor::new(Vec::new());
-    write_archive(images, "amd64", &mut bytes).unwrap();
+    write_archive(images, "amd64", readers, &mut bytes).unwrap();
     let bytes = bytes.into_inner();
     let mut tar = tar::Archive::new(bytes.as_slice());
     tar.entries()
@@ -90,4 +93,20 @@ fn digests_depend_on_content_alone() {
     };
     assert_eq!(digest("one"), digest("one"));
     assert_ne!(digest("one"), digest("two"));
+}
+
+#[test]
+fn docker_finds_config_layers_and_names() {
+    let mut image = image(&["registry.example/a:1"], "one");
+    image.user = "65532:65532".into();
+    image.labels.insert("org.opencontainers.image.version".into(), "v1".into());
+    let files = archive_for(&[image], Readers::OciAndDocker);
+    let entry = &json_of(&files["manifest.json"])[0];
+    assert_eq!(entry["RepoTags"][0], "registry.example/a:1");
+    let config = json_of(&files[entry["Config"].as_str().unwrap()]);
+    assert_eq!(config["config"]["User"], "65532:65532");
+    assert_eq!(config["config"]["Labels"]["org.opencontainers.image.version"], "v1");
+    let layer = &files[entry["Layers"][0].as_str().unwrap()];
+    let digest = format!("sha256:{}", hex::encode(Sha256::digest(layer)));
+    assert_eq!(config["rootfs"]["diff_ids"][0], digest);
 }

@@ -1,0 +1,82 @@
+//! The folder that clusterctl takes the provider from, as a release page has it.
+
+use crate::{
+    File, PackageError, Release, components,
+    components::NAMESPACE,
+    yaml::{self, Slot, Texts},
+};
+
+/// The label of the provider in clusterctl: `infrastructure-incus`.
+pub const PROVIDER: &str = components::PROVIDER_LABEL.1;
+
+/// All files of a release: `metadata.yaml`, `infrastructure-components.yaml`, the optional
+/// `network-policy.yaml` and `service-monitor.yaml`, and what is handed in: `templates` are the
+/// `cluster-template*.yaml` and `clusterclass-*.yaml`, by name.
+///
+/// Paths begin with `infrastructure-incus/vX.Y.Z/`, the layout of a local repository.
+///
+/// # Errors
+/// [`PackageError::Write`], which does not happen.
+pub fn repository(release: &Release, templates: &[File]) -> Result<Vec<File>, PackageError> {
+    let mut files = vec![
+        File::new("metadata.yaml", release.metadata()?),
+        File::new("infrastructure-components.yaml", components(release)?),
+        File::new("network-policy.yaml", network_policy(release)?),
+        File::new("service-monitor.yaml", service_monitor(release)?),
+    ];
+    files.extend(templates.iter().cloned());
+    let folder = format!("{PROVIDER}/{}", release.tag());
+    for file in &mut files {
+        file.path = format!("{folder}/{}", file.path);
+    }
+    Ok(files)
+}
+
+/// `infrastructure-components.yaml`, with the variables that clusterctl fills in.
+///
+/// # Errors
+/// [`PackageError::Write`], which does not happen.
+pub fn components(release: &Release) -> Result<String, PackageError> {
+    let mut values = vec![components::namespace()?.value];
+    values.extend(components::definitions()?);
+    values.extend(components::manager()?.into_iter().map(|object| object.value));
+    Ok(yaml::fill(yaml::stream(&values)?, &texts(release)))
+}
+
+fn network_policy(release: &Release) -> Result<String, PackageError> {
+    let text = yaml::document(&components::network_policy()?.value)?;
+    Ok(yaml::fill(text, &texts(release)))
+}
+
+fn service_monitor(release: &Release) -> Result<String, PackageError> {
+    let objects = components::monitoring()?;
+    let text = yaml::stream(objects.iter().map(|object| &object.value))?;
+    Ok(yaml::fill(text, &texts(release)))
+}
+
+/// Variables have the names that users of the Go provider know.
+fn texts(release: &Release) -> Box<Texts> {
+    let text = |slot, text: &str| (slot, text.to_owned());
+    Box::new([
+        text(Slot::Image, release.image()),
+        text(Slot::ImagePullPolicy, "IfNotPresent"),
+        text(Slot::Namespace, NAMESPACE),
+        text(Slot::Replicas, "1"),
+        text(Slot::DiagnosticsAddress, "${CAPI_DIAGNOSTICS_ADDRESS:=:8443}"),
+        text(Slot::InsecureDiagnostics, "${CAPI_INSECURE_DIAGNOSTICS:=false}"),
+        text(Slot::Verbosity, "2"),
+        text(Slot::RunAsNonRoot, "${CAPN_RUN_AS_NON_ROOT:=true}"),
+        text(Slot::RunAsUser, "${CAPN_RUN_AS_USER:=65532}"),
+        text(Slot::Volumes, "${CAPN_VOLUMES:=[]}"),
+        text(Slot::VolumeMounts, "${CAPN_VOLUME_MOUNTS:=[]}"),
+        text(Slot::Resources, "{requests: {cpu: 10m, memory: 64Mi}, limits: {memory: 128Mi}}"),
+        text(Slot::NodeSelector, "{}"),
+        text(
+            Slot::Tolerations,
+            "[{key: node-role.kubernetes.io/control-plane, effect: NoSchedule}]",
+        ),
+    ])
+}
+
+#[cfg(test)]
+mod tests;

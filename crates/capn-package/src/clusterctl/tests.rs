@@ -1,0 +1,203 @@
+use std::path::Path;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Namespace, Service, ServiceAccount},
+        networking::v1::NetworkPolicy,
+        rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::*;
+
+const GOLDEN: &str = "golden/infrastructure-components.yaml";
+
+fn release() -> Release {
+    Release::new("v0.1.0", "ghcr.io/capn-rs/capn:v0.1.0").unwrap()
+}
+
+/// What clusterctl makes of the text with no variable set.
+fn with_defaults(text: &str) -> String {
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (variable, behind) = after.split_once('}').unwrap();
+        result.push_str(before);
+        result.push_str(variable.split_once(":=").unwrap().1);
+        rest = behind;
+    }
+    result + rest
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).unwrap()
+}
+
+/// Reads an object as its type and writes it again: nothing of it may be lost.
+fn is<T: DeserializeOwned + Serialize>(value: &Value) {
+    let object: T =
+        serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{e}: {value}"));
+    let mut again = serde_json::to_value(object).unwrap();
+    let mut value = value.clone();
+    drop_empty(&mut again);
+    drop_empty(&mut value);
+    assert_eq!(again, value);
+}
+
+/// An empty list or map says as much as none.
+fn drop_empty(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(drop_empty);
+            fields.retain(|_, value| *value != json!([]) && *value != json!({}));
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_empty),
+        _ => {}
+    }
+}
+
+fn check(value: &Value) {
+    match value["kind"].as_str().unwrap() {
+        "Namespace" => is::<Namespace>(value),
+        "CustomResourceDefinition" => is::<CustomResourceDefinition>(value),
+        "ServiceAccount" => is::<ServiceAccount>(value),
+        "Role" => is::<Role>(value),
+        "ClusterRole" => is::<ClusterRole>(value),
+        "RoleBinding" => is::<RoleBinding>(value),
+        "ClusterRoleBinding" => is::<ClusterRoleBinding>(value),
+        "Deployment" => is::<Deployment>(value),
+        "NetworkPolicy" => is::<NetworkPolicy>(value),
+        "Service" => is::<Service>(value),
+        "ServiceMonitor" => {}
+        other => panic!("no type for {other}"),
+    }
+    assert_eq!(value["metadata"]["labels"]["cluster.x-k8s.io/provider"], "infrastructure-incus");
+}
+
+#[test]
+fn components_are_as_they_were_reviewed() {
+    let text = components(&release()).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN);
+    if std::env::var_os("CAPN_UPDATE").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(text == golden, "{GOLDEN} differs: CAPN_UPDATE=1 cargo test -p capn-package writes it");
+}
+
+#[test]
+fn every_object_is_one_of_kubernetes_with_and_without_variables() {
+    for file in repository(&release(), &[]).unwrap() {
+        if file.path.ends_with("metadata.yaml") {
+            continue;
+        }
+        for value in documents(&with_defaults(&file.text)) {
+            check(&value);
+        }
+        // clusterctl reads the file before it knows the variables.
+        assert!(!documents(&file.text).is_empty(), "{}", file.path);
+        assert!(!file.text.contains("XX"), "{}: a slot is not filled", file.path);
+    }
+    let text = components(&release()).unwrap();
+    let socket = text
+        .replace("${CAPN_VOLUMES:=[]}", "[{name: s, hostPath: {path: /run/incus.socket}}]")
+        .replace("${CAPN_VOLUME_MOUNTS:=[]}", "[{name: s, mountPath: /run-unix.socket}]")
+        .replace("${CAPN_RUN_AS_NON_ROOT:=true}", "false")
+        .replace("${CAPN_RUN_AS_USER:=65532}", "0");
+    let deployment = documents(&with_defaults(&socket)).pop().unwrap();
+    check(&deployment);
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"][0]["hostPath"]["path"], "/run/incus.socket");
+    assert_eq!(pod["containers"][0]["volumeMounts"][0]["mountPath"], "/run-unix.socket");
+    assert_eq!(pod["containers"][0]["securityContext"]["runAsUser"], 0);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], false);
+}
+
+#[test]
+fn the_definitions_are_those_of_the_types() {
+    let golden = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN));
+    let found = documents(&golden.unwrap()).into_iter();
+    let found: Vec<Value> =
+        found.filter(|value| value["kind"] == "CustomResourceDefinition").collect();
+    let types: Vec<Value> =
+        capn_api::crds().iter().map(|crd| serde_json::to_value(crd).unwrap()).collect();
+    assert_eq!(found, types);
+    for definition in &found {
+        let labels = &definition["metadata"]["labels"];
+        assert_eq!(labels["cluster.x-k8s.io/v1beta2"], "v1alpha2");
+        assert_eq!(labels["clusterctl.cluster.x-k8s.io"], "");
+    }
+}
+
+#[test]
+fn the_manager_has_no_more_than_it_needs() {
+    let text = with_defaults(&components(&release()).unwrap());
+    let deployment = documents(&text).pop().unwrap();
+    assert_eq!(deployment["kind"], "Deployment");
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["name"], "manager");
+    assert_eq!(
+        container["args"],
+        json!([
+            "--leader-elect",
+            "--diagnostics-address=:8443",
+            "--insecure-diagnostics=false",
+            "--v=2"
+        ])
+    );
+    // The restricted profile of pod security.
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    let security = &container["securityContext"];
+    assert_eq!(security["allowPrivilegeEscalation"], false);
+    assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(security["runAsUser"], 65532);
+    for value in documents(&text) {
+        let cluster = value["kind"] == "ClusterRole";
+        for rule in value["rules"].as_array().into_iter().flatten().filter(|_| cluster) {
+            assert!(!rule.to_string().contains('*'), "{rule}");
+            let secrets = rule["resources"].to_string().contains("secrets");
+            assert!(!secrets || rule["verbs"] == json!(["get", "list", "watch"]), "{rule}");
+        }
+    }
+}
+
+#[test]
+fn only_known_variables_are_in_the_components() {
+    let text = components(&release()).unwrap();
+    let variables = text.split("${").skip(1).map(|rest| rest.split_once(":=").unwrap().0);
+    let mut variables: Vec<&str> = variables.collect();
+    variables.sort_unstable();
+    variables.dedup();
+    let expected = [
+        "CAPI_DIAGNOSTICS_ADDRESS",
+        "CAPI_INSECURE_DIAGNOSTICS",
+        "CAPN_RUN_AS_NON_ROOT",
+        "CAPN_RUN_AS_USER",
+        "CAPN_VOLUMES",
+        "CAPN_VOLUME_MOUNTS",
+    ];
+    assert_eq!(variables, expected);
+    assert!(!text.contains("$$"), "clusterctl reads $$ as one $");
+}
+
+#[test]
+fn the_folder_is_a_repository_of_clusterctl() {
+    let template = File::new("cluster-template-x.yaml", "a: b\n");
+    let paths: Vec<String> =
+        repository(&release(), &[template]).unwrap().into_iter().map(|file| file.path).collect();
+    let expected = [
+        "metadata.yaml",
+        "infrastructure-components.yaml",
+        "network-policy.yaml",
+        "service-monitor.yaml",
+        "cluster-template-x.yaml",
+    ];
+    assert_eq!(paths, expected.map(|name| format!("infrastructure-incus/v0.1.0/{name}")));
+}

@@ -1,0 +1,88 @@
+//! What is around the manager and not everywhere wanted: a NetworkPolicy, and the objects by which a
+//! Prometheus Operator collects its metrics.
+
+use k8s_openapi::{
+    api::{
+        core::v1::{Service, ServicePort, ServiceSpec},
+        networking::v1::{
+            NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPort,
+            NetworkPolicySpec,
+        },
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+use serde_json::json;
+
+use super::{DIAGNOSTICS_PORT, HEALTH_PORT, Object, PROVIDER_LABEL, metadata, pod_labels, rights};
+use crate::{PackageError, yaml::Slot};
+
+/// The Service of the metrics.
+const METRICS: &str = "capn-controller-manager-metrics";
+
+pub(super) fn policy() -> Result<Object, PackageError> {
+    let port = |number: u16| NetworkPolicyPort {
+        port: Some(IntOrString::Int(number.into())),
+        protocol: Some("TCP".to_owned()),
+        ..NetworkPolicyPort::default()
+    };
+    let policy = NetworkPolicy {
+        metadata: metadata("capn-controller-manager"),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector {
+                match_labels: Some(pod_labels()),
+                ..LabelSelector::default()
+            }),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(vec![NetworkPolicyIngressRule {
+                ports: Some(vec![port(DIAGNOSTICS_PORT), port(HEALTH_PORT)]),
+                ..NetworkPolicyIngressRule::default()
+            }]),
+            // Servers and workload clusters are anywhere.
+            egress: Some(vec![NetworkPolicyEgressRule::default()]),
+        }),
+    };
+    Object::new("network-policy", &policy)
+}
+
+pub(super) fn monitoring() -> Result<Vec<Object>, PackageError> {
+    let mut labelled = metadata(METRICS);
+    let labels = labelled.labels.get_or_insert_default();
+    labels.insert("control-plane".to_owned(), "controller-manager".to_owned());
+    let service = Service {
+        metadata: labelled,
+        spec: Some(ServiceSpec {
+            ports: Some(vec![ServicePort {
+                name: Some("metrics".to_owned()),
+                port: DIAGNOSTICS_PORT.into(),
+                protocol: Some("TCP".to_owned()),
+                target_port: Some(IntOrString::String("metrics".to_owned())),
+                ..ServicePort::default()
+            }]),
+            selector: Some(pod_labels()),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    };
+    let (key, value) = PROVIDER_LABEL;
+    let monitor = json!({
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": {
+            "name": METRICS, "namespace": Slot::Namespace.mark(), "labels": {key: value},
+        },
+        "spec": {
+            "selector": {"matchLabels": {key: value, "control-plane": "controller-manager"}},
+            "endpoints": [{
+                "path": "/metrics", "port": "metrics", "scheme": "https",
+                "bearerTokenFile": "/var/run/secrets/kubernetes.io/serviceaccount/token",
+                // The manager makes its certificate itself.
+                "tlsConfig": {"insecureSkipVerify": true},
+            }],
+        },
+    });
+    Ok(vec![
+        Object::new("metrics-reader-role", &rights::metrics_reader())?,
+        Object::new("metrics-service", &service)?,
+        Object { file: "service-monitor", value: monitor },
+    ])
+}

@@ -1,0 +1,123 @@
+//! A Helm chart of the same objects.
+
+use serde_json::{Value, json};
+
+use crate::{
+    File, PackageError, Release, components,
+    yaml::{self, Slot, Texts},
+};
+
+/// The name of the chart and the folder it is in.
+pub const CHART: &str = "capn";
+
+/// All files of the chart; paths begin with `capn/`.
+///
+/// # Errors
+/// [`PackageError::Write`], which does not happen.
+pub fn chart(release: &Release) -> Result<Vec<File>, PackageError> {
+    let mut files = vec![
+        File::new("Chart.yaml", chart_yaml(release)?),
+        File::new("values.yaml", values(release)),
+        File::new("templates/NOTES.txt", NOTES),
+    ];
+    for definition in components::definitions()? {
+        let name = definition.pointer("/spec/names/plural").and_then(Value::as_str);
+        let path = format!("crds/{}.yaml", name.unwrap_or("definition"));
+        files.push(File::new(path, yaml::document(&definition)?));
+    }
+    for object in components::manager()? {
+        files.push(template(&object, None)?);
+    }
+    files.push(template(&components::network_policy()?, Some("networkPolicy.enabled"))?);
+    for object in components::monitoring()? {
+        files.push(template(&object, Some("serviceMonitor.enabled"))?);
+    }
+    for file in &mut files {
+        file.path = format!("{CHART}/{}", file.path);
+    }
+    Ok(files)
+}
+
+fn template(object: &components::Object, condition: Option<&str>) -> Result<File, PackageError> {
+    let mut text = yaml::fill(yaml::document(&object.value)?, &texts());
+    if let Some(condition) = condition {
+        text = format!("{{{{- if .Values.{condition} }}}}\n{text}{{{{- end }}}}\n");
+    }
+    Ok(File::new(format!("templates/{}.yaml", object.file), text))
+}
+
+fn chart_yaml(release: &Release) -> Result<String, PackageError> {
+    yaml::document(&json!({
+        "apiVersion": "v2",
+        "name": CHART,
+        "description": "Cluster API infrastructure provider for Incus and LXD.",
+        "type": "application",
+        "version": release.version(),
+        "appVersion": release.tag(),
+        "keywords": ["cluster-api", "incus", "lxd"],
+    }))
+}
+
+fn texts() -> Box<Texts> {
+    let text = |slot, text: &str| (slot, text.to_owned());
+    Box::new([
+        text(Slot::Image, "{{ toJson .Values.image }}"),
+        text(Slot::ImagePullPolicy, "{{ .Values.imagePullPolicy }}"),
+        text(Slot::Namespace, "{{ .Release.Namespace }}"),
+        text(Slot::Replicas, "{{ .Values.replicas }}"),
+        text(Slot::DiagnosticsAddress, "{{ .Values.diagnostics.address }}"),
+        text(Slot::InsecureDiagnostics, "{{ .Values.diagnostics.insecure }}"),
+        text(Slot::Verbosity, "{{ .Values.verbosity }}"),
+        text(Slot::RunAsNonRoot, "{{ .Values.runAsNonRoot }}"),
+        text(Slot::RunAsUser, "{{ .Values.runAsUser }}"),
+        text(Slot::Volumes, "{{ toJson .Values.volumes }}"),
+        text(Slot::VolumeMounts, "{{ toJson .Values.volumeMounts }}"),
+        text(Slot::Resources, "{{ toJson .Values.resources }}"),
+        text(Slot::NodeSelector, "{{ toJson .Values.nodeSelector }}"),
+        text(Slot::Tolerations, "{{ toJson .Values.tolerations }}"),
+    ])
+}
+
+/// Written by hand, since its comments are what a user reads.
+fn values(release: &Release) -> String {
+    let image = Value::from(release.image());
+    format!(
+        "# The image of the manager.\n\
+         image: {image}\n\
+         imagePullPolicy: IfNotPresent\n\
+         # With more than one, all but the leader wait.\n\
+         replicas: 1\n\
+         # 0 errors and warnings, 2 what happens, 4 why, 6 requests.\n\
+         verbosity: 2\n\
+         diagnostics:\n  \
+           # Where metrics are served, for whoever Kubernetes lets read /metrics.\n  \
+           address: \":8443\"\n  \
+           # Without TLS and for everybody.\n  \
+           insecure: false\n\
+         # For the server's unix socket: false and 0, with a hostPath volume and its mount.\n\
+         runAsNonRoot: true\n\
+         runAsUser: 65532\n\
+         volumes: []\n\
+         volumeMounts: []\n\
+         resources:\n  \
+           requests: {{cpu: 10m, memory: 64Mi}}\n  \
+           limits: {{memory: 128Mi}}\n\
+         nodeSelector: {{}}\n\
+         tolerations:\n\
+         - key: node-role.kubernetes.io/control-plane\n  \
+           effect: NoSchedule\n\
+         networkPolicy:\n  \
+           enabled: false\n\
+         # Needs the definitions of the Prometheus Operator.\n\
+         serviceMonitor:\n  \
+           enabled: false\n"
+    )
+}
+
+const NOTES: &str = "capn {{ .Chart.AppVersion }} runs in namespace {{ .Release.Namespace }}.\n\
+    It needs the Cluster API core, bootstrap and control plane providers (contract v1beta2).\n\
+    Helm does not upgrade the definitions: kubectl apply --server-side -f crds/ does.\n\
+    A Secret for your server: capn identity create NAME\n";
+
+#[cfg(test)]
+mod tests;
