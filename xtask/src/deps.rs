@@ -23,9 +23,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("capn-lifecycle", &["capi-api"]),
     ("capn-manager", &["capn-provider"]),
     ("capn-package", &["capn-api", "capn-oci"]),
+    ("capn-template", &[]),
     (
         "capn",
-        &["capn-provider", "capn-lifecycle", "kube-plane", "capn-manager", "capn-package"],
+        &[
+            "capn-provider",
+            "capn-lifecycle",
+            "capn-manager",
+            "capn-package",
+            "capn-template",
+            "kube-plane",
+        ],
     ),
     ("bench", &["capn", "incus-sim"]),
     ("xtask", &[]),
@@ -35,6 +43,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const MUST_NOT_NAME: &[(&str, &[&str], &str)] = &[
     ("incus-api", ASYNC, "wire types do no I/O"),
     ("capn-plan", ASYNC, "a plan is a pure function"),
+    ("capn-template", ASYNC, "templates are rendered without I/O"),
+    ("capn-template", KUBERNETES, "objects are YAML here; tests compare them with the types"),
     ("capn-api", ASYNC, "types do no I/O"),
     ("capi-api", ASYNC, "types do no I/O"),
     ("incus-client", KUBERNETES, "the client knows nothing of Kubernetes"),

@@ -24,6 +24,7 @@ const READS_NO_ENVIRONMENT: &[&str] = &[
     "crates/capn-api/src",
     "crates/capn-plan/src",
     "crates/capn-oci/src",
+    "crates/capn-template/src",
     "crates/capn-image/src",
     "crates/capn-provider/src",
     "crates/kube-plane/src",

@@ -13,16 +13,20 @@ pub struct Flavor {
     pub example: &'static str,
     /// Class of its clusters; they need Cluster API's topology controller.
     pub class: Option<&'static str>,
+    /// Whose bootstrap and control plane providers it needs, where it is not kubeadm. Their kinds
+    /// are not known here: only that the text is YAML, and our own kinds and Cluster API's.
+    pub providers: Option<&'static str>,
 }
 
 macro_rules! flavor {
-    ($name:literal, $file:literal, $class:expr, $summary:literal) => {
+    ($name:literal, $file:literal, $class:expr, $providers:expr, $summary:literal) => {
         Flavor {
             name: $name,
             summary: $summary,
             template: include_str!(concat!("../../../templates/", $file, ".yaml")),
             example: include_str!(concat!("../../../templates/", $file, ".rc")),
             class: $class,
+            providers: $providers,
         }
     };
 }
@@ -39,17 +43,20 @@ pub const FLAVORS: &[Flavor] = &[
         "default",
         "cluster-template",
         Some(CLASS),
+        None,
         "a topology of the class capn-default, with any load balancer"
     ),
     flavor!(
         "autoscaler",
         "cluster-template-autoscaler",
         Some(CLASS),
+        None,
         "as default, with workers that the cluster autoscaler counts"
     ),
     flavor!(
         "development",
         "cluster-template-development",
+        None,
         None,
         "plain objects, with haproxy as the load balancer"
     ),
@@ -57,15 +64,26 @@ pub const FLAVORS: &[Flavor] = &[
         "ubuntu",
         "cluster-template-ubuntu",
         None,
+        None,
         "as development, on stock images that become nodes when they boot"
     ),
-    flavor!("kube-vip", "cluster-template-kube-vip", None, "plain objects, with kube-vip"),
+    flavor!("kube-vip", "cluster-template-kube-vip", None, None, "plain objects, with kube-vip"),
     flavor!(
         "ovn",
         "cluster-template-ovn",
         None,
+        None,
         "plain objects, with a load balancer of an OVN network"
     ),
+    flavor!(
+        "talos",
+        "cluster-template-talos",
+        None,
+        Some("Talos"),
+        "Talos Linux on virtual machines"
+    ),
+    flavor!("k3s", "cluster-template-k3s", None, Some("K3s"), "K3s on stock images"),
+    flavor!("rke2", "cluster-template-rke2", None, Some("RKE2"), "RKE2 on stock images"),
 ];
 
 /// The flavor of a name; none is `default`.

@@ -4,32 +4,12 @@ use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-/// Variables of the process that mean something to `capn`.
+/// The variables of the process. What they are called is known to the methods only, but for those
+/// of templates, whose names are in the template.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
 }
-
-/// The variables that are read, in the order of the documentation.
-const READ: &[&str] = &[
-    "HOME",
-    "XDG_STATE_HOME",
-    "XDG_CONFIG_HOME",
-    "KUBECONFIG",
-    "NO_COLOR",
-    "TERM",
-    "PATH",
-    "CAPN_KUBERNETES_BINARIES",
-    "CAPN_IMAGE_SERVER",
-    "KUBERNETES_SERVICE_HOST",
-    "HOSTNAME",
-    "INCUS_CONF",
-    "INCUS_DIR",
-    "INCUS_SOCKET",
-    "LXD_CONF",
-    "LXD_DIR",
-    "LXD_SOCKET",
-];
 
 /// Where Incus and LXD listen, in the order they are tried.
 const SOCKETS: &[&str] = &[
@@ -42,9 +22,9 @@ const SOCKETS: &[&str] = &[
 impl Environment {
     /// Reads the variables of this process. Values that are not UTF-8 count as absent.
     pub fn from_process() -> Self {
-        let variables = READ
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        let text = |text: std::ffi::OsString| text.into_string().ok();
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
             .collect();
         Self { variables }
     }
@@ -58,6 +38,11 @@ impl Environment {
 
     fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A variable of a template; one that is set to nothing is empty.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
     }
 
     /// The user's home folder.
@@ -100,12 +85,21 @@ impl Environment {
         format!("{host}_{}", uuid::Uuid::new_v4())
     }
 
-    /// Folders that may hold a client configuration of Incus or LXD, best first.
-    pub fn client_configs(&self) -> Vec<Utf8PathBuf> {
-        let config = match self.get("XDG_CONFIG_HOME") {
+    fn config_home(&self) -> Option<Utf8PathBuf> {
+        match self.get("XDG_CONFIG_HOME") {
             Some(config) => Some(Utf8PathBuf::from(config)),
             None => self.home().map(|home| home.join(".config")),
-        };
+        }
+    }
+
+    /// Where clusterctl has its configuration when it is not told.
+    pub fn clusterctl_config(&self) -> Option<Utf8PathBuf> {
+        self.config_home().map(|config| config.join("cluster-api/clusterctl.yaml"))
+    }
+
+    /// Folders that may hold a client configuration of Incus or LXD, best first.
+    pub fn client_configs(&self) -> Vec<Utf8PathBuf> {
+        let config = self.config_home();
         let mut folders: Vec<Utf8PathBuf> =
             ["INCUS_CONF", "LXD_CONF"].iter().filter_map(|v| self.get(v)).map(Into::into).collect();
         folders.extend(config.iter().flat_map(|c| [c.join("incus"), c.join("lxc")]));

@@ -6,6 +6,7 @@
 //! | [`commands`] | one file a command: what it does, and how its outcome is printed |
 //! | [`cluster`] | making, finding and removing a cluster |
 //! | [`manifest`] | what a cluster is asked to be, and the manifests of that |
+//! | [`template`] | manifests from templates and their variables |
 //! | [`preflight`] | what can be known to be wrong before anything is made |
 //! | [`images`] | makes sure that the server has the images |
 //! | [`session`] | the plane and its controllers in this process, or a `capn serve` that has them |
@@ -32,6 +33,7 @@ pub mod output;
 pub mod preflight;
 pub mod session;
 pub mod state;
+pub mod template;
 pub mod ui;
 pub mod watch;
 

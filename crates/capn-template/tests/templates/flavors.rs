@@ -1,7 +1,7 @@
 //! Every flavor with its example.
 
 use capn_template::flavor::{CLASS_MANIFESTS, FLAVORS};
-use capn_template::{Template, TemplateError};
+use capn_template::{Flavor, Template, TemplateError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -67,9 +67,21 @@ pub(crate) fn our_types_read(object: &Value) {
     }
 }
 
+/// The objects of a flavor, without those of other bootstrap and control plane providers.
+fn known(flavor: &Flavor) -> Vec<Value> {
+    let mut objects = objects(flavor.name, &[]);
+    if flavor.providers.is_some() {
+        let before = objects.len();
+        let known = ["Cluster", "MachineDeployment", "LXCCluster", "LXCMachineTemplate"];
+        objects.retain(|object| known.contains(&object["kind"].as_str().unwrap()));
+        assert_eq!(objects.len(), before - 2, "a control plane and a configuration of workers");
+    }
+    objects
+}
+
 #[tokio::test]
 async fn every_flavor_and_the_class_are_taken_by_the_definitions() {
-    let flavors = FLAVORS.iter().map(|flavor| (flavor.name, objects(flavor.name, &[])));
+    let flavors = FLAVORS.iter().map(|flavor| (flavor.name, known(flavor)));
     let sets: Vec<_> = flavors.chain([("class", parse(CLASS_MANIFESTS))]).collect();
     sets.iter().flat_map(|(_, objects)| objects).for_each(our_types_read);
     plane::accepts(&sets).await;
@@ -87,7 +99,7 @@ fn every_flavor_renders_to_its_golden_file() {
 #[test]
 fn every_object_is_of_the_versions_of_today() {
     let class = parse(CLASS_MANIFESTS);
-    for object in FLAVORS.iter().flat_map(|flavor| objects(flavor.name, &[])).chain(class) {
+    for object in FLAVORS.iter().flat_map(known).chain(class) {
         let version = object["apiVersion"].as_str().unwrap();
         let expected = match version.split_once('/') {
             None => "v1",
@@ -229,4 +241,42 @@ fn flavors_without_a_class_are_alike() {
     let workers = &of_kind(&ubuntu, "KubeadmConfigTemplate")["spec"]["template"]["spec"];
     assert_eq!(control_plane["preKubeadmCommands"][0], install);
     assert_eq!(workers["preKubeadmCommands"][0], install);
+}
+
+/// References are by name: what they name has to be there.
+#[test]
+fn what_objects_refer_to_is_among_them() {
+    fn references<'v>(value: &'v Value, found: &mut Vec<(&'v str, &'v str)>) {
+        match value {
+            Value::Object(fields) => {
+                if let (Some(kind), Some(name), true) =
+                    (fields.get("kind"), fields.get("name"), fields.get("metadata").is_none())
+                {
+                    found.push((kind.as_str().unwrap(), name.as_str().unwrap()));
+                }
+                fields.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let sets = FLAVORS.iter().map(|flavor| objects(flavor.name, &[]));
+    for objects in sets.chain([parse(CLASS_MANIFESTS)]) {
+        let mut found = Vec::new();
+        objects.iter().for_each(|object| references(object, &mut found));
+        for (kind, name) in found {
+            let is = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+            assert!(objects.iter().any(|object| is(&object)), "there is no {kind} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_of_haproxy_in_a_template_is_one() {
+    for flavor in FLAVORS.iter().filter(|flavor| flavor.providers.is_some()) {
+        let objects = objects(flavor.name, &[]);
+        let balancer = &of_kind(&objects, "LXCCluster")["spec"]["loadBalancer"]["lxc"];
+        let text = balancer["customHAProxyConfigTemplate"].as_str().unwrap();
+        capn_plan::haproxy::Template::new(text).unwrap_or_else(|error| panic!("{error}"));
+    }
 }

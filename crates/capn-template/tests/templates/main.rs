@@ -10,6 +10,7 @@
 mod class;
 mod flannel;
 mod flavors;
+mod page;
 mod plane;
 
 use std::collections::BTreeMap;

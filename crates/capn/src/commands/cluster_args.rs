@@ -13,16 +13,16 @@ const STOCK_IMAGE: &str = "ubuntu:24.04";
 
 /// What a cluster is asked to be. An option that is not given means: as it is, for a cluster
 /// that exists, and else the default.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct ClusterArgs {
     /// Kubernetes version, as v1.36.0 [default: that of the binaries, else the newest known]
     #[arg(long, value_name = "VERSION", help_heading = "Cluster")]
     pub kubernetes_version: Option<String>,
     /// Number of control plane machines [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99), help_heading = "Cluster")]
+    #[arg(long, alias = "control-plane-machine-count", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99), help_heading = "Cluster")]
     pub control_planes: Option<u32>,
     /// Number of worker machines [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=999), help_heading = "Cluster")]
+    #[arg(long, alias = "worker-machine-count", value_name = "N", value_parser = clap::value_parser!(u32).range(0..=999), help_heading = "Cluster")]
     pub workers: Option<u32>,
     /// How nodes are kept apart from the host and from each other [default: shared]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Cluster")]
@@ -127,7 +127,7 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     Ok(Endpoint { host: host.to_owned(), port })
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".to_owned()),
@@ -220,7 +220,7 @@ impl ClusterArgs {
 
 /// Kubernetes versions are written with a `v`; `1.36.0` is what people type. What is no version
 /// stays as it was typed, for the message about it.
-fn with_v(version: &str) -> String {
+pub(super) fn with_v(version: &str) -> String {
     match version.starts_with(|c: char| c.is_ascii_digit()) {
         true => format!("v{version}"),
         false => version.to_owned(),

@@ -1,5 +1,7 @@
 //! `capn generate cluster`
 
+mod from_template;
+
 use clap::Args;
 
 use super::cluster_args::ClusterArgs;
@@ -8,12 +10,16 @@ use crate::cluster;
 use crate::error::CommandError;
 use crate::manifest::{Document, to_yaml};
 use crate::output::{self, Format};
+use from_template::TemplateArgs;
 
 /// Options of `generate cluster`.
 #[derive(Clone, Debug, Args)]
 pub struct GenerateArgs {
     /// Name of the cluster
     pub name: String,
+    /// Where the manifests come from, instead of what `create` applies.
+    #[command(flatten)]
+    pub template: TemplateArgs,
     /// What the cluster is asked to be.
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -23,7 +29,10 @@ pub struct GenerateArgs {
 }
 
 pub(super) async fn run(context: &Context, args: GenerateArgs) -> Result<(), CommandError> {
-    print_manifests(context, &args.name, &args.cluster, args.output).await
+    match args.template.is_given() {
+        true => from_template::run(context, args).await,
+        false => print_manifests(context, &args.name, &args.cluster, args.output).await,
+    }
 }
 
 /// Prints the manifests of a cluster. Nothing is made, and the server need not answer.
@@ -33,9 +42,16 @@ pub(super) async fn print_manifests(
     args: &ClusterArgs,
     output: Option<Format>,
 ) -> Result<(), CommandError> {
-    let documents = cluster::manifests(context, name, args).await?;
+    print(context, &cluster::manifests(context, name, args).await?, output)
+}
+
+fn print(
+    context: &Context,
+    documents: &[Document],
+    output: Option<Format>,
+) -> Result<(), CommandError> {
     let text = match output {
-        None | Some(Format::Yaml | Format::Table | Format::Wide) => to_yaml(&documents)?,
+        None | Some(Format::Yaml | Format::Table | Format::Wide) => to_yaml(documents)?,
         Some(Format::Json) => {
             let items: Vec<_> = documents.iter().map(Document::value).collect();
             output::json(

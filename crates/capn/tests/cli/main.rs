@@ -7,6 +7,7 @@ mod manifests;
 mod reference;
 mod session;
 mod streams;
+mod templates;
 mod usage;
 
 use std::fmt;
@@ -40,8 +41,14 @@ impl Home {
 
     /// Runs `capn` with these arguments. Paths in the output are shown as `$HOME`.
     fn capn(&self, arguments: &[&str]) -> Ran {
+        self.capn_in(&[], arguments)
+    }
+
+    /// The same with more variables in the environment.
+    fn capn_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
         let home = self.path().to_str().unwrap().to_owned();
-        let environment = Environment::with([("HOME", home.as_str())]);
+        let all = [("HOME", home.as_str())].into_iter().chain(variables.iter().copied());
+        let environment = Environment::with(all);
         let (out, err) = (Kept::default(), Kept::default());
         let ui = Ui::plain(out.clone(), err.clone());
         let arguments = std::iter::once("capn").chain(arguments.iter().copied());

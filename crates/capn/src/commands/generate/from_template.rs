@@ -1,0 +1,191 @@
+//! `capn generate cluster` from a template: a flavor, a file or a URL.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use capn_template::{Variable, flavor};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use super::{GenerateArgs, print};
+use crate::Context;
+use crate::commands::cluster_args::{self, ClusterArgs};
+use crate::error::CommandError;
+use crate::output::{self, Format};
+use crate::preflight;
+use crate::template::Read;
+use crate::template::source::{self, TemplateText};
+use crate::template::values::{self, Given};
+use crate::ui::Table;
+
+/// Where a template and the values of its variables come from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TemplateArgs {
+    /// Template that comes with capn, whose variables say what the cluster is
+    #[arg(short, long, value_name = "FLAVOR", value_parser = PossibleValuesParser::new(source::flavor_names()), conflicts_with = "from", help_heading = "Template")]
+    pub flavor: Option<String>,
+    /// Template of your own: a file, a URL, or `-` for standard input
+    #[arg(long, value_name = "FILE|URL", help_heading = "Template")]
+    pub from: Option<String>,
+    /// Print the variables of the template instead of manifests
+    #[arg(long, help_heading = "Template")]
+    pub list_variables: bool,
+    /// Value of a variable; can be repeated. Variables in the environment count as well
+    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = cluster_args::key_value, help_heading = "Template")]
+    pub variables: Vec<(String, String)>,
+    /// File with variables, as clusterctl has them
+    /// [default: $XDG_CONFIG_HOME/cluster-api/clusterctl.yaml, if there is one]
+    #[arg(long, value_name = "FILE", help_heading = "Template")]
+    pub config_file: Option<Utf8PathBuf>,
+}
+
+impl TemplateArgs {
+    /// Whether anything of a template is asked for.
+    pub fn is_given(&self) -> bool {
+        self.flavor.is_some()
+            || self.from.is_some()
+            || self.list_variables
+            || !self.variables.is_empty()
+            || self.config_file.is_some()
+    }
+}
+
+pub(super) async fn run(context: &Context, args: GenerateArgs) -> Result<(), CommandError> {
+    let GenerateArgs { name, template, cluster, output } = args;
+    preflight::cluster_name(&name)?;
+    check_others(&cluster)?;
+    let text = text(&template).await?;
+    let read = Read::new(&text)?;
+    let namespace = cluster.namespace.clone().unwrap_or_else(|| "default".to_owned());
+    let given = given(context, &name, &namespace, &template, &cluster)?;
+    let environment = &context.environment;
+    if template.list_variables {
+        return list(context, read.template.variables(), &given, output);
+    }
+    let names = read.template.variables().map(|variable| variable.name.as_str());
+    let documents = read.documents(&given.values(names, environment), &namespace)?;
+    if text.needs_topology {
+        context.ui.note(
+            "a cluster with a topology needs a management cluster with Cluster API and its feature ClusterTopology",
+        );
+    }
+    print(context, &documents, output)
+}
+
+async fn text(args: &TemplateArgs) -> Result<TemplateText, CommandError> {
+    match (&args.flavor, &args.from) {
+        (Some(name), _) => {
+            // The command line takes no other names.
+            let flavor = flavor::find(name)
+                .ok_or_else(|| CommandError::usage(format!("there is no flavor {name}")))?;
+            Ok(source::of_flavor(flavor))
+        }
+        (None, Some(from)) => source::read(from).await,
+        (None, None) => {
+            let names: Vec<&str> = source::flavor_names().collect();
+            let act = "--list-variables, --variable and --config-file need a template";
+            Err(CommandError::usage(act)
+                .hint(format!("give --from FILE or --flavor, one of {}", names.join(", "))))
+        }
+    }
+}
+
+/// A template has its own variables: options for what `create` makes would change nothing.
+fn check_others(cluster: &ClusterArgs) -> Result<(), CommandError> {
+    let used = ClusterArgs {
+        kubernetes_version: cluster.kubernetes_version.clone(),
+        control_planes: cluster.control_planes,
+        workers: cluster.workers,
+        namespace: cluster.namespace.clone(),
+        ..ClusterArgs::default()
+    };
+    if *cluster == used {
+        return Ok(());
+    }
+    Err(CommandError::usage("of the options for clusters, a template takes only --kubernetes-version, --control-planes, --workers and --namespace")
+        .hint("leave the others out and set variables; --list-variables lists them"))
+}
+
+fn given(
+    context: &Context,
+    name: &str,
+    namespace: &str,
+    args: &TemplateArgs,
+    cluster: &ClusterArgs,
+) -> Result<Given, CommandError> {
+    let mut options = BTreeMap::from([
+        ("CLUSTER_NAME".to_owned(), name.to_owned()),
+        ("NAMESPACE".to_owned(), namespace.to_owned()),
+    ]);
+    let version = cluster.kubernetes_version.as_deref().map(cluster_args::with_v);
+    for (variable, value) in [
+        ("KUBERNETES_VERSION", version),
+        ("CONTROL_PLANE_MACHINE_COUNT", cluster.control_planes.map(|count| count.to_string())),
+        ("WORKER_MACHINE_COUNT", cluster.workers.map(|count| count.to_string())),
+    ] {
+        options.extend(value.map(|value| (variable.to_owned(), value)));
+    }
+    let file = match &args.config_file {
+        Some(file) => Some(file.clone()),
+        None => context.environment.clusterctl_config().filter(|file| file.is_file()),
+    };
+    let configured = match file {
+        Some(file) => values::configured(&file)?,
+        None => BTreeMap::new(),
+    };
+    Ok(Given { options, variables: args.variables.iter().cloned().collect(), configured })
+}
+
+/// The variables: those that have to be set, and the others with what they are without.
+fn list<'a>(
+    context: &Context,
+    variables: impl Iterator<Item = &'a Variable>,
+    given: &Given,
+    output: Option<Format>,
+) -> Result<(), CommandError> {
+    // What an option says is not asked for any more.
+    let variables: Vec<Variable> = variables
+        .cloned()
+        .map(|variable| match given.options.get(&variable.name) {
+            Some(value) => Variable { required: false, default: Some(value.clone()), ..variable },
+            None => variable,
+        })
+        .collect();
+    match output {
+        Some(Format::Json) => return context.ui.data(&output::json(&variables)?),
+        Some(Format::Yaml) => return context.ui.data(&output::yaml(&variables)?),
+        Some(Format::Name) => {
+            let names: String = variables.iter().map(|v| format!("{}\n", v.name)).collect();
+            return context.ui.data(&names);
+        }
+        None | Some(Format::Table | Format::Wide) => {}
+    }
+    let (required, optional): (Vec<_>, Vec<_>) = variables.iter().partition(|v| v.required);
+    if !required.is_empty() {
+        context.ui.data("Required Variables:\n")?;
+        let mut table = Table::new(["  NAME", "KIND", "DESCRIPTION"]);
+        for variable in required {
+            table.row([
+                format!("  {}", variable.name),
+                variable.kind.to_string(),
+                variable.description.clone(),
+            ]);
+        }
+        context.ui.table(&table)?;
+        context.ui.data("\n")?;
+    }
+    if !optional.is_empty() {
+        context.ui.data("Optional Variables:\n")?;
+        let mut table = Table::new(["  NAME", "KIND", "DEFAULT", "DESCRIPTION"]);
+        for variable in optional {
+            table.row([
+                format!("  {}", variable.name),
+                variable.kind.to_string(),
+                variable.default.clone().unwrap_or_default(),
+                variable.description.clone(),
+            ]);
+        }
+        context.ui.table(&table)?;
+    }
+    Ok(())
+}

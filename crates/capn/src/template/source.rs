@@ -1,0 +1,68 @@
+//! Where a template comes from.
+
+use std::io::Read as _;
+
+use camino::Utf8Path;
+use capn_image::simplestreams::{HttpOptions, Source};
+use capn_template::{Flavor, flavor};
+
+use crate::error::{CommandError, Doing as _};
+
+/// The text of a template, and how errors call it.
+#[derive(Clone, Debug)]
+pub struct TemplateText {
+    /// The text.
+    pub text: String,
+    /// `the template of flavor ovn`, or the file or URL.
+    pub shown: String,
+    /// Whether its clusters need Cluster API's topology controller.
+    pub needs_topology: bool,
+}
+
+/// A template that comes with capn.
+pub fn of_flavor(flavor: &Flavor) -> TemplateText {
+    TemplateText {
+        text: flavor.template.to_owned(),
+        shown: format!("the template of flavor {}", flavor.name),
+        needs_topology: flavor.class.is_some(),
+    }
+}
+
+/// A template from a file, a URL, or standard input (`-`).
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub async fn read(from: &str) -> Result<TemplateText, CommandError> {
+    let (text, shown) = match from {
+        "-" => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .doing("cannot read a template from stdin")?;
+            (text, "the template from stdin".to_owned())
+        }
+        url if url.starts_with("https://") || url.starts_with("http://") => {
+            (fetched(url).await?, url.to_owned())
+        }
+        path => {
+            let text = std::fs::read_to_string(Utf8Path::new(path))
+                .doing(format!("cannot read the template {path}"))?;
+            (text, path.to_owned())
+        }
+    };
+    let needs_topology = text.lines().any(|line| line.trim_start().starts_with("topology:"));
+    Ok(TemplateText { text, shown, needs_topology })
+}
+
+async fn fetched(url: &str) -> Result<String, CommandError> {
+    let act = || format!("cannot read the template {url}");
+    let (folder, file) = url.rsplit_once('/').unwrap_or((url, ""));
+    let source = Source::http(folder, &HttpOptions::default()).doing(act())?;
+    source.text(file).await.doing(act())
+}
+
+/// Names of the flavors, for the command line.
+pub fn flavor_names() -> impl Iterator<Item = &'static str> {
+    flavor::FLAVORS.iter().map(|flavor| flavor.name)
+}
