@@ -110,6 +110,8 @@ pub enum DeleteWhat {
 pub enum GenerateWhat {
     /// Print the manifests that `create cluster` would apply
     Cluster(commands::generate::GenerateArgs),
+    /// Print the manifests of the provider in a management cluster, or write them for clusterctl
+    Provider(commands::generate::provider::ProviderArgs),
 }
 
 /// What can be done with images.

@@ -19,6 +19,28 @@ async fn a_slow_server_only_takes_longer() {
     play(&world, None).await;
 }
 
+/// One place for each cluster: with one for all, the first would keep it for minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_server_holds_up_its_own_clusters_alone() {
+    let plane = plane().await;
+    let mut slow = World::new(&plane, "stuck").await;
+    let quick = World::new(&plane, "quick").await;
+    slow.simulator.set_latency(Duration::from_secs(60));
+    let mut narrow = options(&slow.namespace);
+    narrow.namespace = None;
+    narrow.concurrency = 1;
+    slow.start_with(narrow);
+    slow.make_cluster().await;
+    slow.make_machine("demo-cp", true).await;
+    quick.make_cluster().await;
+    quick.make_machine("demo-cp", true).await;
+    quick.provision().await;
+    quick.until_ready("demo-cp").await;
+    let stuck = slow.get::<LXCCluster>(CLUSTER).await.unwrap();
+    let endpoint = stuck.spec.control_plane_endpoint.unwrap_or_default();
+    assert!(!endpoint.is_set(), "the slow server answered already: {endpoint:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_is_told_of_and_used_again_when_it_has_room() {
     let mut world = World::new(&plane().await, "full").await;

@@ -1,6 +1,7 @@
 //! `capn generate cluster`
 
 mod from_template;
+pub mod provider;
 
 use clap::Args;
 
@@ -33,6 +34,14 @@ pub(super) async fn run(context: &Context, args: GenerateArgs) -> Result<(), Com
         true => from_template::run(context, args).await,
         false => print_manifests(context, &args.name, &args.cluster, args.output).await,
     }
+}
+
+/// `capn generate provider`
+pub(super) fn provide(
+    context: &Context,
+    args: &provider::ProviderArgs,
+) -> Result<(), CommandError> {
+    provider::run(context, args)
 }
 
 /// Prints the manifests of a cluster. Nothing is made, and the server need not answer.
