@@ -83,11 +83,13 @@ filled() {
   local free
   free=$(df --output=avail -B1 "$pool" | tail -n 1)
   fallocate -l "$free" "$pool/filled" 2>/dev/null || dd if=/dev/zero of="$pool/filled" bs=1M 2>/dev/null
-  # Until somebody met it, or had no use for the disk.
-  until_true 'the full disk to be met' 20 met || true
+  # Whatever is made does not get its disk; whatever goes needs none.
+  until_true 'the full disk to be met' 60 met "$(unpacked | wc -l)"
+  local status=$?
   rm -f "$pool/filled"
+  return $status
 }
-met() { fcapn describe cluster "$cluster" | has -i 'no space\|no room'; }
+met() { [ "$(unpacked | wc -l)" -lt "$1" ] || fcapn describe cluster "$cluster" | has -i 'no space\|no room'; }
 cut_off() {
   kill -USR1 "$proxy"
   until_true 'the server to be quiet' 60 quiet

@@ -20,10 +20,10 @@ const CONCURRENCY: usize = 50;
 const LAUNCH: Duration = Duration::from_secs(2);
 const READY_TARGET: f64 = 1.2;
 const MEMORY_TARGET_MB: f64 = 64.0;
-/// Create: look, create, look at the operation, look at what runs, and ask how its bootstrap data
-/// fares, which is a command and its operation.
+/// Create: look, create, look at what runs, and ask how its bootstrap data fares, which is a look
+/// and a command. Ends of operations come as events; one that comes late makes another look.
 const CREATE_TARGET: f64 = 6.0;
-/// Delete: look, stop, delete, two operations, look.
+/// Delete: look, stop, look, delete, look.
 const DELETE_TARGET: f64 = 6.0;
 /// How long nothing happens before it is called idle, and how long it is then watched.
 const SETTLE: Duration = Duration::from_secs(8);

@@ -1,11 +1,6 @@
 //! Runs a controller: what wakes it, retries, logs, and its end.
 
-use std::{
-    fmt::Debug,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use capn_plan::diagnosis::Class;
 use futures::StreamExt as _;
@@ -21,7 +16,10 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::task::TaskTracker;
 
-use crate::{backoff::Backoff, context::Context, failure::Failure, lanes::Lanes, metrics::Outcome};
+use crate::{
+    backoff::Backoff, changes::mark, context::Context, failure::Failure, lanes::Lanes,
+    metrics::Outcome,
+};
 
 /// How long to wait after somebody else changed an object.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
@@ -43,16 +41,7 @@ where
 
 /// A mark that changes with everything of an object but its status and bookkeeping.
 fn without_status<K: Resource + Serialize>(object: &K) -> Option<u64> {
-    let mut value = serde_json::to_value(object).ok()?;
-    let fields = value.as_object_mut()?;
-    fields.remove("status");
-    if let Some(metadata) = fields.get_mut("metadata").and_then(|m| m.as_object_mut()) {
-        metadata.remove("resourceVersion");
-        metadata.remove("managedFields");
-    }
-    let mut hasher = DefaultHasher::new();
-    value.to_string().hash(&mut hasher);
-    Some(hasher.finish())
+    mark(object, &[])
 }
 
 /// Runs `reconcile` for every object of a controller until the context says stop.

@@ -10,6 +10,7 @@
 //! moment: objects and servers hold all state.
 
 mod backoff;
+mod changes;
 mod cluster;
 mod cni;
 mod context;

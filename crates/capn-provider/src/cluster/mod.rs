@@ -20,6 +20,7 @@ use capn_plan::{
 use kube::{Api, runtime::controller::Action};
 
 use crate::{
+    changes,
     context::Context,
     drive,
     failure::Failure,
@@ -50,11 +51,12 @@ pub(crate) async fn run(ctx: Arc<Context>) {
     ctx.options.metrics.objects().clusters(store.clone());
     let (of_cluster, of_machine, of_leaving) = (store.clone(), store.clone(), store.clone());
     let controller = controller
-        .watches(ctx.api::<Cluster>(), Default::default(), move |cluster| {
-            triggers::in_cluster(&of_cluster, &cluster.metadata)
-        })
+        .watches_stream(
+            changes::that_matter::<Cluster>(ctx.api(), &["initialization"]),
+            move |cluster| triggers::in_cluster(&of_cluster, &cluster.metadata),
+        )
         // Control planes that are about to leave.
-        .watches(ctx.api::<Machine>(), Default::default(), move |machine| {
+        .watches_stream(changes::that_matter::<Machine>(ctx.api(), &[]), move |machine| {
             let leaves = machine.metadata.deletion_timestamp.is_some();
             match leaves && machine.is_control_plane() {
                 true => triggers::in_same_cluster(&of_leaving, &machine.metadata),
@@ -62,9 +64,10 @@ pub(crate) async fn run(ctx: Arc<Context>) {
             }
         })
         // Addresses of control planes, and machines that are gone.
-        .watches(ctx.api::<LXCMachine>(), Default::default(), move |machine| {
-            triggers::cluster_of_machine(&of_machine, &machine.metadata)
-        })
+        .watches_stream(
+            changes::that_matter::<LXCMachine>(ctx.api(), &["addresses"]),
+            move |machine| triggers::cluster_of_machine(&of_machine, &machine.metadata),
+        )
         .reconcile_on(triggers::clusters_on_servers(ctx.remotes.signals(), store));
     let shared = Arc::new(Shared::default());
     let reconcile = move |cluster, ctx| reconcile(cluster, ctx, shared.clone());

@@ -17,6 +17,7 @@ use capn_api::{LXCMachine, keys};
 use kube::runtime::controller::Action;
 
 use crate::{
+    changes,
     context::Context,
     drive,
     failure::Failure,
@@ -38,7 +39,7 @@ pub(crate) async fn run(ctx: Arc<Context>) {
     let (controller, store) = drive::controller::<Cluster>(ctx.api(), watched);
     let controller = controller
         // Instances that became ready, or were replaced.
-        .watches(ctx.api::<LXCMachine>(), Default::default(), move |machine| {
+        .watches_stream(changes::that_matter::<LXCMachine>(ctx.api(), &["ready"]), move |machine| {
             triggers::cluster_of(&store, &machine.metadata)
         })
         .reconcile_on(changes);

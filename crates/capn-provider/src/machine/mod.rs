@@ -14,6 +14,7 @@ use capn_plan::machine::{Plan, plan};
 use kube::{Api, runtime::controller::Action};
 
 use crate::{
+    changes,
     context::Context,
     drive,
     failure::Failure,
@@ -34,13 +35,14 @@ pub(crate) async fn run(ctx: Arc<Context>) {
     ctx.options.metrics.objects().machines(store.clone());
     let (of_cluster, of_lxc_cluster) = (store.clone(), store.clone());
     let controller = controller
-        .watches(ctx.api::<Machine>(), Default::default(), |machine| {
+        .watches_stream(changes::that_matter::<Machine>(ctx.api(), &["nodeRef"]), |machine| {
             triggers::infrastructure_of_machine(&machine)
         })
-        .watches(ctx.api::<Cluster>(), Default::default(), move |cluster| {
-            triggers::in_cluster(&of_cluster, &cluster.metadata)
-        })
-        .watches(ctx.api::<LXCCluster>(), Default::default(), move |cluster| {
+        .watches_stream(
+            changes::that_matter::<Cluster>(ctx.api(), &["initialization"]),
+            move |cluster| triggers::in_cluster(&of_cluster, &cluster.metadata),
+        )
+        .watches_stream(changes::that_matter::<LXCCluster>(ctx.api(), &[]), move |cluster| {
             triggers::in_same_cluster(&of_lxc_cluster, &cluster.metadata)
         })
         .reconcile_on(triggers::machines_on_servers(ctx.remotes.signals(), store));

@@ -20,6 +20,7 @@ use kube::{
 };
 
 use crate::{
+    changes,
     context::Context,
     drive,
     failure::Failure,
@@ -31,13 +32,13 @@ pub(crate) async fn run(ctx: Arc<Context>) {
     let (controller, store) = drive::controller::<LXCMachineTemplate>(ctx.api(), ctx.watched());
     let (of_cluster, of_lxc_cluster) = (store.clone(), store);
     let controller = controller
-        .watches(ctx.api::<MachineDeployment>(), Default::default(), |deployment| {
+        .watches_stream(changes::that_matter::<MachineDeployment>(ctx.api(), &[]), |deployment| {
             template_of(&deployment)
         })
-        .watches(ctx.api::<Cluster>(), Default::default(), move |cluster| {
+        .watches_stream(changes::that_matter::<Cluster>(ctx.api(), &[]), move |cluster| {
             of(&of_cluster, namespace(&cluster.metadata), name(&cluster.metadata))
         })
-        .watches(ctx.api::<LXCCluster>(), Default::default(), move |cluster| {
+        .watches_stream(changes::that_matter::<LXCCluster>(ctx.api(), &[]), move |cluster| {
             let of_it = label(&cluster.metadata, capi_api::labels::CLUSTER_NAME);
             of_it.map_or_else(Vec::new, |of_it| {
                 of(&of_lxc_cluster, namespace(&cluster.metadata), of_it)
