@@ -29,7 +29,8 @@ pub struct GenerateArgs {
     pub output: Option<Format>,
 }
 
-pub(super) async fn run(context: &Context, args: GenerateArgs) -> Result<(), CommandError> {
+pub(super) async fn run(context: &Context, mut args: GenerateArgs) -> Result<(), CommandError> {
+    from_template::settle_flavor(&mut args.template, &mut args.cluster)?;
     match args.template.is_given() {
         true => from_template::run(context, args).await,
         false => print_manifests(context, &args.name, &args.cluster, args.output).await,

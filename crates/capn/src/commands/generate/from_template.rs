@@ -21,9 +21,10 @@ use crate::ui::Table;
 /// Where a template and the values of its variables come from.
 #[derive(Clone, Debug, Default, Args)]
 pub struct TemplateArgs {
-    /// Template that comes with capn, whose variables say what the cluster is
-    #[arg(short, long, value_name = "FLAVOR", value_parser = PossibleValuesParser::new(source::flavor_names()), conflicts_with = "from", help_heading = "Template")]
-    pub flavor: Option<String>,
+    /// Template that comes with capn, whose variables say what the cluster is; `--flavor` with one
+    /// of these names is the same
+    #[arg(short = 'f', long = "template", value_name = "FLAVOR", value_parser = PossibleValuesParser::new(source::flavor_names()), conflicts_with = "from", help_heading = "Template")]
+    pub template: Option<String>,
     /// Template of your own: a file, a URL, or `-` for standard input
     #[arg(long, value_name = "FILE|URL", help_heading = "Template")]
     pub from: Option<String>,
@@ -42,12 +43,38 @@ pub struct TemplateArgs {
 impl TemplateArgs {
     /// Whether anything of a template is asked for.
     pub fn is_given(&self) -> bool {
-        self.flavor.is_some()
+        self.template.is_some()
             || self.from.is_some()
             || self.list_variables
             || !self.variables.is_empty()
             || self.config_file.is_some()
     }
+}
+
+/// Takes `--flavor` for a template where it names one, as clusterctl means it. Sizes of machines,
+/// which it is for `create`, have a number in them.
+///
+/// # Errors
+///
+/// When it is neither, or the template is given twice.
+pub(super) fn settle_flavor(
+    template: &mut TemplateArgs,
+    cluster: &mut ClusterArgs,
+) -> Result<(), CommandError> {
+    let Some(name) = cluster.flavor.clone() else { return Ok(()) };
+    if flavor::find(&name).is_some() {
+        if template.template.is_some() || template.from.is_some() {
+            return Err(CommandError::usage("--flavor cannot be used with --template or --from"));
+        }
+        template.template = Some(name);
+        cluster.flavor = None;
+    } else if !name.contains(|c: char| c.is_ascii_digit()) {
+        let names: Vec<&str> = source::flavor_names().collect();
+        let act = format!("`{name}` is neither a template nor a size of machines");
+        return Err(CommandError::usage(act)
+            .hint(format!("templates are {}; a size is written like c2-m4", names.join(", "))));
+    }
+    Ok(())
 }
 
 pub(super) async fn run(context: &Context, args: GenerateArgs) -> Result<(), CommandError> {
@@ -73,7 +100,7 @@ pub(super) async fn run(context: &Context, args: GenerateArgs) -> Result<(), Com
 }
 
 async fn text(args: &TemplateArgs) -> Result<TemplateText, CommandError> {
-    match (&args.flavor, &args.from) {
+    match (&args.template, &args.from) {
         (Some(name), _) => {
             // The command line takes no other names.
             let flavor = flavor::find(name)
@@ -85,7 +112,7 @@ async fn text(args: &TemplateArgs) -> Result<TemplateText, CommandError> {
             let names: Vec<&str> = source::flavor_names().collect();
             let act = "--list-variables, --variable and --config-file need a template";
             Err(CommandError::usage(act)
-                .hint(format!("give --from FILE or --flavor, one of {}", names.join(", "))))
+                .hint(format!("give --from FILE, or --flavor with one of {}", names.join(", "))))
         }
     }
 }
