@@ -234,7 +234,8 @@ pub(crate) async fn external(
     let host = cluster.spec.endpoint_host().unwrap_or_default().to_owned();
     let port = cluster.spec.endpoint_port();
     provisioned(ctx, cluster, found, &host, port).await?;
-    Ok(Action::await_change())
+    // Certificates end, and servers change, without an event.
+    Ok(Action::requeue(ctx.options.resync))
 }
 
 /// Reports that the control plane is reached at an endpoint.
