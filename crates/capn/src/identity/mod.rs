@@ -21,6 +21,8 @@ pub mod secret;
 pub mod tenant;
 pub mod token;
 
+use std::os::unix::net::UnixStream;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::environment::Environment;
@@ -29,7 +31,7 @@ use crate::error::{CommandError, Doing as _};
 /// What the identity Secret of a cluster holds.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// `unix:///path` or `https://host:port`.
+    /// `unix:///path` or `https://host:port`; `unix://` is the first socket that answers.
     pub server: String,
     /// Certificate that the server must have, PEM.
     pub server_certificate: Option<String>,
@@ -85,9 +87,14 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// When a certificate or key cannot be used. The server is not contacted.
+    /// When a certificate or key cannot be used, or the server is `unix://` without a path and no
+    /// socket answers. The server is not asked anything.
     pub fn client(&self) -> Result<incus_client::Client, CommandError> {
         let client = match self.socket() {
+            // As the provider reads it: whatever answers on this machine.
+            Some(socket) if socket.as_str().is_empty() => {
+                incus_client::Client::unix(answering_socket()?.as_std_path())
+            }
             Some(socket) => incus_client::Client::unix(socket.as_std_path()),
             None => {
                 self.over_https().doing(format!("cannot use the identity for {}", self.server))?
@@ -116,6 +123,20 @@ impl Identity {
         let all =
             urls.try_fold(first, |before, url| Ok::<_, incus_client::Error>(before.or(at(url)?)));
         Ok(all?.build())
+    }
+}
+
+/// The first of the usual sockets that answers. One that exists may be left from a daemon that ended.
+fn answering_socket() -> Result<Utf8PathBuf, CommandError> {
+    let sockets = Environment::default().sockets();
+    let answers = |socket: &&Utf8PathBuf| UnixStream::connect(socket.as_std_path()).is_ok();
+    match sockets.iter().find(answers) {
+        Some(socket) => Ok(socket.clone()),
+        None => Err(CommandError::new(format!(
+            "none of the sockets that `unix://` stands for answers: {}",
+            sockets.iter().map(|socket| socket.as_str()).collect::<Vec<_>>().join(", ")
+        ))
+        .hint("start Incus or LXD, or name the socket in the identity Secret: unix:///path")),
     }
 }
 
