@@ -18,6 +18,7 @@ mod kinds;
 mod measured;
 mod objects;
 mod requests;
+mod rights;
 mod servers;
 mod story;
 mod world;

@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// One server and one namespace.
 pub(crate) struct World {
     pub(crate) kube: kube::Client,
+    /// What the reconcilers work with.
+    pub(crate) provider_kube: kube::Client,
     pub(crate) namespace: String,
     pub(crate) simulator: Simulator,
     /// What the test asks the server over.
@@ -115,6 +117,7 @@ impl World {
         simulator.forget_requests();
         let socket = folder.path().join("unix.socket");
         let mut world = Self {
+            provider_kube: kube.clone(),
             kube,
             namespace: namespace.to_owned(),
             server: server.with_project(PROJECT),
@@ -167,7 +170,8 @@ impl World {
     }
 
     pub(crate) fn start_with(&mut self, options: Options) {
-        let running = capn_provider::run(self.kube.clone(), options, std::future::pending());
+        let kube = self.provider_kube.clone();
+        let running = capn_provider::run(kube, options, std::future::pending());
         self.provider =
             Some(AbortOnDropHandle::new(tokio::spawn(async move { running.await.unwrap() })));
     }
