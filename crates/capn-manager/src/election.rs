@@ -240,16 +240,22 @@ impl Election {
 }
 
 /// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(link) = next {
+        // The library prints the answer of an API server once more with all its fields.
+        let (said, last) = match link.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(answer)) => (answer.message.clone(), true),
+            _ => (link.to_string(), false),
+        };
+        if !text.contains(&said) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&said);
         }
-        next = cause.source();
+        next = link.source().filter(|_| !last);
     }
     text
 }

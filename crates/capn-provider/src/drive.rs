@@ -1,6 +1,6 @@
 //! Runs a controller: what wakes it, retries, logs, and its end.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
 
 use capn_plan::diagnosis::Class;
 use futures::StreamExt as _;
@@ -8,7 +8,7 @@ use kube::{
     Api, Resource, ResourceExt as _,
     runtime::{
         WatchStreamExt as _,
-        controller::{Action, Config, Controller},
+        controller::{self, Action, Config, Controller},
         reflector::{self, ObjectRef, Store},
         watcher,
     },
@@ -17,7 +17,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    backoff::Backoff, changes::mark, context::Context, failure::Failure, lanes::Lanes,
+    backoff::Backoff,
+    changes::mark,
+    context::Context,
+    failure::{Failure, chain},
+    lanes::Lanes,
     metrics::Outcome,
 };
 
@@ -44,15 +48,22 @@ fn without_status<K: Resource + Serialize>(object: &K) -> Option<u64> {
     mark(object, &[])
 }
 
+/// What the API server said, or why it said nothing. The library's own text has its source twice.
+fn watch_error(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::WatchError(answer) => answer.message.clone(),
+        other => chain(other.source().unwrap_or(other)),
+    }
+}
+
 /// Runs `reconcile` for every object of a controller until the context says stop.
 ///
 /// # Guarantees
 ///
 /// One object is reconciled by one task at a time, and so many of a cluster at once as the options
-/// say. A passing failure is tried again after a pause
-/// that grows with each in a row, one that needs a change on the server at a steady pace, a final one
-/// not before the object changes or the resync is due. Returns after running reconciles have
-/// finished.
+/// say. A passing failure is tried again after a pause that grows with each in a row, one that needs
+/// a change on the server at a steady pace, a final one not before the object changes or the resync
+/// is due. Returns after running reconciles have finished.
 pub(crate) async fn drive<K, Fut>(
     controller: Controller<K>,
     ctx: Arc<Context>,
@@ -117,7 +128,13 @@ pub(crate) async fn drive<K, Fut>(
             },
             ctx,
         )
-        .for_each(|_| std::future::ready(()));
+        .for_each(|outcome| {
+            if let Err(controller::Error::QueueError(error)) = &outcome {
+                let kind = K::kind(&());
+                tracing::warn!(%kind, error = watch_error(error), "cannot watch; trying again");
+            }
+            std::future::ready(())
+        });
     let finished = async {
         stop.cancelled().await;
         reconciles.close();

@@ -315,13 +315,20 @@ fn stable(error: &incus_client::Error) -> String {
 }
 
 /// An error and everything behind it, for logs and conditions.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(link) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        // The library prints the answer of an API server once more with all its fields.
+        if let Some(kube::Error::Api(answer)) = link.downcast_ref::<kube::Error>() {
+            text.push_str(&answer.message);
+            break;
+        }
+        text.push_str(&link.to_string());
+        next = link.source();
     }
     text
 }

@@ -104,6 +104,11 @@ impl CommandError {
             None => None,
         };
         while let Some(error) = next {
+            // The library prints the answer of an API server once more with all its fields.
+            if let Some(kube::Error::Api(answer)) = error.downcast_ref::<kube::Error>() {
+                links.push(answer.message.clone());
+                break;
+            }
             let text = error.to_string();
             // Some errors of libraries print their source too: what is already said is left out.
             if !links.last().is_some_and(|last| last.contains(&text)) {

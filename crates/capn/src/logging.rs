@@ -55,7 +55,7 @@ fn of_klog(level: u8) -> u8 {
 /// What is logged of which part.
 fn filter(level: u8) -> EnvFilter {
     // kube's client logs each request that fails, without saying which; its callers do that better.
-    const QUIET: &str = "kube_client=off";
+    const QUIET: &str = "kube_client=off,kube_runtime::watcher=off";
     let level = match level {
         0 => "off",
         1 => {
