@@ -29,6 +29,7 @@ daemon_start() {
   daemon=$!
   fincus admin waitready --timeout 60
 }
+daemon_gone() { ! pgrep -f "incusd --group incus-admin --logfile $faults/" >/dev/null; }
 daemon_end() {
   kill "-$1" "$daemon" || return
   # Its exit code is that of the signal.
@@ -42,7 +43,9 @@ proxy_start() {
 }
 
 serve_start() {
-  fcapn -v serve --listen 127.0.0.1:0 >"$faults/serve.log" 2>&1 </dev/null &
+  # Not through fcapn: of a function in the background only its shell would be ended.
+  INCUS_CONF=$faults/client "$capn_bin" --state-dir "$faults/state" -v serve --listen 127.0.0.1:0 \
+    >"$faults/serve.log" 2>&1 </dev/null &
   serve=$!
   until_true 'capn serve to serve' 60 grep -q '^serving' "$faults/serve.log"
 }
@@ -108,7 +111,9 @@ faults_down() {
     # The daemon of a run that was killed is not a child of this one.
     fincus admin shutdown --timeout 60
     wait "${daemon:-}" 2>/dev/null
+    until_true 'the Incus of the tests to be gone' 60 daemon_gone
   fi
+  if ip link show $bridge >/dev/null 2>&1; then ip link delete $bridge; fi
   for mounted in "$faults/incus/shmounts" "$faults/incus/guestapi" "$faults/incus/devlxd" "$pool"; do
     if mountpoint -q "$mounted"; then umount -l "$mounted"; fi
   done
