@@ -171,7 +171,11 @@ counted() {
   kill -HUP "$proxy" && until_true 'the counts' 10 test -e "$faults/counts"
 }
 
-if check 'an Incus of the tests is started beside the other' faults_up &&
+if [ -z "$incusd_bin" ]; then
+  skip 'all of faults' 'the program of the daemon is not found (incusd)'
+elif ! losetup --find >/dev/null 2>&1; then
+  skip 'all of faults' 'there is no loop device for a small pool'
+elif check 'an Incus of the tests is started beside the other' faults_up &&
   check 'it has the images' faults_images && check 'capn serve serves' serve_start &&
   check 'a cluster is made, scaled up and down without a fault' undisturbed; then
   check 'nothing is asked for while nothing happens' idle "${CAPN_TEST_IDLE_SECONDS:-20}"
