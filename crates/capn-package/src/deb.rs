@@ -163,7 +163,7 @@ fn control(request: &DebRequest<'_>, size: usize) -> String {
 
 fn gzip<W: Write>(output: W, epoch: u64) -> GzEncoder<W> {
     let time = u32::try_from(epoch).unwrap_or(0);
-    GzBuilder::new().mtime(time).write(output, Compression::best())
+    GzBuilder::new().mtime(time).write(output, Compression::default())
 }
 
 fn tar_gz(files: &[Entry], epoch: u64) -> io::Result<Vec<u8>> {

@@ -1,10 +1,7 @@
 //! What the manager may do: what `capn-provider` and `capn manager` do, and nothing else.
 
-use k8s_openapi::{
-    api::rbac::v1::{
-        ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
 
 use super::{Object, SERVICE_ACCOUNT, cluster_metadata, metadata};
@@ -125,7 +122,7 @@ fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> PolicyRule {
 /// The role that lets somebody read the metrics.
 pub(super) fn metrics_reader() -> ClusterRole {
     ClusterRole {
-        metadata: ObjectMeta { ..cluster_metadata("capn-metrics-reader") },
+        metadata: cluster_metadata("capn-metrics-reader"),
         rules: Some(vec![PolicyRule {
             non_resource_urls: Some(vec!["/metrics".to_owned()]),
             verbs: vec!["get".to_owned()],

@@ -1,5 +1,7 @@
 //! Reviews: who am I, may I, may somebody else, is this token good.
 
+use std::borrow::Cow;
+
 use http::{Method, Response, StatusCode};
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes as AskedResource, SubjectAccessReviewSpec,
@@ -112,9 +114,6 @@ fn decide(
 }
 
 fn about_resource(asked: &AskedResource) -> Attributes<'_> {
-    fn text(text: Option<&String>) -> std::borrow::Cow<'_, str> {
-        text.map(String::as_str).unwrap_or_default().into()
-    }
     let on = ResourceAttributes {
         group: text(asked.group.as_ref()),
         resource: text(asked.resource.as_ref()),
@@ -126,8 +125,11 @@ fn about_resource(asked: &AskedResource) -> Attributes<'_> {
 }
 
 fn about_path(asked: &NonResourceAttributes) -> Attributes<'_> {
-    let text = |text: &'_ Option<String>| text.clone().unwrap_or_default().into();
-    Attributes { verb: text(&asked.verb), on: On::Path(text(&asked.path)) }
+    Attributes { verb: text(asked.verb.as_ref()), on: On::Path(text(asked.path.as_ref())) }
+}
+
+fn text(text: Option<&String>) -> Cow<'_, str> {
+    text.map(String::as_str).unwrap_or_default().into()
 }
 
 fn decision(decision: &Decision) -> Value {
