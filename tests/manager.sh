@@ -73,11 +73,11 @@ measures() { answer 19441 /metrics | has '^capn_instances{role="worker",state="r
 killed() {
   managed_capn scale "$managed_cluster" --workers 2 --wait 5m >"$managed/scale.log" 2>&1 &
   local scaling=$!
-  until_true 60 eval '[ "$(instances_of "$managed_cluster" | grep -c md-0)" = 2 ]' || return 1
+  until_true 60 two_workers || return 1
   kill -KILL "${copies[one]}"
-  until_true 60 leads two && wait $scaling &&
-    [ "$(instances_of "$managed_cluster" | grep -c md-0)" = 2 ]
+  until_true 60 leads two && wait $scaling && two_workers
 }
+two_workers() { [ "$(instances_of "$managed_cluster" | grep -c md-0)" = 2 ]; }
 handed_over() {
   copy three 19460 && until_true 60 answer 19460 /readyz || return 1
   kill -TERM "${copies[two]}" && wait "${copies[two]}" && until_true 3 leads three

@@ -194,7 +194,6 @@ impl Election {
         let lease = Lease {
             metadata: ObjectMeta { name: Some(self.options.name.clone()), ..ObjectMeta::default() },
             spec: Some(spec),
-            ..Lease::default()
         };
         let created = self.api.create(&PostParams::default(), &lease).await;
         self.accept(created)

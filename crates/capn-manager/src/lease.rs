@@ -67,9 +67,7 @@ pub(crate) fn claim(
     LeaseSpec {
         holder_identity: Some(identity.to_owned()),
         lease_duration_seconds: Some(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)),
-        acquire_time: renewal
-            .and_then(|spec| spec.acquire_time.clone())
-            .or_else(|| Some(MicroTime(now))),
+        acquire_time: renewal.and_then(|spec| spec.acquire_time.clone()).or(Some(MicroTime(now))),
         renew_time: Some(MicroTime(now)),
         lease_transitions: Some(match (before, renewal) {
             (Some(_), None) => transitions.saturating_add(1),

@@ -142,7 +142,7 @@ async fn lead(
     let stopping = stop.clone();
     let mut work =
         std::pin::pin!(capn_provider::run(controllers, options.provider.clone(), async move {
-            stopping.cancelled().await
+            stopping.cancelled().await;
         },));
     let lost = async {
         match &mut election {

@@ -109,7 +109,7 @@ pub enum DeleteWhat {
 #[derive(Debug, Subcommand)]
 pub enum GenerateWhat {
     /// Print the manifests that `create cluster` would apply
-    Cluster(commands::generate::GenerateArgs),
+    Cluster(Box<commands::generate::GenerateArgs>),
     /// Print the manifests of the provider in a management cluster, or write them for clusterctl
     Provider(commands::generate::provider::ProviderArgs),
 }

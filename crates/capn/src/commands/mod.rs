@@ -40,7 +40,7 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
         Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
         Command::Scale(args) => scale::run(context, args).await,
         Command::Delete(DeleteWhat::Cluster(args)) => delete::run(context, args).await,
-        Command::Generate(GenerateWhat::Cluster(args)) => generate::run(context, args).await,
+        Command::Generate(GenerateWhat::Cluster(args)) => generate::run(context, *args).await,
         Command::Generate(GenerateWhat::Provider(args)) => generate::provide(context, &args),
         Command::Apply(args) => apply::run(context, args).await,
         Command::Serve(args) => serve::run(context, args).await,

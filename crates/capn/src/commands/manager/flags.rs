@@ -26,7 +26,7 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
         return Ok(Listen(None));
     }
     let numeric = match text.rsplit_once(':') {
-        Some(("", port)) => port.parse().ok().map(|port| every_address(port)),
+        Some(("", port)) => port.parse().ok().map(every_address),
         Some(("localhost", port)) => {
             port.parse().ok().map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
         }
