@@ -14,21 +14,13 @@ serve_alone() {
   # Not through the function: the process to kill later is the program, not a shell around it.
   "$capn_bin" --state-dir "$managed/state" serve --without-provider --listen 127.0.0.1:16543 >"$managed/serve.log" 2>&1 &
   copies[serve]=$!
-  until_true 60 kube get --raw /readyz
+  within 60 kube get --raw /readyz
 }
-# until_true SECONDS COMMAND...
-until_true() {
-  local end=$((SECONDS + $1))
+# within SECONDS COMMAND...: waits until the command succeeds; else the ends of all logs.
+within() {
+  local seconds=$1
   shift
-  until "$@" >"$managed/awaited" 2>&1; do
-    if [ $SECONDS -ge $end ]; then
-      echo "still not so: $*"
-      cat "$managed/awaited"
-      tail -n 5 "$managed"/*.log
-      return 1
-    fi
-    sleep 0.2
-  done
+  until_true "$*" "$seconds" "$@" || { tail -n 5 "$managed"/*.log; return 1; }
 }
 
 permissions() {
@@ -63,7 +55,7 @@ leads() {
 answer() { python3 -c 'import sys, urllib.request as r; sys.stdout.write(r.build_opener(r.ProxyHandler({})).open(sys.argv[1]).read().decode())' "http://127.0.0.1:$1$2"; }
 
 one_leads() {
-  copy one 19440 && until_true 60 leads one && copy two 19450 && until_true 60 answer 19450 /readyz &&
+  copy one 19440 && within 60 leads one && copy two 19450 && within 60 answer 19450 /readyz &&
     leads one && answer 19441 /metrics | has '^leader_election_master_status 1' &&
     answer 19451 /metrics | has '^leader_election_master_status 0'
 }
@@ -73,19 +65,19 @@ measures() { answer 19441 /metrics | has '^capn_instances{role="worker",state="r
 killed() {
   managed_capn scale "$managed_cluster" --workers 2 --wait 5m >"$managed/scale.log" 2>&1 &
   local scaling=$!
-  until_true 60 two_workers || return 1
+  within 60 two_workers || return 1
   kill -KILL "${copies[one]}"
-  until_true 60 leads two && wait $scaling && two_workers
+  within 60 leads two && wait $scaling && two_workers
 }
 two_workers() { [ "$(instances_of "$managed_cluster" | grep -c md-0)" = 2 ]; }
 handed_over() {
-  copy three 19460 && until_true 60 answer 19460 /readyz || return 1
-  kill -TERM "${copies[two]}" && wait "${copies[two]}" && until_true 3 leads three
+  copy three 19460 && within 60 answer 19460 /readyz || return 1
+  kill -TERM "${copies[two]}" && wait "${copies[two]}" && within 3 leads three
 }
 without_permission() {
   kube delete clusterrolebinding -l cluster.x-k8s.io/provider=infrastructure-incus &&
     copy four 19470 && kill -TERM "${copies[three]}" && wait "${copies[three]}" &&
-    until_true 60 has 'cannot watch.*cannot list resource' "$managed/four.log" &&
+    within 60 has 'cannot watch.*cannot list resource' "$managed/four.log" &&
     kube apply -f "$managed/permissions.yaml"
 }
 taken_address() {

@@ -107,6 +107,10 @@ pub struct InstanceLoadBalancer {
         skip_serializing_if = "String::is_empty"
     )]
     pub custom_haproxy_config_template: String,
+    /// Let a control plane take part while its port is open, instead of while `/healthz` answers:
+    /// for API servers with `--anonymous-auth=false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disable_healthz_check: bool,
 }
 
 /// The instance of an `lxc` or `oci` load balancer.

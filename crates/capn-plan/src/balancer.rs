@@ -8,7 +8,7 @@ use incus_api::{AddressFamily, Config, InstanceFull};
 use crate::{
     InstanceName, Owner, Ownership, address,
     files::Piece,
-    haproxy::{self, Haproxy, Template},
+    haproxy::{self, Check, Haproxy, Template},
     launch::Launch,
     life::{self, Life},
     machine::{Clash, Observed},
@@ -55,6 +55,8 @@ pub struct Balancer {
     pub leaving: Vec<String>,
     /// The user's own configuration.
     pub template: Option<Template>,
+    /// When a control plane takes part, without a template.
+    pub check: Check,
     /// What to ask for; present when the instance is absent.
     pub launch: Option<Box<Launch>>,
 }
@@ -215,6 +217,7 @@ impl Balancer {
             backend_port: self.backend_port,
             ipv6,
             backends: self.backends.clone(),
+            check: self.check,
             template: self.template.clone(),
         };
         haproxy.render().map_err(|error| {

@@ -19,17 +19,44 @@ pub struct Haproxy {
     pub ipv6: bool,
     /// Address of each control plane by its name. None: nothing is forwarded yet.
     pub backends: BTreeMap<String, std::net::IpAddr>,
+    /// When a control plane takes part.
+    pub check: Check,
     /// A configuration of the user's own, instead of ours.
     pub template: Option<Template>,
+}
+
+/// When a control plane takes part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Check {
+    /// While `GET /healthz` over TLS answers 200.
+    #[default]
+    Healthz,
+    /// While its port is open: for API servers that answer nobody who is not known
+    /// (`--anonymous-auth=false`).
+    Port,
+}
+
+impl Check {
+    fn lines(self) -> &'static str {
+        match self {
+            Self::Healthz => {
+                "  option httpchk GET /healthz
+  http-check expect status 200
+  default-server check check-ssl verify none inter 1s fastinter 500ms downinter 1s fall 3 rise 1 on-marked-down shutdown-sessions"
+            }
+            Self::Port => {
+                "  default-server check inter 1s fastinter 500ms downinter 1s fall 3 rise 1 on-marked-down shutdown-sessions"
+            }
+        }
+    }
 }
 
 impl Haproxy {
     /// The configuration file. The same input gives the same bytes.
     ///
     /// Connections are forwarded as they are, so that clients check the API server's certificate
-    /// themselves. A control plane takes part while `GET /healthz` over TLS answers 200; its
-    /// certificate is not checked there, since the load balancer has no use for the answer but
-    /// the code. There is no statistics page.
+    /// themselves. The certificate is not checked by [`Check::Healthz`], since the load balancer
+    /// has no use for the answer but the code. There is no statistics page.
     ///
     /// # Errors
     ///
@@ -42,7 +69,8 @@ impl Haproxy {
     }
 
     fn ours(&self) -> String {
-        let Self { frontend_port, backend_port, ipv6, backends, template: _ } = self;
+        let Self { frontend_port, backend_port, ipv6, backends, check, template: _ } = self;
+        let check = check.lines();
         // A kernel without IPv6 refuses the second form.
         let bind =
             if *ipv6 { format!(":::{frontend_port} v4v6") } else { format!("*:{frontend_port}") };
@@ -77,9 +105,7 @@ frontend control-plane
   default_backend kube-apiservers
 
 backend kube-apiservers
-  option httpchk GET /healthz
-  http-check expect status 200
-  default-server check check-ssl verify none inter 1s fastinter 500ms downinter 1s fall 3 rise 1 on-marked-down shutdown-sessions
+{check}
 "
         );
         for (name, address) in backends {
@@ -116,6 +142,7 @@ mod tests {
                 ("b".to_owned(), "2001:db8::7".parse().unwrap()),
                 ("a".to_owned(), "10.0.0.7".parse().unwrap()),
             ]),
+            check: Check::Healthz,
             template: None,
         };
         insta::assert_snapshot!(haproxy.ours(), @r"
@@ -164,9 +191,14 @@ mod tests {
             backend_port: 6443,
             ipv6: false,
             backends: BTreeMap::new(),
+            check: Check::Healthz,
             template: None,
         };
         assert!(haproxy.ours().contains("  bind *:6443\n"));
+        let plain = Haproxy { check: Check::Port, ..haproxy };
+        let text = plain.ours();
+        assert!(!text.contains("healthz") && !text.contains("check-ssl"), "{text}");
+        assert!(text.contains("  default-server check inter 1s"), "{text}");
     }
 
     #[test]

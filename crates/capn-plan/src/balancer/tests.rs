@@ -20,6 +20,7 @@ fn balancer() -> Balancer {
         backend_port: 6443,
         backends: BTreeMap::new(),
         leaving: Vec::new(),
+        check: Check::Healthz,
         template: None,
         launch: Some(Box::new(Launch {
             request: incus_api::InstancesPost::default(),

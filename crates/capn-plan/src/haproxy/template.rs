@@ -75,6 +75,7 @@ impl Template {
                 backend_port: 6443,
                 ipv6,
                 backends,
+                check: super::Check::Healthz,
                 template: Some(template.clone()),
             };
             template.render(&sample)?;

@@ -10,7 +10,7 @@ use capn_image::name::ImageServers;
 use capn_plan::{
     InstanceName, Owner, Role,
     balancer::{self, Balancer, Kind, ovn::OvnBalancer},
-    haproxy::Template,
+    haproxy::{Check, Template},
     launch::{self, ServerFacts},
     ranges::{self, Range},
 };
@@ -68,6 +68,7 @@ pub(crate) struct Subject {
     pub(crate) name: InstanceName,
     pub(crate) kind: Kind,
     template: Option<Template>,
+    check: Check,
     /// Where addresses may be taken from.
     pub(crate) ranges: Vec<Range>,
     pub(crate) spec: LoadBalancerInstanceSpec,
@@ -202,7 +203,8 @@ fn subject(
         })?),
     };
     let ranges = parse_ranges(&field, &wanted.ranges)?;
-    Ok(Subject { template, ranges, ..identified(cluster, found, kind, wanted)? })
+    let check = if wanted.disable_healthz_check { Check::Port } else { Check::Healthz };
+    Ok(Subject { template, check, ranges, ..identified(cluster, found, kind, wanted)? })
 }
 
 fn parse_ranges(field: &str, texts: &[String]) -> Result<Vec<Range>, Failure> {
@@ -225,6 +227,7 @@ fn identified(
         name: instance,
         kind,
         template: None,
+        check: Check::Healthz,
         ranges: Vec::new(),
         spec: wanted.instance_spec.clone(),
         isolation: cluster.spec.effective_isolation(),
@@ -336,6 +339,7 @@ pub(crate) fn wanted(
         backends: first_of_each(backends(found)),
         leaving: leaving(found),
         template: subject.template.clone(),
+        check: subject.check,
         launch,
     }
 }

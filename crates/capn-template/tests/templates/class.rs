@@ -131,12 +131,14 @@ fn every_load_balancer_becomes_that_of_the_cluster() {
         (
             json!({ "oci": {
                 "ranges": ["10.0.0.1-10.0.0.9"],
+                "disableHealthzCheck": true,
                 "customHAProxyConfigTemplate": "bind {{ .FrontendControlPlanePort }} # \"<a>\"\n",
                 "imageFingerprint": "abc", "imageServer": "https://s.example.org", "imageProtocol": "oci",
             } }),
             Value::Null,
             json!({ "oci": {
                 "ranges": ["10.0.0.1-10.0.0.9"],
+                "disableHealthzCheck": true,
                 "customHAProxyConfigTemplate": "bind {{ .FrontendControlPlanePort }} # \"<a>\"\n",
                 "instanceSpec": { "image": { "fingerprint": "abc", "server": "https://s.example.org", "protocol": "oci" } },
             } }),

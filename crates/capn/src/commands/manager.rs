@@ -20,8 +20,8 @@ use crate::logging::LoggingFormat;
 use crate::management;
 use crate::signal::Interrupt;
 
-/// Options of `manager`. Names and defaults are those of the Go provider's manager, so that its
-/// Deployment can be given another image.
+/// Options of `manager`. Names are those of the Go provider's manager, so that its Deployment can be
+/// given another image; so are defaults, but for the concurrency.
 #[derive(Clone, Debug, Args)]
 pub struct ManagerArgs {
     /// Kubeconfig of the management cluster [default: the pod's, else KUBECONFIG, else ~/.kube/config]

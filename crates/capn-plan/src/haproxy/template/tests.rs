@@ -9,6 +9,7 @@ fn haproxy(template: &str) -> Haproxy {
             ("b".to_owned(), "fd42::7".parse().unwrap()),
             ("a".to_owned(), "10.0.0.7".parse().unwrap()),
         ]),
+        check: super::super::Check::Healthz,
         template: Some(Template(template.to_owned())),
     }
 }
