@@ -99,7 +99,8 @@ pub(crate) async fn drive<K, Fut>(
                     // It may have changed while it waited.
                     let object = store.get(&key).unwrap_or(object);
                     let running = metrics.reconciles().begin(&K::kind(&()));
-                    let result = reconcile(object, ctx).await;
+                    // On the heap, so that the many that may wait for a place are small.
+                    let result = Box::pin(reconcile(object, ctx)).await;
                     drop(place);
                     running.ended(Outcome::of(&result, resync));
                     let action = result?;
