@@ -87,11 +87,11 @@ async fn a_stopped_instance_is_started_again_and_a_vanished_one_reported() {
         world.provision().await;
         world.ready_machine(&name).await;
 
+        let before = world.instance(&name).await.unwrap();
         let stop = world.server.set_state(&name, InstanceAction::Stop, true, None).await;
         stop.unwrap().wait(MINUTE).await.unwrap();
-        world.until::<LXCMachine>(&name, "to be started", |machine| !is_ready(machine)).await;
+        world.until_started_again(&before).await;
         world.ready_machine(&name).await;
-        assert!(world.instance(&name).await.unwrap().is_running());
 
         world
             .patch::<LXCMachine>(

@@ -105,6 +105,7 @@ pub(crate) async fn in_projects<Fut>(
         let result = AssertUnwindSafe(run(world)).catch_unwind().await.map(drop);
         if result.is_err() {
             eprintln!("{test} failed on {daemon}");
+            tell_operations(&server).await;
         }
         clean(&server).await;
         root.delete_project(&project).await.unwrap();
@@ -122,16 +123,39 @@ fn logs() {
     subscriber.try_init().ok();
 }
 
+/// Empties the project. The reconcilers are gone, but the server may still be at what they asked.
 async fn clean(server: &Client) {
     for instance in server.instances(&InstanceFilter::new()).await.unwrap() {
-        if !instance.is_stopped() {
-            let stop = server.set_state(&instance.name, InstanceAction::Stop, true, None).await;
-            stop.unwrap().wait(MINUTE).await.ok();
+        let deadline = tokio::time::Instant::now() + MINUTE;
+        while let Err(error) = remove(server, &instance.name).await {
+            let now = tokio::time::Instant::now();
+            assert!(now < deadline, "instance {} cannot be removed: {error}", instance.name);
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        server.delete_instance(&instance.name).await.unwrap().wait(MINUTE).await.unwrap();
     }
     for image in server.images().await.unwrap() {
         server.delete_image(&image.fingerprint).await.unwrap().wait(MINUTE).await.unwrap();
+    }
+}
+
+async fn remove(server: &Client, name: &str) -> Result<(), incus_client::Error> {
+    let Some(instance) = server.instance(name).await? else { return Ok(()) };
+    if !instance.value.is_stopped() {
+        server.set_state(name, InstanceAction::Stop, true, None).await?.wait(MINUTE).await?;
+    }
+    server.delete_instance(name).await?.wait(MINUTE).await.map(drop)
+}
+
+/// What the server works on, for a test that failed.
+async fn tell_operations(server: &Client) {
+    match server.operations().await {
+        Ok(running) => {
+            for operation in running {
+                let (what, seen) = (operation.description(), operation.snapshot());
+                eprintln!("the server works on: {what} since {}: {}", seen.created_at, seen.status);
+            }
+        }
+        Err(error) => eprintln!("the server does not say what it works on: {error}"),
     }
 }
 
@@ -349,6 +373,26 @@ impl World {
 
     pub(crate) async fn instance(&self, name: &str) -> Option<InstanceFull> {
         self.server.instance_full(name).await.unwrap()
+    }
+
+    /// Waits until an instance runs that was started after `before` was seen.
+    ///
+    /// The machine need not look any different: an instance that has its address again by the
+    /// time the reconciler looks was never seen without one.
+    pub(crate) async fn until_started_again(&self, before: &InstanceFull) {
+        let started_again = async {
+            loop {
+                let now = self.instance(&before.name).await;
+                if now
+                    .is_some_and(|now| now.is_running() && now.last_used_at != before.last_used_at)
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let waited = tokio::time::timeout(MINUTE, started_again).await;
+        assert!(waited.is_ok(), "waited a minute for {} to be started again", before.name);
     }
 
     /// Names of all instances of the project.
