@@ -11,7 +11,7 @@ use capi_api::conditions::Status;
 use capn_api::{FailureDomain, LXCCluster, LoadBalancerKind, conditions::reasons};
 use capn_doctor::{
     Finding, Severity,
-    facts::{InstanceFacts, ServerFacts},
+    facts::{FactsError, InstanceFacts, ServerFacts},
     rules,
 };
 use capn_plan::{devices, domains};
@@ -106,7 +106,7 @@ impl Answers {
         let asked = tokio::time::timeout(DEADLINE, findings(remote, &shapes)).await;
         let (holds, verdict) = match asked {
             Ok(Ok(findings)) => (HOLDS, verdict(&findings)),
-            Ok(Err(message)) => (FAILURE_HOLDS, not_checked(message)),
+            Ok(Err((holds, message))) => (holds, not_checked(message)),
             Err(_) => (FAILURE_HOLDS, not_checked("the server does not answer".to_owned())),
         };
         self.health.insert(shapes, (Instant::now() + holds, verdict.clone()));
@@ -156,8 +156,12 @@ fn shapes(cluster: &LXCCluster, found: &References) -> BTreeSet<Shape> {
     balancer.into_iter().chain(machines).collect()
 }
 
-async fn findings(remote: &Remote, shapes: &BTreeSet<Shape>) -> Result<Vec<Finding>, String> {
-    let server = remote.client.server().await.map_err(|error| chain(&error))?;
+/// What is wrong with the server, or why that cannot be said, and for how long.
+async fn findings(
+    remote: &Remote,
+    shapes: &BTreeSet<Shape>,
+) -> Result<Vec<Finding>, (Duration, String)> {
+    let server = remote.client.server().await.map_err(|error| (FAILURE_HOLDS, chain(&error)))?;
     let mut all: Vec<Finding> = Vec::new();
     for (profiles, devices) in shapes {
         let devices: Devices = devices
@@ -166,7 +170,7 @@ async fn findings(remote: &Remote, shapes: &BTreeSet<Shape>) -> Result<Vec<Findi
             .collect();
         let instances = InstanceFacts::read(&remote.client, profiles, &devices)
             .await
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| unknown(&error))?;
         // How many isolated instances there are matters only beside the host's ranges of ids.
         let facts = ServerFacts::new(&server, 0, instances);
         for finding in rules::server_findings(&facts) {
@@ -176,6 +180,25 @@ async fn findings(remote: &Remote, shapes: &BTreeSet<Shape>) -> Result<Vec<Findi
         }
     }
     Ok(all)
+}
+
+/// An identity that is restricted to a project may not look at what all projects share, and will
+/// not the next time.
+fn unknown(error: &FactsError) -> (Duration, String) {
+    match error {
+        FactsError::Ask { what, source } if is_restricted(source) => {
+            let text = source.server_text().unwrap_or("forbidden");
+            let means = "what is wrong there shows when an instance is made";
+            (HOLDS, format!("the identity may not look at {what} ({text}): {means}"))
+        }
+        other => (FAILURE_HOLDS, chain(other)),
+    }
+}
+
+/// Incus 6.0 answers restricted certificates with 500 where there is no permission to ask for.
+fn is_restricted(error: &incus_client::Error) -> bool {
+    let text = error.server_text().unwrap_or_default();
+    error.is_forbidden() || text.contains("Certificate is restricted")
 }
 
 fn not_checked(message: String) -> Verdict {
