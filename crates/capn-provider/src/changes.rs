@@ -31,10 +31,31 @@ pub(crate) fn that_matter<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
 {
+    marked(api, move |object| mark(object, status))
+}
+
+/// The same where others depend on a few fields only, which are named by JSON pointers.
+pub(crate) fn of_fields<K>(
+    api: Api<K>,
+    fields: &'static [&'static str],
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
+{
+    marked(api, move |object| mark_of_fields(object, fields))
+}
+
+fn marked<K>(
+    api: Api<K>,
+    mark: impl Fn(&K) -> Option<u64> + Send + 'static,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
+{
     let mut known = HashMap::new();
     watcher(api, Default::default()).default_backoff().filter_map(move |event| {
         future::ready(match event {
-            Ok(event) => news(&mut known, event, status).map(Ok),
+            Ok(event) => news(&mut known, event, &mark).map(Ok),
             Err(error) => Some(Err(error)),
         })
     })
@@ -44,14 +65,14 @@ where
 fn news<K>(
     known: &mut HashMap<ObjectRef<K>, Option<u64>>,
     event: Event<K>,
-    status: &[&str],
+    mark: impl Fn(&K) -> Option<u64>,
 ) -> Option<K>
 where
     K: Resource<DynamicType = ()> + Serialize,
 {
     match event {
         Event::Apply(object) | Event::InitApply(object) => {
-            let mark = mark(&object, status);
+            let mark = mark(&object);
             let before = known.insert(ObjectRef::from_obj(&object), mark);
             (before != Some(mark) || mark.is_none()).then_some(object)
         }
@@ -77,6 +98,16 @@ pub(crate) fn mark<K: Resource + Serialize>(object: &K, status: &[&str]) -> Opti
     }
     let mut hasher = DefaultHasher::new();
     value.to_string().hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+/// A mark that changes with the fields named.
+fn mark_of_fields<K: Serialize>(object: &K, fields: &[&str]) -> Option<u64> {
+    let value = serde_json::to_value(object).ok()?;
+    let mut hasher = DefaultHasher::new();
+    for field in fields {
+        value.pointer(field).map(Value::to_string).hash(&mut hasher);
+    }
     Some(hasher.finish())
 }
 
@@ -119,7 +150,31 @@ mod tests {
             ("gone", Event::Delete(cluster("6", paused.clone(), counted.clone())), true),
             ("made anew", Event::Apply(cluster("7", paused, counted)), true),
         ] {
-            let told = news(&mut known, event, &["initialization"]);
+            let told = news(&mut known, event, |object| mark(object, &["initialization"]));
+            assert_eq!(told.is_some(), is_news, "{what}");
+        }
+    }
+
+    #[test]
+    fn fields_that_are_not_named_are_no_news() {
+        let reference = |name: &str| {
+            json!({ "infrastructureRef": {
+                "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "LXCCluster", "name": name,
+            } })
+        };
+        let mut labelled = cluster("2", reference("demo"), json!({}));
+        labelled.metadata.labels = Some([("team".to_owned(), "a".to_owned())].into());
+        let mut known = HashMap::new();
+        for (what, event, is_news) in [
+            ("the first", Event::Apply(cluster("1", reference("demo"), json!({}))), true),
+            ("a label", Event::Apply(labelled), false),
+            ("another", Event::Apply(cluster("3", reference("other"), json!({}))), true),
+            ("none", Event::Apply(cluster("4", json!({}), json!({}))), true),
+            ("gone", Event::Delete(cluster("5", json!({}), json!({}))), true),
+        ] {
+            let told = news(&mut known, event, |object| {
+                mark_of_fields(object, &["/spec/infrastructureRef"])
+            });
             assert_eq!(told.is_some(), is_news, "{what}");
         }
     }

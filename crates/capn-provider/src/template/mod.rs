@@ -27,23 +27,33 @@ use crate::{
     references::{self, label, name, namespace},
 };
 
+/// What of other objects leads to the server of a template. While a cluster is made, much else of
+/// them changes.
+const OF_DEPLOYMENT: [&str; 2] = ["/spec/clusterName", "/spec/template/spec/infrastructureRef"];
+const OF_CLUSTER: [&str; 2] = ["/spec/infrastructureRef", "/spec/paused"];
+const OF_LXC_CLUSTER: [&str; 2] = ["/metadata/labels", "/spec/secretRef"];
+
 /// Runs the controller until the context says stop.
 pub(crate) async fn run(ctx: Arc<Context>) {
     let (controller, store) = drive::controller::<LXCMachineTemplate>(ctx.api(), ctx.watched());
     let (of_cluster, of_lxc_cluster) = (store.clone(), store);
     let controller = controller
-        .watches_stream(changes::that_matter::<MachineDeployment>(ctx.api(), &[]), |deployment| {
-            template_of(&deployment)
-        })
-        .watches_stream(changes::that_matter::<Cluster>(ctx.api(), &[]), move |cluster| {
+        .watches_stream(
+            changes::of_fields::<MachineDeployment>(ctx.api(), &OF_DEPLOYMENT),
+            |deployment| template_of(&deployment),
+        )
+        .watches_stream(changes::of_fields::<Cluster>(ctx.api(), &OF_CLUSTER), move |cluster| {
             of(&of_cluster, namespace(&cluster.metadata), name(&cluster.metadata))
         })
-        .watches_stream(changes::that_matter::<LXCCluster>(ctx.api(), &[]), move |cluster| {
-            let of_it = label(&cluster.metadata, capi_api::labels::CLUSTER_NAME);
-            of_it.map_or_else(Vec::new, |of_it| {
-                of(&of_lxc_cluster, namespace(&cluster.metadata), of_it)
-            })
-        });
+        .watches_stream(
+            changes::of_fields::<LXCCluster>(ctx.api(), &OF_LXC_CLUSTER),
+            move |cluster| {
+                let of_it = label(&cluster.metadata, capi_api::labels::CLUSTER_NAME);
+                of_it.map_or_else(Vec::new, |of_it| {
+                    of(&of_lxc_cluster, namespace(&cluster.metadata), of_it)
+                })
+            },
+        );
     drive::drive(controller, ctx, reconcile).await;
 }
 
