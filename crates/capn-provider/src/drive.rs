@@ -50,9 +50,20 @@ fn without_status<K: Resource + Serialize>(object: &K) -> Option<u64> {
 
 /// What the API server said, or why it said nothing. The library's own text has its source twice.
 fn watch_error(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::WatchError(answer) => answer.message.clone(),
-        other => chain(other.source().unwrap_or(other)),
+    let answer = match error {
+        watcher::Error::WatchError(answer) => Some(answer),
+        watcher::Error::InitialListFailed(kube::Error::Api(answer))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(answer)) => Some(answer),
+        _ => None,
+    };
+    match answer {
+        // The text of an API server that does not know a kind is that of any wrong path.
+        Some(answer) if answer.code == 404 => "the API server does not know this kind: install \
+            the definitions of Cluster API (`clusterctl init`) and those of the provider (`capn \
+            generate provider`)"
+            .to_owned(),
+        Some(answer) => answer.message.clone(),
+        None => chain(error.source().unwrap_or(error)),
     }
 }
 
@@ -145,5 +156,25 @@ pub(crate) async fn drive<K, Fut>(
         () = controller => {}
         // The controller itself does not end when it is told to before its first list is complete.
         () = finished => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_kind_that_is_not_installed_is_told_with_what_installs_it() {
+        let answer =
+            |code| Box::new(Status { code, message: "said".to_owned(), ..Status::default() });
+        for (error, text) in [
+            (watcher::Error::InitialListFailed(kube::Error::Api(answer(404))), "clusterctl init"),
+            (watcher::Error::InitialListFailed(kube::Error::Api(answer(403))), "said"),
+            (watcher::Error::WatchError(answer(410)), "said"),
+        ] {
+            assert!(watch_error(&error).contains(text), "{error}");
+        }
     }
 }
