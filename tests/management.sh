@@ -22,6 +22,17 @@ teams_project=capn-t-teams
 # shellcheck source=tests/management/plane.sh
 . tests/management/plane.sh
 
+# What a run that was killed left: processes with files in its folder, and the project.
+teams_leftovers() {
+  local in=(--project "$teams_project")
+  pkill -KILL -f -- '/tmp\.[A-Za-z0-9]+/management/'
+  if incus project show "$teams_project" >/dev/null 2>&1; then
+    incus list "${in[@]}" -f csv -c n | xargs -r incus delete "${in[@]}" -f
+    incus image list "${in[@]}" -f csv -c f | xargs -r -n 1 incus image delete "${in[@]}"
+    incus project delete "$teams_project" || return 1
+  fi
+  return 0
+}
 teams_repository() { capn generate provider --out "$plane/repository"; }
 teams_plane() { plane_kubernetes && plane_cluster_api "$plane/repository"; }
 teams_install() {
@@ -152,6 +163,9 @@ teams_identity_gone() {
   ! incus project show "$teams_project"
 }
 
+# A run that is told to end takes its processes along.
+trap 'plane_down; rm -rf "$scratch"' EXIT
+check 'nothing is left of a run that was killed' teams_leftovers
 check 'there are images of this Kubernetes version' teams_images
 check 'a repository for clusterctl is written' teams_repository
 if check 'kube-apiserver and the controllers of Cluster API run' teams_plane; then
