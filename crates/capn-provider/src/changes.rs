@@ -22,36 +22,38 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+/// A kind of object that is watched for the sake of others.
+pub(crate) trait Watched:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static
+{
+}
+
 /// Objects that others depend on: each when it is first seen, when something of it changes but
 /// the bookkeeping and those parts of its status that are not named in `status`, and when it is gone.
-pub(crate) fn that_matter<K>(
+pub(crate) fn that_matter<K: Watched>(
     api: Api<K>,
     status: &'static [&'static str],
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
-{
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
     marked(api, move |object| mark(object, status))
 }
 
 /// The same where others depend on a few fields only, which are named by JSON pointers.
-pub(crate) fn of_fields<K>(
+pub(crate) fn of_fields<K: Watched>(
     api: Api<K>,
     fields: &'static [&'static str],
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
-{
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
     marked(api, move |object| mark_of_fields(object, fields))
 }
 
-fn marked<K>(
+fn marked<K: Watched>(
     api: Api<K>,
     mark: impl Fn(&K) -> Option<u64> + Send + 'static,
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
-{
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
     let mut known = HashMap::new();
     watcher(api, Default::default()).default_backoff().filter_map(move |event| {
         future::ready(match event {
