@@ -35,8 +35,9 @@ fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
     Some(Value::Object(patch))
 }
 
-/// Writes the status of an object if it differs from what the object has. Somebody who wrote
-/// since the object was read is a conflict, after which it is read again.
+/// Writes the status of an object if it differs from what the object has, and `None` when there
+/// was nothing to write. Somebody who wrote since the object was read is a conflict, after which it
+/// is read again. One that is gone has no status: `clusterctl move` takes finalizers away itself.
 pub(crate) async fn status<K, S>(
     api: &Api<K>,
     object: &K,
@@ -58,10 +59,14 @@ where
         "metadata": { "resourceVersion": object.meta().resource_version },
         "status": change,
     });
-    api.patch_status(name(object), &PatchParams::default(), &Patch::Merge(&patch))
+    let written = api
+        .patch_status(name(object), &PatchParams::default(), &Patch::Merge(&patch))
         .await
-        .map(Some)
-        .map_err(Failure::kube("write the status of", object))
+        .map_err(Failure::kube("write the status of", object));
+    match written {
+        Err(failure) if failure.is_kube_not_found() => Ok(None),
+        written => written.map(Some),
+    }
 }
 
 /// Adds a finalizer. `None`: it is there already.
@@ -132,7 +137,37 @@ fn name<K: Resource>(object: &K) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use capn_api::LXCCluster;
+    use kube::client::Body;
+
     use super::*;
+
+    /// An API that answers everything with this status.
+    fn answering(code: u16, reason: &'static str) -> Api<LXCCluster> {
+        let answer = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "reason": reason, "message": reason, "code": code });
+        let answer = tower::service_fn(move |_: http::Request<Body>| {
+            let body = Body::from(answer.to_string().into_bytes());
+            let response = http::Response::builder().status(code).body(body);
+            async move { response }
+        });
+        Api::namespaced(kube::Client::new(answer, "default"), "default")
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_gone_has_no_status_to_write() {
+        let cluster: LXCCluster = serde_json::from_value(json!({
+            "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCCluster",
+            "metadata": { "name": "demo", "namespace": "default", "resourceVersion": "1" },
+            "spec": { "secretRef": { "name": "incus" }, "loadBalancer": { "external": {} } },
+        }))
+        .unwrap();
+        let write = async |api: &Api<LXCCluster>| {
+            status(api, &cluster, None, &json!({ "ready": true })).await
+        };
+        assert!(write(&answering(404, "NotFound")).await.unwrap().is_none());
+        assert!(write(&answering(409, "Conflict")).await.is_err());
+    }
 
     #[test]
     fn a_merge_diff_names_only_what_changed() {

@@ -67,6 +67,30 @@ impl Kept {
         })
     }
 
+    /// The same key at another address of its server.
+    ///
+    /// # Errors
+    ///
+    /// When it is another server: it does not know the key, and the one that does would go on
+    /// trusting it without anybody who could take that back.
+    pub fn at(self, server: String, server_certificate: String) -> Result<Self, CommandError> {
+        let of = |certificate: &str| {
+            incus_client::certificate_fingerprint(certificate).doing(format!(
+                "cannot read a certificate of the server of identity `{}`",
+                self.name
+            ))
+        };
+        if of(&self.server_certificate)? == of(&server_certificate)? {
+            return Ok(Self { server, server_certificate, ..self });
+        }
+        let error =
+            format!("identity `{}` was made for the server at {} before", self.name, self.server);
+        Err(CommandError::new(error).hint(format!(
+            "choose another name, or delete it: `capn identity delete {}`",
+            self.name
+        )))
+    }
+
     /// What the Secret holds.
     pub fn identity(&self) -> Identity {
         Identity {
@@ -162,5 +186,17 @@ mod tests {
         forget(&state, "tenant").unwrap();
         forget(&state, "tenant").unwrap();
         assert_eq!(find(&state, "tenant").unwrap(), None);
+    }
+
+    #[test]
+    fn an_identity_moves_with_its_server_and_to_no_other() {
+        let certificate = || keys::mint("server", jiff::Timestamp::now()).unwrap().certificate;
+        let (theirs, another) = (certificate(), certificate());
+        let kept = Kept::mint("lab", "https://192.0.2.1:8443".into(), theirs.clone(), None, None);
+        let kept = kept.unwrap();
+        let moved = kept.clone().at("https://192.0.2.2:8443".into(), theirs).unwrap();
+        assert_eq!(moved, Kept { server: "https://192.0.2.2:8443".into(), ..kept.clone() });
+        let error = kept.at("https://192.0.2.2:8443".into(), another).unwrap_err().to_string();
+        assert!(error.contains("https://192.0.2.1:8443 before"), "{error}");
     }
 }

@@ -6,7 +6,6 @@ use incus_client::Client;
 use incus_client::api::CertificatesPost;
 use serde::Deserialize;
 
-use super::kept::Kept;
 use crate::error::{CommandError, Doing as _};
 
 /// What is in a token, as far as it concerns a client.
@@ -42,25 +41,28 @@ pub fn parse(text: &str) -> Result<Token, CommandError> {
     })
 }
 
-/// Finds the address at which the server of a token answers, and makes a key for it. Nothing is
-/// changed on the server.
+impl Token {
+    /// Whether the server of the token says that it is reached at this URL.
+    pub fn names(&self, url: &str) -> bool {
+        self.addresses.iter().any(|address| url_of(address) == url)
+    }
+}
+
+fn url_of(address: &str) -> String {
+    format!("https://{address}")
+}
+
+/// Finds the address at which the server of a token answers: its URL, and its certificate as PEM.
 ///
 /// # Errors
 ///
 /// When it answers at none of its addresses, or is another server.
-pub async fn prepare(
-    token: &Token,
-    name: &str,
-    project: Option<&str>,
-) -> Result<Kept, CommandError> {
+pub async fn find_server(token: &Token) -> Result<(String, String), CommandError> {
     let mut failed: Option<CommandError> = None;
     for address in &token.addresses {
-        let url = format!("https://{address}");
+        let url = url_of(address);
         match incus_client::server_certificate(&url, &token.fingerprint).await {
-            Ok(server_certificate) => {
-                let project = project.map(str::to_owned);
-                return Kept::mint(name, url, server_certificate, project, None);
-            }
+            Ok(certificate) => return Ok((url, certificate)),
             Err(error) => {
                 let error = CommandError::caused(
                     format!("the server of the token does not answer at {url}"),
@@ -116,6 +118,7 @@ mod tests {
         .unwrap();
         assert_eq!(token.addresses, ["10.0.0.1:8443"]);
         assert!(!format!("{token:?}").contains("SECRET"));
+        assert!(token.names("https://10.0.0.1:8443") && !token.names("https://10.0.0.1:8444"));
         for text in ["", "abc", &encode("{}"), &encode(r#"{"fingerprint":"a","addresses":[]}"#)] {
             assert_eq!(parse(text).unwrap_err().exit(), Exit::Usage, "{text}");
         }

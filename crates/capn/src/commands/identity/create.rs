@@ -226,9 +226,13 @@ async fn from_token(
 ) -> Result<Identity, CommandError> {
     let parsed = token::parse(text)?;
     let mut kept = match kept::find(state, &args.name)? {
-        Some(kept) => kept,
-        None => {
-            let kept = token::prepare(&parsed, &args.name, args.project.as_deref()).await?;
+        Some(kept) if parsed.names(&kept.server) => kept,
+        found => {
+            let (url, certificate) = token::find_server(&parsed).await?;
+            let kept = match found {
+                None => Kept::mint(&args.name, url, certificate, args.project.clone(), None)?,
+                Some(found) => found.at(url, certificate)?,
+            };
             kept::keep(state, &kept)?;
             kept
         }
