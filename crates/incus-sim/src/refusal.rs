@@ -23,6 +23,10 @@ impl Refusal {
         Self { status: StatusCode::BAD_REQUEST, message: message.into() }
     }
 
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: message.into() }
+    }
+
     pub(crate) fn conflict(what: impl std::fmt::Display) -> Self {
         Self { status: StatusCode::CONFLICT, message: format!("{what} already exists") }
     }

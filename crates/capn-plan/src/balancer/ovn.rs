@@ -153,12 +153,15 @@ impl OvnBalancer {
                 })
             })
             .collect();
-        let ports = vec![NetworkLoadBalancerPort {
+        let mut ports = vec![NetworkLoadBalancerPort {
             description: String::new(),
             protocol: "tcp".into(),
             listen_port: self.port.to_string(),
             target_backend: backends.iter().map(|backend| backend.name.clone()).collect(),
         }];
+        // A port that leads nowhere is refused ("Missing VIP target(s)"), and before the first
+        // control plane there is nowhere to lead.
+        ports.retain(|port| !port.target_backend.is_empty());
         let description = format!("control plane of {}", self.owner.full_name());
         NetworkLoadBalancerPut { description, config, backends, ports }
     }
@@ -230,6 +233,15 @@ mod tests {
         reordered.put.backends.reverse();
         reordered.put.ports[0].target_backend.reverse();
         assert_eq!(plan(&balancer, Some(&reordered)), Plan::Serving);
+    }
+
+    #[test]
+    fn without_a_control_plane_it_has_the_address_and_no_port() {
+        let balancer = OvnBalancer { backends: BTreeMap::new(), ..balancer() };
+        let seen = made(&balancer);
+        assert_eq!(seen.listen_address, "10.1.0.5");
+        assert!(seen.put.ports.is_empty() && seen.put.backends.is_empty(), "{seen:?}");
+        assert_eq!(plan(&balancer, Some(&seen)), Plan::Serving);
     }
 
     #[test]

@@ -18,7 +18,7 @@ fn condition(cluster: &LXCCluster, kind: &str) -> Option<(String, String, String
 }
 
 /// Waits until a condition of the LXCCluster has a reason; gives its message.
-async fn reason(world: &World, kind: &str, reason: &str) -> String {
+pub(crate) async fn reason(world: &World, kind: &str, reason: &str) -> String {
     let what = format!("to have {kind} with reason {reason}");
     let has = |cluster: &LXCCluster| condition(cluster, kind).is_some_and(|it| it.1 == reason);
     let cluster = world.until(&world.cluster, &what, has).await;
@@ -61,7 +61,7 @@ async fn configuration(world: &World) -> String {
     String::from_utf8_lossy(&file.unwrap().content).into_owned()
 }
 
-const ABORTED: &str = "LoadBalancerProvisioningAborted";
+pub(crate) const ABORTED: &str = "LoadBalancerProvisioningAborted";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_template_of_the_users_own_is_rendered_and_a_wrong_one_names_its_line() {

@@ -20,6 +20,7 @@ mod interruption;
 mod kinds;
 mod life;
 mod managed;
+mod ovn;
 mod pieces;
 mod restricted;
 mod template;

@@ -54,6 +54,25 @@ fn on_ovn(world: &World, network: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Each port has to lead to backends of the load balancer (seen on Incus 6.0.4 with OVN 23.03).
+fn leads(balancer: &Value, doing: &str) -> Result<(), Refusal> {
+    let failed = |why: String| Refusal::failed(format!("Failed {doing} load balancer: {why}"));
+    let entries = |field: &str| balancer[field].as_array().cloned().unwrap_or_default();
+    let backends: Vec<Value> =
+        entries("backends").iter().map(|backend| backend["name"].clone()).collect();
+    for (n, port) in entries("ports").iter().enumerate() {
+        let targets = port["target_backend"].as_array().cloned().unwrap_or_default();
+        if targets.is_empty() {
+            return Err(failed("Failed applying OVN load balancer: Missing VIP target(s)".into()));
+        }
+        if let Some(target) = targets.iter().find(|target| !backends.contains(target)) {
+            let why = format!("Invalid target backend name {target} in port specification {n}");
+            return Err(failed(why));
+        }
+    }
+    Ok(())
+}
+
 pub(crate) async fn list(State(simulator): Sim, path: Path<String>) -> Answer {
     let world = simulator.lock();
     on_ovn(&world, &path.0)?;
@@ -78,8 +97,9 @@ pub(crate) async fn create(
         return Err(Refusal::conflict("A load balancer for that listen address"));
     }
     let NetworkLoadBalancersPost { listen_address, put } = post;
-    let made = NetworkLoadBalancer { listen_address, location: String::new(), put };
-    world.things.insert(key, json!(made));
+    let made = json!(NetworkLoadBalancer { listen_address, location: String::new(), put });
+    leads(&made, "creating")?;
+    world.things.insert(key, made);
     Ok(empty())
 }
 
@@ -101,6 +121,7 @@ pub(crate) async fn put(
     let found = world.things.get_mut(&(BALANCERS, network, address));
     let found = found.ok_or_else(|| Refusal::not_found("Network load balancer"))?;
     check_tag(&headers, &*found)?;
+    leads(&body, "updating")?;
     for (field, value) in body.as_object().into_iter().flatten() {
         found[field] = value.clone();
     }
