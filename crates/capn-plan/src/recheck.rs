@@ -7,9 +7,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rechecks {
-    /// At an instance that has just started and has no address.
+    /// At an instance that has just started and has no address. The longer it has run, the longer
+    /// the pause: on a host that starts many at once, looks are work that holds them up.
     pub address: Duration,
-    /// At an instance that has run for [`ADDRESS_PATIENCE`] and has no address.
+    /// The longest pause for it.
     pub late_address: Duration,
     /// At what the server works on.
     pub change: Duration,
@@ -36,16 +37,37 @@ impl Default for Rechecks {
 }
 
 impl Rechecks {
-    /// When to look again for the address of an instance that has run this long, if known.
+    /// When to look again for the address of an instance that has run this long, if known: after
+    /// an eighth of that time, which is how much later than possible it may be seen.
     pub(crate) fn of_address(&self, running_for: Option<Duration>) -> Duration {
-        match is_late(running_for) {
-            true => self.late_address,
-            false => self.address,
-        }
+        let pause = running_for.unwrap_or_default() / 8;
+        pause.min(self.late_address).max(self.address)
     }
 }
 
 /// Whether an instance that has run this long should have an address.
 pub(crate) fn is_late(running_for: Option<Duration>) -> bool {
     running_for.is_some_and(|running_for| running_for > ADDRESS_PATIENCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_looked_for_less_often_the_longer_it_does_not_come() {
+        let rechecks = Rechecks::default();
+        let pause =
+            |ran: Option<u64>| rechecks.of_address(ran.map(Duration::from_secs)).as_millis();
+        for (ran, expected) in [
+            (None, 500),
+            (Some(0), 500),
+            (Some(4), 500),
+            (Some(8), 1000),
+            (Some(24), 3000),
+            (Some(600), 5000),
+        ] {
+            assert_eq!(pause(ran), expected, "{ran:?}");
+        }
+    }
 }
