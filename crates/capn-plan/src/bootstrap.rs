@@ -1,7 +1,9 @@
 //! How far the bootstrap data of an instance has come, as the instance itself tells.
 
-/// A program for `sh -c` that tells how the bootstrap data fares. Its first line is one of the
-/// words that [`Progress::read`] knows; the lines after it are the end of cloud-init's output.
+/// A program for `sh -c` that tells how the bootstrap data fares: by its exit code, which is enough
+/// as long as nothing failed ([`Progress::of_exit_code`]), and by its output. The first line of that
+/// is one of the words that [`Progress::read`] knows; the lines after it are the end of cloud-init's
+/// output.
 ///
 /// `bootstrap-success.complete` is the sentinel file of Cluster API's bootstrap contract.
 /// cloud-init alone cannot be believed: on a full disk it dies before it can write its status, so
@@ -13,12 +15,13 @@ if [ -e "/etc/systemd/system/$unit" ]; then
   if systemctl is-failed --quiet "$unit"; then
     echo failed
     tail -n 40 /var/log/cloud-init-output.log
-  elif systemctl is-active --quiet "$unit"; then echo ended
-  else echo running
+    exit 1
   fi
-  exit
+  if systemctl is-active --quiet "$unit"; then echo ended; exit; fi
+  echo running
+  exit 3
 fi
-if ! command -v cloud-init >/dev/null; then echo unknown; exit; fi
+if ! command -v cloud-init >/dev/null; then echo unknown; exit 4; fi
 for unit in cloud-init-local cloud-init-network cloud-init cloud-config cloud-final; do
   if systemctl is-failed --quiet "$unit.service" 2>/dev/null; then failed=1; fi
 done
@@ -27,9 +30,11 @@ if [ -n "$failed" ]; then
   tail -n 40 /var/log/cloud-init-output.log
   echo
   df -P / | awk 'NR == 2 && $4 == 0 { print "No space left on device: the root disk is full" }'
-elif systemctl is-active --quiet cloud-final.service; then echo ended
-else echo running
+  exit 1
 fi
+if systemctl is-active --quiet cloud-final.service; then echo ended; exit; fi
+echo running
+exit 3
 "#;
 
 /// Lines of the output that are worth showing.
@@ -51,6 +56,17 @@ pub enum Progress {
 }
 
 impl Progress {
+    /// What the exit code of [`LOOK`] says. `None`: what it prints has to be read.
+    pub fn of_exit_code(code: i32) -> Option<Self> {
+        match code {
+            0 => Some(Self::Ended),
+            3 => Some(Self::Running),
+            // 126 and 127: there is no shell.
+            4 | 126 | 127 => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+
     /// Reads what [`LOOK`] printed.
     pub fn read(output: &str) -> Self {
         let mut lines = output.lines();
@@ -119,6 +135,21 @@ mod tests {
         ];
         for (output, want) in cases {
             assert_eq!(Progress::read(output), want, "{output:?}");
+        }
+    }
+
+    /// The parts of the program that need nothing of an instance.
+    #[test]
+    fn its_exit_codes_are_those_that_are_read() {
+        for (word, code) in [("succeeded", 0), ("ended", 0), ("running", 3), ("unknown", 4)] {
+            let end = LOOK.split_once(&format!("echo {word}")).unwrap().1;
+            let exit = end.trim_start_matches([';', ' ', '\n']).split([';', '\n']).next().unwrap();
+            let said = exit.strip_prefix("exit").unwrap().trim().parse().unwrap_or(0);
+            assert_eq!(said, code, "{word}");
+            assert_eq!(Progress::of_exit_code(code), Some(Progress::read(word)));
+        }
+        for code in [1, 2, 137] {
+            assert_eq!(Progress::of_exit_code(code), None);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use capi_api::conditions;
 use capn_api::{LXCMachine, conditions as kinds};
 use capn_plan::bootstrap::{LOOK, Progress};
-use incus_client::ExecRequest;
+use incus_client::{Client, ExecRequest};
 
 use super::{
     observe::{self, References},
@@ -41,8 +41,8 @@ pub(super) async fn observe(
     let remote = observe::remote(ctx, found).await.ok()?;
     let mut request = ExecRequest::new(["sh", "-c", LOOK]);
     request.deadline = LOOK_DEADLINE;
-    match remote.client.exec(subject.name.as_str(), request).await {
-        Ok(output) => Some(Progress::read(&String::from_utf8_lossy(&output.stdout))),
+    match look(&remote.client, subject.name.as_str(), request).await {
+        Ok(progress) => Some(progress),
         Err(error) => {
             tracing::debug!(
                 instance = subject.name.as_str(),
@@ -52,4 +52,17 @@ pub(super) async fn observe(
             None
         }
     }
+}
+
+/// Mostly the exit code says it all, which costs one request; output costs six.
+async fn look(
+    client: &Client,
+    instance: &str,
+    request: ExecRequest,
+) -> Result<Progress, incus_client::Error> {
+    let code = client.exec_code(instance, &request).await?;
+    if let Some(progress) = Progress::of_exit_code(code) {
+        return Ok(progress);
+    }
+    Ok(Progress::read(&client.exec(instance, request).await?.stdout_text()))
 }

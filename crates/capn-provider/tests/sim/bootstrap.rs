@@ -21,7 +21,7 @@ async fn bootstrap_data_that_failed_puts_the_cause_into_the_condition() {
     world.simulator.on_exec(|call| {
         let asks = call.request.command.join(" ").contains("cloud-init");
         let stdout = Bytes::from(if asks { OUTPUT } else { "" });
-        ExecResult { stdout, ..ExecResult::default() }
+        ExecResult { exit_code: asks.into(), stdout, ..ExecResult::default() }
     });
     world.start();
     world.make_cluster().await;

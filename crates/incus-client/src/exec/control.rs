@@ -86,28 +86,34 @@ impl ExecControlHandle {
         &self,
         deadline: Duration,
     ) -> impl Future<Output = Result<Ended>> + Send + use<'_> {
-        let operation = &self.operation;
-        let (instance, command) = (self.instance.clone(), self.program.clone());
-        async move {
-            let mut code = None;
-            let result = operation
-                .wait_with(deadline, |operation| {
-                    code = operation.metadata.get("return").and_then(serde_json::Value::as_i64);
-                })
-                .await;
-            let exit_code =
-                code.and_then(|code| i32::try_from(code).ok()).filter(|code| *code >= 0);
-            match (result, exit_code) {
-                (Ok(_), Some(exit_code)) => Ok(Ended { exit_code, error: String::new() }),
-                (Ok(_), None) => Err(Error::ExecNoExitCode { instance, command }),
-                (Err(Error::OperationFailed { message, .. }), Some(exit_code)) => {
-                    Ok(Ended { exit_code, error: message })
-                }
-                (Err(Error::OperationDeadline { after, .. }), _) => {
-                    Err(Error::ExecDeadline { instance, command, after })
-                }
-                (Err(error), _) => Err(error),
-            }
+        ended(&self.operation, &self.instance, &self.program, deadline)
+    }
+}
+
+/// Waits until the command of an operation ended.
+pub(crate) async fn ended(
+    operation: &Operation,
+    instance: &str,
+    program: &str,
+    deadline: Duration,
+) -> Result<Ended> {
+    let mut code = None;
+    let result = operation
+        .wait_with(deadline, |operation| {
+            code = operation.metadata.get("return").and_then(serde_json::Value::as_i64);
+        })
+        .await;
+    let exit_code = code.and_then(|code| i32::try_from(code).ok()).filter(|code| *code >= 0);
+    let (instance, command) = (instance.to_owned(), program.to_owned());
+    match (result, exit_code) {
+        (Ok(_), Some(exit_code)) => Ok(Ended { exit_code, error: String::new() }),
+        (Ok(_), None) => Err(Error::ExecNoExitCode { instance, command }),
+        (Err(Error::OperationFailed { message, .. }), Some(exit_code)) => {
+            Ok(Ended { exit_code, error: message })
         }
+        (Err(Error::OperationDeadline { after, .. }), _) => {
+            Err(Error::ExecDeadline { instance, command, after })
+        }
+        (Err(error), _) => Err(error),
     }
 }

@@ -7,7 +7,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use incus_api::Request;
+
+use super::control::ended;
 use super::{ExecInput, ExecReader, ExecRequest, ExecStream};
+use crate::call::with_json;
 use crate::client::Client;
 use crate::error::{Error, Result};
 
@@ -45,6 +49,26 @@ impl ExecOutput {
 }
 
 impl Client {
+    /// Runs a command to its end, lets the server throw its output away, and gives its exit code,
+    /// as [`ExecOutput::exit_code`]. One request, and no WebSocket. `request.stdin` is not looked
+    /// at; the command reads nothing.
+    ///
+    /// # Caveats
+    /// Nothing ends the command when the deadline has passed or the future is dropped: it has to
+    /// end by itself.
+    ///
+    /// # Errors
+    /// * When the instance does not run or does not exist, or the server cannot be reached.
+    /// * [`Error::ExecDeadline`] when it did not end in time.
+    pub async fn exec_code(&self, instance: &str, request: &ExecRequest) -> Result<i32> {
+        let mut post = request.to_post();
+        post.wait_for_websocket = false;
+        let call = self.scoped(Request::post(&["instances", instance, "exec"]));
+        let operation = self.start(with_json(call, &post)?).await?;
+        let program = request.command.first().cloned().unwrap_or_default();
+        Ok(ended(&operation, instance, &program, request.deadline).await?.exit_code)
+    }
+
     /// Runs a command to its end. Any exit code is a result, not an error.
     ///
     /// # Guarantees

@@ -36,6 +36,30 @@ async fn a_command_gives_its_output_and_exit_code() {
 }
 
 #[tokio::test]
+async fn an_exit_code_needs_no_streams() {
+    let test = "an_exit_code_needs_no_streams";
+    in_project(test, |_, client| async move {
+        let Some(name) = running(test, &client).await else { return };
+        let cases = [
+            // It has something to read from and to write to, as with streams.
+            (ExecRequest::shell("cat; echo out; echo bad >&2; exit 3"), 3),
+            (ExecRequest::shell("kill -9 $$"), 137),
+            (ExecRequest::new(["/no/such/program"]), 127),
+        ];
+        for (request, expected) in cases {
+            let code = client.exec_code(&name, &request).await.unwrap();
+            assert_eq!(code, expected, "{:?}", request.command);
+        }
+        let slow = ExecRequest::shell("sleep 5").deadline(Duration::from_secs(1));
+        let error = client.exec_code(&name, &slow).await.unwrap_err();
+        assert!(matches!(error, Error::ExecDeadline { .. }), "{error}");
+        let error = client.exec_code("capn-t-none", &slow).await.unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn much_goes_in_and_out() {
     let test = "much_goes_in_and_out";
     in_project(test, |_, client| async move {

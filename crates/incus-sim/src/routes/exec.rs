@@ -34,15 +34,18 @@ pub(crate) async fn start(
     let secret = || uuid::Uuid::new_v4().simple().to_string();
     let fds: HashMap<&str, String> =
         ["0", "1", "2", "control"].into_iter().map(|fd| (fd, secret())).collect();
+    let streams = request.wait_for_websocket;
     let mut operation = Operation {
         id: uuid::Uuid::new_v4().to_string(),
-        class: OperationClass::Websocket,
+        class: if streams { OperationClass::Websocket } else { OperationClass::Task },
         description: "Executing command".into(),
         status: "Running".into(),
         status_code: StatusCode::Running,
         ..Operation::default()
     };
-    operation.metadata.insert("fds".into(), json!(fds));
+    if streams {
+        operation.metadata.insert("fds".into(), json!(fds));
+    }
     operation.metadata.insert("project".into(), project.clone().into());
     let session = Session {
         call: ExecCall { project: project.clone(), instance, request, stdin: Bytes::new() },
@@ -54,6 +57,11 @@ pub(crate) async fn start(
     world.sessions.insert(operation.id.clone(), session);
     drop(world);
     simulator.tell_operation(&operation, &project);
+    if !streams {
+        // The answer comes before the end, as with a server that does it in the background.
+        let id = operation.id.clone();
+        tokio::spawn(async move { simulator.run(&id, Bytes::new()) });
+    }
     Ok(started(&operation))
 }
 
