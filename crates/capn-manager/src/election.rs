@@ -68,6 +68,12 @@ impl ElectionOptions {
     }
 }
 
+const FORBIDDEN: &str = "bind the Role capn-leader-election-role in the namespace of the lease, or name another with --leader-election-namespace";
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(answer) if answer.code == 403)
+}
+
 /// One copy's part in an election.
 pub(crate) struct Election {
     options: ElectionOptions,
@@ -108,7 +114,15 @@ impl Election {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(lease, error = chain(&error), "cannot take the lead");
+                    let why = chain(&error);
+                    // Every two seconds the same is no news.
+                    if said != why {
+                        tracing::warn!(lease, error = why, "cannot take the lead; trying on");
+                        if is_forbidden(&error) {
+                            tracing::warn!(lease, "{FORBIDDEN}");
+                        }
+                        said = why;
+                    }
                 }
             }
             sleep(self.options.retry_period).await;
