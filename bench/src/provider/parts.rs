@@ -38,11 +38,6 @@ async fn simulator(socket: &Path) -> anyhow::Result<()> {
     let simulator = Simulator::new();
     simulator.add_image("default", IMAGE, &[]);
     simulator.set_clock(Clock::Automatic(LAUNCH));
-    simulator.on_exec(|call| {
-        let program = call.request.command.join(" ");
-        let stdout = if program.contains("cloud-init") { "succeeded\n" } else { "" };
-        incus_sim::ExecResult { stdout: stdout.into(), ..incus_sim::ExecResult::default() }
-    });
     let _listening = simulator.listen(socket).context("cannot listen")?;
     println!("ready");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();

@@ -1,41 +1,39 @@
 //! How far the bootstrap data of an instance has come, as the instance itself tells.
 
-/// A program for `sh -c` that tells how the bootstrap data fares: by its exit code, which is enough
-/// as long as nothing failed ([`Progress::of_exit_code`]), and by its output. The first line of that
-/// is one of the words that [`Progress::read`] knows; the lines after it are the end of cloud-init's
-/// output.
+/// A program for `sh -c` that tells how the bootstrap data fares by its exit code, which
+/// [`Progress::read`] knows. What it prints is the end of cloud-init's output, when that failed.
 ///
 /// `bootstrap-success.complete` is the sentinel file of Cluster API's bootstrap contract.
 /// cloud-init alone cannot be believed: on a full disk it dies before it can write its status, so
 /// that only systemd knows.
 pub const LOOK: &str = r#"
-if [ -e /run/cluster-api/bootstrap-success.complete ]; then echo succeeded; exit; fi
+if [ -e /run/cluster-api/bootstrap-success.complete ]; then exit 0; fi
 unit=capn-bootstrap.service
 if [ -e "/etc/systemd/system/$unit" ]; then
   if systemctl is-failed --quiet "$unit"; then
-    echo failed
     tail -n 40 /var/log/cloud-init-output.log
-    exit 1
+    exit 41
   fi
-  if systemctl is-active --quiet "$unit"; then echo ended; exit; fi
-  echo running
-  exit 3
+  if systemctl is-active --quiet "$unit"; then exit 0; fi
+  exit 40
 fi
-if ! command -v cloud-init >/dev/null; then echo unknown; exit 4; fi
+if ! command -v cloud-init >/dev/null; then exit 42; fi
 for unit in cloud-init-local cloud-init-network cloud-init cloud-config cloud-final; do
   if systemctl is-failed --quiet "$unit.service" 2>/dev/null; then failed=1; fi
 done
 if [ -n "$failed" ]; then
-  echo failed
   tail -n 40 /var/log/cloud-init-output.log
   echo
   df -P / | awk 'NR == 2 && $4 == 0 { print "No space left on device: the root disk is full" }'
-  exit 1
+  exit 41
 fi
-if systemctl is-active --quiet cloud-final.service; then echo ended; exit; fi
-echo running
-exit 3
+if systemctl is-active --quiet cloud-final.service; then exit 0; fi
+exit 40
 "#;
+
+/// The exit code of [`LOOK`] with which its output is of use. Not 1, with which a server says that
+/// it could not enter the instance.
+pub const FAILED: i32 = 41;
 
 /// Lines of the output that are worth showing.
 const SHOWN_LINES: usize = 3;
@@ -56,24 +54,13 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// What the exit code of [`LOOK`] says. `None`: what it prints has to be read.
-    pub fn of_exit_code(code: i32) -> Option<Self> {
-        match code {
-            0 => Some(Self::Ended),
-            3 => Some(Self::Running),
-            // 126 and 127: there is no shell.
-            4 | 126 | 127 => Some(Self::Unknown),
-            _ => None,
-        }
-    }
-
-    /// Reads what [`LOOK`] printed.
-    pub fn read(output: &str) -> Self {
-        let mut lines = output.lines();
-        match lines.next().map(str::trim) {
-            Some("running") => Self::Running,
-            Some("succeeded" | "ended") => Self::Ended,
-            Some("failed") => Self::Failed(telling(lines)),
+    /// Reads how [`LOOK`] ended and what it printed.
+    pub fn read(exit_code: i32, output: &str) -> Self {
+        match exit_code {
+            0 => Self::Ended,
+            FAILED => Self::Failed(telling(output.lines())),
+            40 => Self::Running,
+            // 42 from the program; 126 and 127 without a shell; others from the server.
             _ => Self::Unknown,
         }
     }
@@ -123,40 +110,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_instance_prints_is_read() {
+    fn how_the_program_ended_is_read() {
         let cases = [
-            ("running\n", Progress::Running),
-            ("succeeded\n", Progress::Ended),
-            ("ended\n", Progress::Ended),
-            ("unknown\n", Progress::Unknown),
-            ("", Progress::Unknown),
-            ("sh: not found\n", Progress::Unknown),
-            ("failed\n", Progress::Failed(Vec::new())),
+            (0, Progress::Ended),
+            (FAILED, Progress::Failed(Vec::new())),
+            (40, Progress::Running),
+            (42, Progress::Unknown),
+            (1, Progress::Unknown),
+            (127, Progress::Unknown),
+            (137, Progress::Unknown),
         ];
-        for (output, want) in cases {
-            assert_eq!(Progress::read(output), want, "{output:?}");
-        }
-    }
-
-    /// The parts of the program that need nothing of an instance.
-    #[test]
-    fn its_exit_codes_are_those_that_are_read() {
-        for (word, code) in [("succeeded", 0), ("ended", 0), ("running", 3), ("unknown", 4)] {
-            let end = LOOK.split_once(&format!("echo {word}")).unwrap().1;
-            let exit = end.trim_start_matches([';', ' ', '\n']).split([';', '\n']).next().unwrap();
-            let said = exit.strip_prefix("exit").unwrap().trim().parse().unwrap_or(0);
-            assert_eq!(said, code, "{word}");
-            assert_eq!(Progress::of_exit_code(code), Some(Progress::read(word)));
-        }
-        for code in [1, 2, 137] {
-            assert_eq!(Progress::of_exit_code(code), None);
+        for (code, want) in cases {
+            assert_eq!(Progress::read(code, ""), want, "{code}");
         }
     }
 
     #[test]
     fn a_failure_shows_the_cause_and_not_the_noise() {
-        let output = "failed
-[init] Using Kubernetes version: v1.36.2
+        let output = "[init] Using Kubernetes version: v1.36.2
 error execution phase preflight: [ERROR Port-6443]: Port 6443 is in use
 2026-11-24 17:11:36,000 - cc_scripts_user.py[WARNING]: Failed to run module scripts_user
 Traceback (most recent call last):
@@ -164,7 +135,7 @@ Traceback (most recent call last):
            ^^^^^^^^^^^
 Cloud-init v. 22.4.2 finished at Tue, 24 Nov 2026 17:11:36 +0000. Datasource DataSourceNoCloud
 ";
-        let Progress::Failed(lines) = Progress::read(output) else {
+        let Progress::Failed(lines) = Progress::read(FAILED, output) else {
             panic!("not read as a failure");
         };
         assert_eq!(
@@ -180,8 +151,8 @@ Cloud-init v. 22.4.2 finished at Tue, 24 Nov 2026 17:11:36 +0000. Datasource Dat
 
     #[test]
     fn without_an_error_the_last_lines_are_shown() {
-        let output = "failed\none\ntwo\n\nthree\nfour\n";
-        let Progress::Failed(lines) = Progress::read(output) else {
+        let output = "one\ntwo\n\nthree\nfour\n";
+        let Progress::Failed(lines) = Progress::read(FAILED, output) else {
             panic!("not read as a failure");
         };
         assert_eq!(lines, ["two", "three", "four"]);
@@ -189,8 +160,8 @@ Cloud-init v. 22.4.2 finished at Tue, 24 Nov 2026 17:11:36 +0000. Datasource Dat
 
     #[test]
     fn a_line_without_end_is_cut() {
-        let output = format!("failed\n{}\n", "x".repeat(5_000));
-        let Progress::Failed(lines) = Progress::read(&output) else {
+        let output = format!("{}\n", "x".repeat(5_000));
+        let Progress::Failed(lines) = Progress::read(FAILED, &output) else {
             panic!("not read as a failure");
         };
         assert_eq!(lines.len(), 1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use capi_api::conditions;
 use capn_api::{LXCMachine, conditions as kinds};
-use capn_plan::bootstrap::{LOOK, Progress};
+use capn_plan::bootstrap::{FAILED, LOOK, Progress};
 use incus_client::{Client, ExecRequest};
 
 use super::{
@@ -54,15 +54,17 @@ pub(super) async fn observe(
     }
 }
 
-/// Mostly the exit code says it all, which costs one request; output costs six.
+/// The exit code says it all unless something failed, and costs one request; output costs six.
 async fn look(
     client: &Client,
     instance: &str,
     request: ExecRequest,
 ) -> Result<Progress, incus_client::Error> {
-    let code = client.exec_code(instance, &request).await?;
-    if let Some(progress) = Progress::of_exit_code(code) {
-        return Ok(progress);
+    match client.exec_code(instance, &request).await? {
+        FAILED => {
+            let output = client.exec(instance, request).await?;
+            Ok(Progress::read(output.exit_code, &output.stdout_text()))
+        }
+        code => Ok(Progress::read(code, "")),
     }
-    Ok(Progress::read(&client.exec(instance, request).await?.stdout_text()))
 }

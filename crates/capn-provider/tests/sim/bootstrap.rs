@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use capn_api::LXCMachine;
+use capn_plan::bootstrap::FAILED;
 use incus_sim::ExecResult;
 use k8s_openapi::api::events::v1::Event;
 use kube::{Api, api::ListParams};
@@ -9,8 +10,7 @@ use kube::{Api, api::ListParams};
 use crate::world::{World, plane};
 
 /// What the instance prints, as kubeadm and cloud-init leave it behind.
-const OUTPUT: &str = "failed
-[init] Using Kubernetes version: v1.36.0
+const OUTPUT: &str = "[init] Using Kubernetes version: v1.36.0
 error execution phase preflight: [ERROR Port-6443]: Port 6443 is in use
 2026-11-24 17:11:36,000 - cc_scripts_user.py[WARNING]: Failed to run module scripts_user
 ";
@@ -21,7 +21,7 @@ async fn bootstrap_data_that_failed_puts_the_cause_into_the_condition() {
     world.simulator.on_exec(|call| {
         let asks = call.request.command.join(" ").contains("cloud-init");
         let stdout = Bytes::from(if asks { OUTPUT } else { "" });
-        ExecResult { exit_code: asks.into(), stdout, ..ExecResult::default() }
+        ExecResult { exit_code: if asks { FAILED } else { 0 }, stdout, ..ExecResult::default() }
     });
     world.start();
     world.make_cluster().await;
