@@ -1,9 +1,9 @@
 # A whole Kubernetes cluster, where its binaries are. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-binaries=${CAPN_KUBERNETES_BINARIES:-/var/lib/capn/kubernetes}
-if ! [ -x "$binaries/kubeadm" ]; then
-  skip 'a whole Kubernetes cluster' "no Kubernetes binaries: CAPN_KUBERNETES_BINARIES is not set and $binaries has no kubeadm"
+binaries=$kubernetes
+if [ -z "$kubernetes" ]; then
+  skip 'a whole Kubernetes cluster' "$kubernetes_missing"
   return 0
 fi
 

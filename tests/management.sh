@@ -2,7 +2,7 @@
 # a real Incus: docs/management-cluster.md. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-binaries=${CAPN_KUBERNETES_BINARIES:-/var/lib/capn/kubernetes}
+binaries=$kubernetes
 peers=${CAPN_CLUSTER_API_BINARIES:-/var/lib/capn/peers}
 missing=''
 for name in "$binaries"/{kube-apiserver,kube-controller-manager,etcd,kubeadm,kubectl} \

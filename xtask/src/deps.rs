@@ -35,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "kube-plane",
         ],
     ),
+    ("e2e", &["capn-oci"]),
     ("bench", &["capn", "incus-sim"]),
     ("xtask", &[]),
 ];

@@ -47,6 +47,8 @@ pub struct ContainerImage {
     pub files: Vec<LayerFile>,
     /// What runs.
     pub entrypoint: Vec<String>,
+    /// Arguments of the entrypoint, or what runs where there is none; a pod may give its own.
+    pub arguments: Vec<String>,
     /// Who runs it, `UID[:GID]`; empty: root.
     pub user: String,
     /// Labels of the image, as `org.opencontainers.image.version`.
@@ -127,6 +129,9 @@ pub fn write_archive(
 
 fn config(image: &ContainerImage, architecture: &str, layer: &Measured) -> Value {
     let mut config = json!({ "Env": [PATH], "Entrypoint": image.entrypoint, "WorkingDir": "/" });
+    if !image.arguments.is_empty() {
+        config["Cmd"] = json!(image.arguments);
+    }
     if !image.user.is_empty() {
         config["User"] = json!(image.user);
     }
@@ -239,11 +244,16 @@ fn append_blob<W: Write>(
     written: &mut BTreeSet<String>,
     bytes: &[u8],
 ) -> io::Result<String> {
-    let digest = hex::encode(Sha256::digest(bytes));
+    let digest = digest(bytes);
     if written.insert(digest.clone()) {
         append_bytes(archive, &blob_path(&digest), bytes)?;
     }
     Ok(digest)
+}
+
+/// SHA-256 as 64 hex digits: the name of a blob, without `sha256:`.
+pub fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 fn descriptor(media_type: &str, digest: &str, size: u64) -> Value {

@@ -1,0 +1,133 @@
+# An application on a cluster, and whether its Services and names are answered from everywhere.
+# The caller sets `cluster`. Sourced by sections of ./test.
+# shellcheck shell=bash disable=SC2154,SC2016 # scratch and capn_bin are set by ./test
+
+app_kubectl() { "$kubernetes/kubectl" --kubeconfig "$scratch/state/clusters/$cluster.kubeconfig" "$@"; }
+app_nodes() { instances_of "$cluster" | grep -v -- '-lb$'; }
+app_agnhost() { cut -d' ' -f1 <<<"$(grep '/agnhost:' "$test_images.names" | tail -n 1)"; }
+
+# The images of the tests, in every node of the cluster.
+app_images() {
+  local node
+  for node in $(app_nodes); do
+    incus exec "$node" -- ctr -n k8s.io images import - <"$test_images" || return 1
+  done
+}
+app_deploy() {
+  sed "s|AGNHOST|$(app_agnhost)|" tests/applications/app.yaml | app_kubectl apply -f - && app_settled
+}
+app_settled() {
+  local what
+  for what in deployment/web deployment/one statefulset/db daemonset/client; do
+    app_kubectl rollout status "$what" --timeout 180s || return 1
+  done
+  # As many endpoints as replicas: a pod that is Ready is not yet a target of its Service.
+  app_endpoints web "$(app_kubectl get deployment web -o jsonpath='{.spec.replicas}')"
+}
+app_has_endpoints() {
+  [ "$(app_kubectl get endpointslices -l kubernetes.io/service-name="$1" \
+    -o jsonpath='{range .items[*].endpoints[?(@.conditions.ready==true)]}x{end}' | wc -c)" = "$2" ]
+}
+app_endpoints() { until_true "$2 endpoints of Service $1" 60 app_has_endpoints "$1" "$2"; }
+app_ip() { app_kubectl get service "$1" -o jsonpath='{.spec.clusterIP}'; }
+app_clients() { app_kubectl get pods -l app=client -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}'; }
+app_addresses() { app_kubectl get nodes -o jsonpath='{range .items[*]}{.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}'; }
+# app_in POD COMMAND
+app_in() { local pod=$1; shift; app_kubectl exec "$pod" -- bash -c "$*" </dev/null; }
+
+# Which replicas answer N requests to URL, from a pod: their names, each once.
+app_answers() { app_in "$1" "for i in \$(seq $3); do curl -sS -m 5 $2/hostname || exit 1; echo; done" | sort -u; }
+# app_reaches_all FROM URL N : every one of N replicas answers.
+app_reaches_all() {
+  local answered
+  answered=$(app_answers "$1" "$2" $(($3 * 15)) | grep -c .)
+  [ "$answered" = "$3" ] || { echo "$1 reaches $answered of $3 replicas at $2"; return 1; }
+}
+# From pods on every node, at the Service's address and by its name.
+app_from_pods() {
+  local pod
+  for pod in $(app_clients); do
+    app_reaches_all "$pod" "http://$(app_ip web):80" "$1" || return 1
+    app_reaches_all "$pod" http://web.default.svc.cluster.local "$1" || return 1
+  done
+}
+# HTTP without a client program: nodes have none.
+app_get='exec 3<>/dev/tcp/$0/$1 && printf "GET $2 HTTP/1.0\r\n\r\n" >&3 && timeout 5 cat <&3 | tail -n 1'
+app_from_nodes() {
+  local node answered
+  for node in $(app_nodes); do
+    answered=$(for _ in $(seq $(($1 * 12))); do incus exec "$node" -- bash -c "$app_get" "$(app_ip web)" 80 /hostname </dev/null; echo; done | grep . | sort -u | grep -c web)
+    [ "$answered" = "$1" ] || { echo "$node reaches $answered of $1 replicas at $(app_ip web)"; return 1; }
+  done
+}
+# This machine, at the port on each node.
+app_from_host() {
+  local address answered
+  for address in $(app_addresses); do
+    answered=$(for _ in $(seq $(($1 * 12))); do bash -c "$app_get" "$address" 30080 /hostname; echo; done | grep . | sort -u | grep -c web)
+    [ "$answered" = "$1" ] || { echo "this machine reaches $answered of $1 replicas at $address:30080"; return 1; }
+  done
+}
+app_scale() { app_kubectl scale deployment web --replicas "$1" && app_settled; }
+app_with() { app_scale "$1" && app_from_pods "$1" && app_from_nodes "$1" && app_from_host "$1"; }
+# Many replicas: enough that each is a target.
+app_with_many() {
+  app_scale "$1" || return 1
+  local pod
+  pod=$(app_clients | head -n 1)
+  [ "$(app_answers "$pod" "http://$(app_ip web)" $(($1 * 8)) | grep -c .)" -ge $(($1 - 2)) ]
+}
+app_udp() {
+  local pod
+  for pod in $(app_clients); do
+    app_in "$pod" "exec 3<>/dev/udp/$(app_ip web)/81; echo hostname >&3; timeout 3 head -c 1 <&3" | has w ||
+      { echo "$pod gets no answer over UDP"; return 1; }
+  done
+}
+app_sticky() {
+  local pod
+  pod=$(app_clients | head -n 1)
+  [ "$(app_answers "$pod" "http://$(app_ip web-sticky)" 20 | grep -c .)" = 1 ]
+}
+# Local: only the node with the pod answers, and the pod sees who asks.
+app_local() {
+  local node address holder seen answered=0
+  holder=$(app_kubectl get pods -l app=one -o jsonpath='{.items[0].status.hostIP}')
+  for address in $(app_addresses); do
+    seen=$(timeout 3 bash -c "$app_get" "$address" 30090 /clientip 2>/dev/null)
+    if [ -n "$seen" ]; then
+      answered=$((answered + 1))
+      [ "$address" = "$holder" ] || { echo "$address has no pod and answers"; return 1; }
+      ip -o addr | has -F " ${seen%:*}/" || { echo "the pod sees ${seen%:*}, not this machine"; return 1; }
+    fi
+  done
+  [ "$answered" = 1 ]
+}
+app_names() {
+  local pod address
+  for pod in $(app_clients); do
+    address=$(app_kubectl get pod db-0 -o jsonpath='{.status.podIP}')
+    if [ "$(app_in "$pod" dig +short kubernetes.default.svc.cluster.local)" != "$(app_ip kubernetes)" ] ||
+      [ "$(app_in "$pod" dig +short db-0.db.default.svc.cluster.local)" != "$address" ] ||
+      [ "$(app_in "$pod" dig +short +tcp db.default.svc.cluster.local | wc -l)" != 2 ]; then
+      echo "$pod does not get the names right"
+      return 1
+    fi
+  done
+}
+app_job() { app_kubectl wait --for=condition=complete job/once --timeout 60s && app_kubectl logs job/once | has -x "$(app_ip kubernetes)"; }
+app_ready() { [ "$(app_kubectl get nodes --no-headers | grep -c ' Ready ')" = "$(app_nodes | wc -l)" ]; }
+
+# try_application : all of it.
+try_application() {
+  check 'an application is deployed: Deployment, StatefulSet, Job, DaemonSet' app_deploy || return 1
+  check 'a Job has run, and its log holds what DNS said' app_job
+  check 'DNS answers for kubernetes, for a StatefulSet and its pods, over UDP and TCP' app_names
+  check 'a Service of 1 endpoint: from pods, nodes and this machine' app_with 1
+  check 'a Service of 2 endpoints: each is reached from pods, nodes and this machine' app_with 2
+  check 'a Service of 20 endpoints' app_with_many 20
+  check 'a Service of 3 endpoints: each is reached from pods, nodes and this machine' app_with 3
+  check 'a Service over UDP' app_udp
+  check 'session affinity holds a client at one endpoint' app_sticky
+  check 'externalTrafficPolicy Local: the node with the pod answers, and the pod sees the client' app_local
+}

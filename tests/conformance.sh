@@ -1,0 +1,47 @@
+# All conformance tests of Kubernetes on a cluster of one control plane and two workers. Sourced by
+# ./test, and run only when it is named: it takes an hour and more.
+#
+#   CAPN_TEST_ISOLATION   shared (the default), isolated or privileged
+#   CAPN_TEST_RELEASE     v1.36 or v1.37
+#   CAPN_TEST_FOCUS       only tests whose names match this regular expression
+#   CAPN_TEST_REPORTS     directory for the JUnit files; docs/conformance.md is made from them
+# shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
+
+if [ -z "$kubernetes" ]; then
+  skip 'all of conformance' "$kubernetes_missing"
+  return 0
+fi
+# shellcheck source=tests/applications/lib.sh
+. tests/applications/lib.sh
+# shellcheck source=tests/conformance/lib.sh
+. tests/conformance/lib.sh
+
+cluster=capn-t-conf
+isolation=${CAPN_TEST_ISOLATION:-shared}
+conf_up() {
+  # shellcheck disable=SC2046 # no flag or one
+  capn up "$cluster" --workers 2 --isolation "$isolation" $(cgroup_flag) --wait 10m
+}
+check "a cluster of one control plane and two workers is up ($isolation)" conf_up || return 0
+check 'the images of the tests are made from programs of this machine' conformance_images || return 0
+check 'they are loaded into the nodes' app_images
+conf_all() {
+  local output=$scratch/conformance exclude=() reports=${CAPN_TEST_REPORTS:-}
+  rm -rf "$output"
+  if [ "$isolation" != privileged ]; then
+    exclude=(--skip="$(conformance_pattern tests/conformance/excluded.txt)")
+  fi
+  # Tests that must be alone come last, and one by one.
+  conformance_run "$cluster" "$output/parallel" --focus="${CAPN_TEST_FOCUS:-\\[Conformance\\]}" \
+    --skip='\[Serial\]|\[Disruptive\]' "${exclude[@]}" || true
+  CAPN_TEST_PROCS=1 conformance_run "$cluster" "$output/serial" \
+    --focus="(\\[Serial\\]|\\[Disruptive\\]).*${CAPN_TEST_FOCUS:-\\[Conformance\\]}" "${exclude[@]}" || true
+  if [ -n "$reports" ]; then
+    mkdir -p "$reports/$isolation" &&
+      cp "$output"/parallel/junit*.xml "$reports/$isolation/parallel.xml" &&
+      cp "$output"/serial/junit*.xml "$reports/$isolation/serial.xml" || return 1
+  fi
+  conformance_verdict "$output"
+}
+check "every conformance test passes ($isolation)" conf_all
+check 'the cluster is deleted' capn delete cluster "$cluster"

@@ -1,0 +1,46 @@
+# Kubernetes' own end-to-end tests against a cluster, with nothing pulled. Sourced by sections of ./test.
+# shellcheck shell=bash disable=SC2154,SC2016 # scratch, kubernetes and kubernetes_tests are set by ./test
+
+# The images of the tests, as an archive that containerd imports; kept beside the programs.
+conformance_images() {
+  test_images=$kubernetes_tests/images.tar
+  if ! [ "$test_images.names" -nt "$kubernetes_tests/.stamp" ]; then
+    local source
+    source=$(cd "tests/kubernetes/$kubernetes_release/kubernetes" && GOFLAGS=-mod=mod go list -m -f '{{.Dir}}' k8s.io/kubernetes) || return 1
+    cargo run --quiet --package e2e -- images --kubernetes "$kubernetes" --tests "$kubernetes_tests" \
+      --source "$source" --out "$test_images" >"$scratch/images.names" || return 1
+    mv "$scratch/images.names" "$test_images.names"
+  fi
+}
+
+# conformance_run CLUSTER OUTPUT FLAG... : runs e2e.test; its JUnit files are in OUTPUT.
+conformance_run() {
+  local cluster=$1 output=$2
+  shift 2
+  mkdir -p "$output"
+  PATH=$kubernetes:$PATH "$kubernetes_tests/ginkgo" --procs="${CAPN_TEST_PROCS:-4}" --timeout=6h --no-color --flake-attempts=1 "$@" \
+    "$kubernetes_tests/e2e.test" -- --provider=skeleton --kubeconfig="$scratch/state/clusters/$cluster.kubeconfig" \
+    --report-dir="$output" --num-nodes=2 --non-blocking-taints=node-role.kubernetes.io/control-plane \
+    --dump-logs-on-failure=false --allowed-not-ready-nodes=0 >"$output/log" 2>&1
+}
+
+# A file of names or parts of names, one a line, as a regular expression.
+conformance_pattern() {
+  sed -e 's/^.* :: //' -e '/^#/d' -e '/^$/d' -e 's/[][\\.*^$()+?{}|\/]/\\&/g' "$1" | paste -sd '|'
+}
+
+# conformance_check CLUSTER LIST AT_LEAST : the tests of a list; each counts.
+conformance_check() {
+  local output=$scratch/conformance
+  rm -rf "$output"
+  conformance_run "$1" "$output" --focus="$(conformance_pattern "$2")" || true
+  check "Kubernetes' own tests: $3 and more of [Conformance] pass" conformance_verdict "$output" --at-least "$3"
+}
+# conformance_verdict OUTPUT FLAG... : fails if a test failed that is not known to; says which.
+conformance_verdict() {
+  local output=$1 junit
+  shift
+  mapfile -t junit < <(find "$output" -name 'junit*.xml')
+  cargo run --quiet --package e2e -- verdict --known tests/conformance/known.txt "$@" "${junit[@]}" ||
+    { find "$output" -name log -exec tail -n 40 {} +; return 1; }
+}
