@@ -3,9 +3,9 @@
 //! The static pods' images are the binaries of the folder under exactly the names its own
 //! kubeadm asks for, so that nothing is pulled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use capn_oci::{ContainerImage, Content, LayerFile};
 
 use crate::{binaries::KubernetesFolder, tree::Tree};
@@ -15,7 +15,7 @@ const COMPONENTS: [&str; 4] =
     ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler"];
 
 /// What kube-proxy runs, from the node's own root file system.
-pub(crate) const PROXY_PROGRAMS: [&str; 8] = [
+const PROXY_PROGRAMS: [&str; 8] = [
     "/usr/sbin/iptables",
     "/usr/sbin/iptables-restore",
     "/usr/sbin/iptables-save",
@@ -119,20 +119,18 @@ pub(crate) fn pause_image(
     }
 }
 
-/// The static pods' images and, where the folder has it, CoreDNS. `libraries` are the shared
-/// libraries of each program, as paths in `root`.
+/// The static pods' images and, where the folder has it, CoreDNS, without the shared libraries that
+/// their files need.
 pub(crate) fn kubernetes_images(
     folder: &KubernetesFolder,
     names: &ImageNames,
     etcd: &EtcdNames,
-    libraries: &BTreeMap<String, Vec<String>>,
     root: &Tree,
 ) -> std::io::Result<Vec<ContainerImage>> {
     let program = |name: &str, references: Vec<String>| {
         let path = format!("usr/local/bin/{name}");
         let mut files = common_files();
         files.push(binary(&path, folder.path().join(name)));
-        files.extend(library_files(libraries, &format!("/mnt/{name}"), root));
         let entrypoint = vec![format!("/{path}")];
         ContainerImage { references, files, entrypoint, ..ContainerImage::default() }
     };
@@ -140,7 +138,7 @@ pub(crate) fn kubernetes_images(
     for name in COMPONENTS {
         let mut image = program(name, vec![names.of(name).to_owned()]);
         if name == "kube-proxy" {
-            image.files.extend(proxy_files(libraries, root)?);
+            image.files.extend(proxy_files(root)?);
         }
         images.push(image);
     }
@@ -153,7 +151,6 @@ pub(crate) fn kubernetes_images(
         // The manifest that kubeadm writes gives arguments only.
         let mut files = common_files();
         files.push(binary("coredns", path));
-        files.extend(library_files(libraries, "/mnt/coredns", root));
         images.push(ContainerImage {
             references: vec![names.of("coredns").to_owned()],
             files,
@@ -162,8 +159,7 @@ pub(crate) fn kubernetes_images(
         });
     }
     for image in &mut images {
-        let mut seen = std::collections::BTreeSet::new();
-        image.files.retain(|file| seen.insert(file.path.clone()));
+        once(image);
     }
     Ok(images)
 }
@@ -181,24 +177,38 @@ fn binary(path: &str, source: Utf8PathBuf) -> LayerFile {
     LayerFile { path: path.to_owned(), mode: 0o755, content: Content::Path(source) }
 }
 
-/// The loader and the libraries of a program, at the paths where it looks for them.
-fn library_files(
-    libraries: &BTreeMap<String, Vec<String>>,
-    program: &str,
+/// Adds the loader and the libraries that the image's files need, programs and plugins alike, at the
+/// paths where they are looked for. `needs` are those of each file, by its path on this machine.
+///
+/// # Errors
+///
+/// The file and the library that `root` does not have.
+pub(crate) fn add_libraries<'a>(
+    image: &mut ContainerImage,
     root: &Tree,
-) -> Vec<LayerFile> {
-    let found = libraries.get(program).map(Vec::as_slice).unwrap_or_default();
-    found
-        .iter()
-        .filter_map(|path| Some(binary(path.trim_start_matches('/'), root.find(path)?)))
-        .collect()
+    needs: impl Fn(&Utf8Path) -> &'a [String],
+) -> Result<(), (String, String)> {
+    let mut added = Vec::new();
+    for file in &image.files {
+        let Content::Path(source) = &file.content else { continue };
+        for library in needs(source) {
+            let found = root.find(library).ok_or_else(|| (file.path.clone(), library.clone()))?;
+            added.push(binary(library.trim_start_matches('/'), found));
+        }
+    }
+    image.files.extend(added);
+    once(image);
+    Ok(())
+}
+
+/// Of two files with the same path the first one stays.
+fn once(image: &mut ContainerImage) {
+    let mut seen = BTreeSet::new();
+    image.files.retain(|file| seen.insert(file.path.clone()));
 }
 
 /// iptables and nft with their extensions. The names under /usr/sbin are links into one program.
-fn proxy_files(
-    libraries: &BTreeMap<String, Vec<String>>,
-    root: &Tree,
-) -> std::io::Result<Vec<LayerFile>> {
+fn proxy_files(root: &Tree) -> std::io::Result<Vec<LayerFile>> {
     let mut files = Vec::new();
     for program in PROXY_PROGRAMS {
         let path = program.trim_start_matches('/');
@@ -208,7 +218,6 @@ fn proxy_files(
             files.push(LayerFile { path: path.to_owned(), mode: 0o777, content });
         }
         files.extend(root.find(&target).map(|source| binary(&target, source)));
-        files.extend(library_files(libraries, program, root));
     }
     files.push(LayerFile {
         path: "usr/sbin/modprobe".to_owned(),

@@ -25,6 +25,7 @@ pub mod simplestreams;
 
 mod bolt;
 mod containers;
+mod libraries;
 mod metadata;
 mod packages;
 mod recipe;

@@ -78,6 +78,7 @@ pub(crate) const SCRIPTS: &[(&str, &str)] = &[
     ("configure.sh", include_str!("../recipe/scripts/configure.sh")),
     ("images.sh", include_str!("../recipe/scripts/images.sh")),
     ("inside.sh", include_str!("../recipe/scripts/inside.sh")),
+    ("load.sh", include_str!("../recipe/scripts/load.sh")),
     ("node.sh", include_str!("../recipe/scripts/node.sh")),
     ("pack.sh", include_str!("../recipe/scripts/pack.sh")),
     ("probe.sh", include_str!("../recipe/scripts/probe.sh")),
@@ -298,8 +299,8 @@ mod tests {
 
     #[test]
     fn every_script_of_a_step_is_known() {
-        for name in ["base.sh", "packages.sh", "configure.sh", "images.sh", "pack.sh", "closure.sh"]
-        {
+        let names = ["base.sh", "packages.sh", "configure.sh", "images.sh", "pack.sh"];
+        for name in names.into_iter().chain(["closure.sh", "load.sh"]) {
             assert!(SCRIPTS.iter().any(|(found, _)| *found == name), "{name}");
         }
     }

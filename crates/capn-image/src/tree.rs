@@ -26,6 +26,12 @@ impl Tree {
             .find(|found| found.symlink_metadata().is_ok())
     }
 
+    /// Where a file of one of the folders is in the root file system, with a leading slash.
+    pub(crate) fn path_inside(&self, file: &Utf8Path) -> Option<String> {
+        let inside = self.0.iter().find_map(|folder| file.strip_prefix(folder).ok())?;
+        Some(format!("/{inside}"))
+    }
+
     /// The entries of a folder by name, without its subfolders' order mattering.
     pub(crate) fn list(&self, path: &str) -> io::Result<BTreeMap<String, Utf8PathBuf>> {
         let mut entries = BTreeMap::new();
@@ -109,6 +115,8 @@ mod tests {
         assert!(tree.resolve("usr/sbin/loop").is_err());
         assert!(tree.resolve("usr/sbin/none").is_err());
         assert_eq!(tree.find("/lib/x/a"), Some(upper.join("usr/lib/x/a")));
+        assert_eq!(tree.path_inside(&lower.join("usr/lib/x/b")).unwrap(), "/usr/lib/x/b");
+        assert_eq!(tree.path_inside(Utf8Path::new("/usr/lib/x/b")), None);
         let list = tree.list("usr/lib/x").unwrap();
         assert_eq!(list["a"], upper.join("usr/lib/x/a"));
         assert_eq!(list["b"], lower.join("usr/lib/x/b"));

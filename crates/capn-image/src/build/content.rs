@@ -1,13 +1,14 @@
 //! What one image has on top of its role's layer: container images and, for a kubeadm image, the
 //! Kubernetes binaries.
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 
 use capn_oci::{ContainerImage, Readers};
 use tokio::{fs, task::spawn_blocking};
 
 use super::{
     Architecture, BuildError, Stage,
+    loading::Loading,
     root::Root,
     step::{Progress, Step},
     workspace::{Workspace, failed, make_parent, write_files},
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     binaries::KubernetesFolder,
     containerd::{self, ConfigFormat},
-    containers::{self, EtcdNames, ImageNames, PROXY_PROGRAMS},
+    containers::{self, EtcdNames, ImageNames},
     packages,
     recipe::{self, DEFAULT_PAUSE_IMAGE, File, MASKED_UNITS, Role},
 };
@@ -141,20 +142,20 @@ pub(super) async fn add(
         install_binaries(&kubernetes.folder, root).await?;
         files.extend(recipe::kubernetes_files());
         enable_kubelet(root).await?;
-        let libraries = libraries(workspace, &kubernetes.folder, root, progress).await?;
         images.extend(
             containers::kubernetes_images(
                 &kubernetes.folder,
                 &kubernetes.names,
                 &kubernetes.etcd,
-                &libraries,
                 &root.tree(),
             )
             .map_err(failed("read the programs of kube-proxy in", root.folder()))?,
         );
     }
     write_files(&root.upper(), &files).await?;
+    let folder = kubernetes.map(|found| found.folder.path());
     let stage = if kubernetes.is_some() { Stage::Kubernetes } else { Stage::Images };
+    Loading { workspace, stage, root, folder }.complete(&mut images, progress).await?;
     let images = import(workspace, stage, images, architecture, root, progress).await?;
     Ok(Added { files, images, config_format: Some(format) })
 }
@@ -177,31 +178,6 @@ async fn enable_kubelet(root: &Root) -> Result<(), BuildError> {
     fs::symlink("/usr/lib/systemd/system/kubelet.service", &link)
         .await
         .map_err(failed("write", &link))
-}
-
-/// The shared libraries of the programs that go into container images.
-async fn libraries(
-    workspace: &Workspace,
-    folder: &KubernetesFolder,
-    root: &Root,
-    progress: &mut Progress<'_>,
-) -> Result<BTreeMap<String, Vec<String>>, BuildError> {
-    let output = workspace.work().join("libraries");
-    let mut programs: Vec<String> = PROXY_PROGRAMS.iter().map(ToString::to_string).collect();
-    programs.extend(folder.programs().into_iter().map(|name| format!("/mnt/{name}")));
-    root.enter(Step::new(Stage::Kubernetes, "closure.sh", &workspace.scripts()))
-        .variable("DEBS", workspace.debs())
-        .variable("FOLDER", folder.path())
-        .variable("PROGRAMS", programs.join(" "))
-        .variable("OUTPUT", &output)
-        .run(progress)
-        .await?;
-    let text = fs::read_to_string(&output).await.map_err(failed("read", &output))?;
-    let mut libraries = BTreeMap::<String, Vec<String>>::new();
-    for (program, library) in text.lines().filter_map(|line| line.split_once(' ')) {
-        libraries.entry(program.to_owned()).or_default().push(library.to_owned());
-    }
-    Ok(libraries)
 }
 
 /// Imports container images into the containerd of `root`.

@@ -74,6 +74,16 @@ pub enum BuildError {
         /// The last lines it printed.
         tail: String,
     },
+    /// A file of a container image that does not load with what else is in the image.
+    #[error("{file} of the container image {image} does not load: {problem}")]
+    DoesNotLoad {
+        /// Name of the image.
+        image: String,
+        /// Path in it.
+        file: String,
+        /// What the loader says; names the library that is missing.
+        problem: String,
+    },
     /// The folder of Kubernetes binaries.
     #[error("cannot use the Kubernetes binaries")]
     Binaries(#[from] crate::binaries::BinariesError),
@@ -120,6 +130,11 @@ impl BuildError {
                 "choose another alias with --alias, or free it: incus image alias delete {alias}"
             )),
             Self::Binaries(error) => error.hint(),
+            Self::DoesNotLoad { .. } => Some(
+                "if the file is from a folder of yours, put a static program there, or one made \
+                 for this base (--base); if it is the base's own, build again with --rebuild"
+                    .to_owned(),
+            ),
             Self::ForeignArchitecture { wanted, .. } => {
                 Some(format!("run the same command on an {wanted} machine"))
             }

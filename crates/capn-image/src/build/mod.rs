@@ -10,6 +10,7 @@ mod error;
 mod host;
 mod import;
 mod layers;
+mod loading;
 mod manifest;
 mod pack;
 mod plan;

@@ -232,14 +232,14 @@ fn recipe_hash(
         .script("chroot.sh")
         .script("pack.sh");
     if !matches!(content, Content::Haproxy) {
-        hash = hash.script("images.sh");
+        hash = hash.script("closure.sh").script("load.sh").script("images.sh");
         // Which of the two it is says the containerd of the layer.
         for format in [ConfigFormat::Version2, ConfigFormat::Version3] {
             hash = hash.files(&containerd::files(format, content.pause_image()));
         }
     }
     if matches!(content, Content::Kubeadm(_)) {
-        hash = hash.script("closure.sh").files(&recipe::kubernetes_files());
+        hash = hash.files(&recipe::kubernetes_files());
     }
     for (name, digest) in digests {
         hash = hash.part(name, digest);
