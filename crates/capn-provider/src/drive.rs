@@ -20,6 +20,7 @@ use crate::{
     backoff::Backoff,
     changes::mark,
     context::Context,
+    echoes::Echoes,
     failure::{Failure, chain},
     lanes::Lanes,
     metrics::Outcome,
@@ -74,9 +75,12 @@ fn watch_error(error: &watcher::Error) -> String {
 /// One object is reconciled by one task at a time, and so many of a cluster at once as the options
 /// say. A passing failure is tried again after a pause that grows with each in a row, one that needs
 /// a change on the server at a steady pace, a final one not before the object changes or the resync
-/// is due. Returns after running reconciles have finished.
+/// is due. Events about an object's own instance cut none of these pauses short but the last, after
+/// the steady pause: they may be what the failed attempt itself caused. Returns after running
+/// reconciles have finished.
 pub(crate) async fn drive<K, Fut>(
     controller: Controller<K>,
+    echoes: Echoes<ObjectRef<K>>,
     ctx: Arc<Context>,
     reconcile: impl Fn(Arc<K>, Arc<Context>) -> Fut + Clone + Send + 'static,
 ) where
@@ -91,6 +95,7 @@ pub(crate) async fn drive<K, Fut>(
     let reconciles = TaskTracker::new();
     let tracker = reconciles.clone();
     let lanes = Arc::new(Lanes::new(ctx.options.concurrency));
+    let failing = echoes.clone();
     let (store, stopped) = (controller.store(), ctx.stop.clone());
     let controller = controller
         // The lanes limit it: the runtime's own limit would let one cluster hold up all others.
@@ -102,6 +107,7 @@ pub(crate) async fn drive<K, Fut>(
                 let (backoff, metrics, store) = (backoff.clone(), metrics.clone(), store.clone());
                 let (lanes, stopped, reconcile) =
                     (lanes.clone(), stopped.clone(), reconcile.clone());
+                let echoes = echoes.clone();
                 tracker.track_future(async move {
                     let place = tokio::select! {
                         place = lanes.enter(object.meta()) => place,
@@ -109,25 +115,30 @@ pub(crate) async fn drive<K, Fut>(
                     };
                     // It may have changed while it waited.
                     let object = store.get(&key).unwrap_or(object);
+                    echoes.begins(&key);
                     let running = metrics.reconciles().begin(&K::kind(&()));
                     // On the heap, so that the many that may wait for a place are small.
                     let result = Box::pin(reconcile(object, ctx)).await;
                     drop(place);
                     running.ended(Outcome::of(&result, resync));
                     let action = result?;
+                    echoes.succeeded(&key);
                     backoff.forget(&key);
                     Ok(action)
                 })
             },
             move |object, failure: &Failure, _| {
+                let key = ObjectRef::from_obj(object.as_ref());
                 if failure.is_conflict() {
+                    failing.failed(&key, CONFLICT_PAUSE);
                     return Action::requeue(CONFLICT_PAUSE);
                 }
                 let pause = match failure.class() {
                     Class::Final => resync,
                     Class::Blocked => blocked,
-                    Class::Passing => failed.next(&ObjectRef::from_obj(object.as_ref())),
+                    Class::Passing => failed.next(&key),
                 };
+                failing.failed(&key, pause.min(blocked));
                 tracing::warn!(
                     kind = %K::kind(&()),
                     namespace = object.namespace().unwrap_or_default(),

@@ -15,6 +15,7 @@ mod cluster;
 mod cni;
 mod context;
 mod drive;
+mod echoes;
 mod failure;
 mod images;
 mod instance;

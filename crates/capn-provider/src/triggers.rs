@@ -17,6 +17,7 @@ use kube::{
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
+    echoes::Wake,
     references::{label, name, namespace},
     remote::{RemoteKey, Signal},
 };
@@ -83,7 +84,7 @@ where
 pub(crate) fn machines_on_servers(
     signals: Receiver<Signal>,
     store: Store<LXCMachine>,
-) -> impl Stream<Item = ObjectRef<LXCMachine>> + Send + 'static {
+) -> impl Stream<Item = Wake<ObjectRef<LXCMachine>>> + Send + 'static {
     references(signals, move |signal| match signal {
         Some(Signal::Instance { remote, name }) => {
             let reference = ObjectRef::new(&name).within(&remote.namespace);
@@ -100,7 +101,7 @@ pub(crate) fn machines_on_servers(
 pub(crate) fn clusters_on_servers(
     signals: Receiver<Signal>,
     store: Store<LXCCluster>,
-) -> impl Stream<Item = ObjectRef<LXCCluster>> + Send + 'static {
+) -> impl Stream<Item = Wake<ObjectRef<LXCCluster>>> + Send + 'static {
     let uses = |cluster: &LXCCluster, remote: &RemoteKey| {
         namespace(&cluster.metadata) == remote.namespace
             && cluster.spec.secret_ref.name == remote.secret
@@ -133,7 +134,7 @@ where
 fn references<K, F>(
     signals: Receiver<Signal>,
     lead: F,
-) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
+) -> impl Stream<Item = Wake<ObjectRef<K>>> + Send + 'static
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
     F: Fn(Option<Signal>) -> Vec<ObjectRef<K>> + Send + 'static,
@@ -145,7 +146,13 @@ where
             Err(RecvError::Closed) => None,
         }
     })
-    .flat_map(move |signal| stream::iter(lead(signal)))
+    .flat_map(move |signal| {
+        let wake = match &signal {
+            Some(Signal::Instance { .. }) => Wake::Instance,
+            Some(Signal::Lost { .. }) | None => Wake::Server,
+        };
+        stream::iter(lead(signal).into_iter().map(wake))
+    })
 }
 
 /// The Cluster that an object belongs to, if it is among those in the store.

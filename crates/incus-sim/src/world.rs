@@ -80,6 +80,8 @@ pub(crate) struct World {
     pub(crate) config: Map<String, Value>,
     pub(crate) trouble: Trouble,
     pub(crate) history: Vec<Happened>,
+    /// What an operation that fails took back.
+    pub(crate) taken_back: Vec<Lifecycle>,
 }
 
 impl Default for Simulator {
@@ -109,6 +111,7 @@ impl Simulator {
             config: Map::new(),
             trouble: Trouble::default(),
             history: Vec::new(),
+            taken_back: Vec::new(),
         };
         Self {
             world: Arc::new(Mutex::new(world)),
@@ -331,6 +334,7 @@ impl Simulator {
                 return;
             }
             let result = effect(&mut world);
+            let taken_back = std::mem::take(&mut world.taken_back);
             let Some(operation) = world.operations.get_mut(id) else { return };
             let lifecycles = match result {
                 Ok(lifecycles) => {
@@ -340,7 +344,7 @@ impl Simulator {
                 Err(message) => {
                     operation.status_code = StatusCode::Failure;
                     operation.err = message;
-                    Vec::new()
+                    taken_back
                 }
             };
             operation.status = operation.status_code.to_string();

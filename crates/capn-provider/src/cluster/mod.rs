@@ -23,6 +23,7 @@ use crate::{
     changes,
     context::Context,
     drive,
+    echoes::Echoes,
     failure::Failure,
     instance, patch,
     references::{self, namespace},
@@ -50,6 +51,8 @@ pub(crate) async fn run(ctx: Arc<Context>) {
     let (controller, store) = drive::controller::<LXCCluster>(ctx.api(), ctx.watched());
     ctx.options.metrics.objects().clusters(store.clone());
     let (of_cluster, of_machine, of_leaving) = (store.clone(), store.clone(), store.clone());
+    let signals = ctx.remotes.signals();
+    let (echoes, woken) = Echoes::new(triggers::clusters_on_servers(signals, store));
     let controller = controller
         .watches_stream(
             changes::that_matter::<Cluster>(ctx.api(), &["initialization"]),
@@ -68,10 +71,10 @@ pub(crate) async fn run(ctx: Arc<Context>) {
             changes::that_matter::<LXCMachine>(ctx.api(), &["addresses"]),
             move |machine| triggers::cluster_of_machine(&of_machine, &machine.metadata),
         )
-        .reconcile_on(triggers::clusters_on_servers(ctx.remotes.signals(), store));
+        .reconcile_on(woken);
     let shared = Arc::new(Shared::default());
     let reconcile = move |cluster, ctx| reconcile(cluster, ctx, shared.clone());
-    drive::drive(controller, ctx, reconcile).await;
+    drive::drive(controller, echoes, ctx, reconcile).await;
 }
 
 async fn reconcile(

@@ -14,7 +14,7 @@ use capn_doctor::{
     facts::{FactsError, InstanceFacts, ServerFacts},
     rules,
 };
-use capn_plan::{devices, domains};
+use capn_plan::{devices, domains, launch};
 use incus_api::Devices;
 use tokio::{sync, time::Instant};
 
@@ -140,7 +140,12 @@ impl Answers {
 fn shapes(cluster: &LXCCluster, found: &References) -> BTreeSet<Shape> {
     let balancer = match cluster.spec.load_balancer.kind() {
         Some(LoadBalancerKind::Lxc(wanted) | LoadBalancerKind::Oci(wanted)) => {
-            Some((wanted.instance_spec.profiles.clone(), Vec::new()))
+            let spec = &wanted.instance_spec;
+            let root = (!spec.storage_pool.is_empty()).then(|| {
+                let disk = launch::root_disk(&spec.storage_pool);
+                (launch::ROOT_DEVICE.to_owned(), disk.into_iter().collect())
+            });
+            Some((spec.profiles.clone(), root.into_iter().collect()))
         }
         _ => None,
     };

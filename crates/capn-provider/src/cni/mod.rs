@@ -20,6 +20,7 @@ use crate::{
     changes,
     context::Context,
     drive,
+    echoes::Echoes,
     failure::Failure,
     references::{self, label},
     triggers,
@@ -43,7 +44,7 @@ pub(crate) async fn run(ctx: Arc<Context>) {
             triggers::cluster_of(&store, &machine.metadata)
         })
         .reconcile_on(changes);
-    drive::drive(controller, ctx, move |cluster, ctx| {
+    drive::drive(controller, Echoes::none(), ctx, move |cluster, ctx| {
         let watches = watches.clone();
         async move { reconcile(&cluster, &ctx, &watches).await }
     })

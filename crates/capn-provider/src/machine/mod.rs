@@ -17,6 +17,7 @@ use crate::{
     changes,
     context::Context,
     drive,
+    echoes::Echoes,
     failure::Failure,
     instance, patch,
     references::{self, namespace},
@@ -34,6 +35,8 @@ pub(crate) async fn run(ctx: Arc<Context>) {
     let (controller, store) = drive::controller::<LXCMachine>(ctx.api(), ctx.watched());
     ctx.options.metrics.objects().machines(store.clone());
     let (of_cluster, of_lxc_cluster) = (store.clone(), store.clone());
+    let signals = ctx.remotes.signals();
+    let (echoes, woken) = Echoes::new(triggers::machines_on_servers(signals, store));
     let controller = controller
         .watches_stream(changes::that_matter::<Machine>(ctx.api(), &["nodeRef"]), |machine| {
             triggers::infrastructure_of_machine(&machine)
@@ -45,8 +48,8 @@ pub(crate) async fn run(ctx: Arc<Context>) {
         .watches_stream(changes::that_matter::<LXCCluster>(ctx.api(), &[]), move |cluster| {
             triggers::in_same_cluster(&of_lxc_cluster, &cluster.metadata)
         })
-        .reconcile_on(triggers::machines_on_servers(ctx.remotes.signals(), store));
-    drive::drive(controller, ctx, reconcile).await;
+        .reconcile_on(woken);
+    drive::drive(controller, echoes, ctx, reconcile).await;
 }
 
 async fn reconcile(machine: Arc<LXCMachine>, ctx: Arc<Context>) -> Result<Action, Failure> {

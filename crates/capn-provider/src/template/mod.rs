@@ -23,6 +23,7 @@ use crate::{
     changes,
     context::Context,
     drive,
+    echoes::Echoes,
     failure::Failure,
     references::{self, label, name, namespace},
 };
@@ -54,7 +55,7 @@ pub(crate) async fn run(ctx: Arc<Context>) {
                 })
             },
         );
-    drive::drive(controller, ctx, reconcile).await;
+    drive::drive(controller, Echoes::none(), ctx, reconcile).await;
 }
 
 /// The template that a deployment makes its machines from.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 const MACHINES: [&str; 5] = ["demo-cp", "demo-md-0", "demo-md-1", "demo-md-2", "demo-md-3"];
-const STEP: Duration = Duration::from_secs(10);
+pub(crate) const STEP: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 /// How long the reconcilers may take to come to rest, by the wall's clock.
 const SOON: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ async fn in_an_idle_hour_each_instance_is_looked_at_every_ten_minutes_and_nothin
                 .is_some_and(|status| status.load_balancer_configured)
         })
         .await;
-    at_rest(&world, &registry).await;
+    at_rest(&world, &registry, || async {}).await;
 
     // While a blocking task runs the clock does not move by itself.
     let (release, held) = std::sync::mpsc::channel::<()>();
@@ -56,7 +56,7 @@ async fn in_an_idle_hour_each_instance_is_looked_at_every_ten_minutes_and_nothin
     let begin = tokio::time::Instant::now();
     while begin.elapsed() < HOUR {
         tokio::time::advance(STEP).await;
-        at_rest(&world, &registry).await;
+        at_rest(&world, &registry, || async {}).await;
     }
     drop(release);
     assert!(holder.await.unwrap());
@@ -84,11 +84,17 @@ fn is_bootstrapped(machine: Option<&LXCMachine>) -> bool {
 
 /// Lets everything happen that is due: the plane is asked again and again, which gives its threads
 /// and all tasks time, until nothing is being reconciled and nothing more was asked of the server.
-async fn at_rest(world: &World, registry: &Registry) {
+/// `tick` comes before each look.
+pub(crate) async fn at_rest<F: Future<Output = ()>>(
+    world: &World,
+    registry: &Registry,
+    tick: impl Fn() -> F,
+) {
     const CALM: usize = 5;
     let begin = Instant::now();
     let (mut calm, mut before) = (0, 0);
     while calm < CALM {
+        tick().await;
         world.get::<LXCCluster>(CLUSTER).await.unwrap();
         let requests = world.simulator.requests().len();
         let at_work = encode(registry, Format::Prometheus).unwrap();

@@ -75,6 +75,7 @@ pub(crate) async fn create(
         }
         if world.trouble.full {
             world.instances.remove(&key);
+            world.taken_back.push(lifecycle("instance-deleted", &key));
             return Err("Failed creating instance from image: Failed to unpack image: write /var/lib/incus/storage-pools/default/containers: no space left on device".into());
         }
         let machine = world.instances.get_mut(&key).ok_or("Instance not found")?;
