@@ -9,6 +9,12 @@ mod version;
 pub use table::{Component, Setting, TABLE};
 pub use version::{ParseVersionError, Version};
 
+/// The newest Kubernetes whose sources the table was compared with. A newer one is configured like
+/// it.
+pub const NEWEST: Version = Version::new(1, 37, 2);
+/// The same, as Kubernetes writes it: the version of a new cluster when nothing else says which.
+pub const NEWEST_TAG: &str = "v1.37.2";
+
 /// What is known about a node before it is made, as far as a setting depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeFacts {
@@ -57,10 +63,34 @@ pub fn without_local_storage_isolation(kubernetes: Version, node: NodeFacts) -> 
     node.container && node.root_on_zfs && value_of(name, kubernetes).is_some()
 }
 
-/// Whether kubelet needs the feature gate `KubeletInUserNamespace`: in unprivileged containers
-/// only, since elsewhere it hides errors that matter.
-pub fn kubelet_in_user_namespace(node: NodeFacts) -> bool {
-    node.container && node.unprivileged
+/// Whether kubelet has to be given the feature gate `KubeletInUserNamespace`: before 1.37, and in
+/// unprivileged containers only, since elsewhere it hides errors that matter.
+pub fn kubelet_in_user_namespace(kubernetes: Version, node: NodeFacts) -> bool {
+    node.container && node.unprivileged && value_of("KubeletInUserNamespace", kubernetes).is_some()
+}
+
+/// The minor release of etcd that this Kubernetes version's kubeadm asks for, such as `3.6`;
+/// `None` where it is not known.
+pub fn etcd_series(kubernetes: Version) -> Option<&'static str> {
+    value_of("etcd", kubernetes)
+}
+
+/// The tag of the CoreDNS image that this Kubernetes version's kubeadm asks for; `None` where it is
+/// not known.
+pub fn coredns_tag(kubernetes: Version) -> Option<&'static str> {
+    value_of("CoreDNS", kubernetes)
+}
+
+/// Whether pods may have a user namespace of their own (`hostUsers: false`) without a feature gate
+/// being set.
+pub fn has_pod_user_namespaces(kubernetes: Version) -> bool {
+    value_of("user namespaces of pods", kubernetes).is_some()
+}
+
+/// Whether the API server's certificate for kubelets, as this Kubernetes version's kubeadm makes
+/// it, needs the binding `kubeadm:apiserver-kubelet-client`.
+pub fn needs_kubelet_client_binding(kubernetes: Version) -> bool {
+    value_of("kubelet client binding", kubernetes).is_some()
 }
 
 /// Whether this runc can start pods under AppArmor only in an instance with `security.nesting`.

@@ -35,6 +35,7 @@ fn versions_are_read_as_they_are_written_and_suffixes_are_read_over() {
 fn every_row_has_a_reason_and_no_two_of_one_name_overlap() {
     for (index, row) in TABLE.iter().enumerate() {
         assert!(row.reason.len() > 20, "{}", row.name);
+        assert!(row.source.contains(['#', ':', '/']), "{} has no source", row.name);
         assert!(row.until.is_none_or(|until| row.from < until), "{}", row.name);
         for other in TABLE[index + 1..].iter().filter(|other| other.name == row.name) {
             assert_eq!(row.component, other.component, "{}", row.name);
@@ -43,7 +44,71 @@ fn every_row_has_a_reason_and_no_two_of_one_name_overlap() {
     }
     let names: BTreeSet<_> = TABLE.iter().map(|row| row.name).collect();
     // A new name needs a function and a test below.
-    assert_eq!(names.len(), 9, "{names:?}");
+    assert_eq!(names.len(), 14, "{names:?}");
+}
+
+#[test]
+fn the_newest_known_version_is_one_and_has_a_row_of_each_kind() {
+    assert_eq!(NEWEST_TAG, format!("v{NEWEST}"));
+    assert!(pause_image(NEWEST).is_some() && kubeadm_api(NEWEST).is_some());
+    assert_eq!((etcd_series(NEWEST), coredns_tag(NEWEST)), (Some("3.7"), Some("v1.14.6")));
+    // What is newer is taken for the newest.
+    assert_eq!(pause_image(v("1.38.0")), pause_image(NEWEST));
+    assert_eq!(etcd_series(v("1.38.0")), etcd_series(NEWEST));
+}
+
+#[test]
+fn the_page_about_node_images_has_what_kubeadm_of_each_minor_version_asks_for() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/node-image.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    for minor in 33..=NEWEST.minor {
+        let version = Version::new(1, minor, 99);
+        let pause = pause_image(version).unwrap().rsplit_once(':').unwrap().1;
+        let (etcd, dns) = (etcd_series(version).unwrap(), coredns_tag(version).unwrap());
+        let node = node(true, true, false);
+        let gate = match kubelet_in_user_namespace(version, node) {
+            true => "set by capn",
+            false => "on by default",
+        };
+        let row = format!("| 1.{minor} | {pause} | {etcd} | {dns} | {gate} |");
+        assert!(page.lines().any(|line| line == row), "not in docs/node-image.md: {row}");
+    }
+}
+
+#[test]
+fn the_etcd_is_the_series_that_kubeadm_asks_for() {
+    for (kubernetes, series) in [
+        ("1.30.9", None),
+        ("1.33.13", Some("3.5")),
+        ("1.34.0", Some("3.6")),
+        ("1.36.4", Some("3.6")),
+    ] {
+        assert_eq!(etcd_series(v(kubernetes)), series, "{kubernetes}");
+    }
+}
+
+#[test]
+fn pods_have_user_namespaces_of_their_own_from_1_33_on() {
+    assert!(!has_pod_user_namespaces(v("1.32.9")));
+    assert!(has_pod_user_namespaces(v("1.33.0")));
+}
+
+#[test]
+fn the_binding_for_kubelets_is_needed_since_their_certificates_have_no_organization() {
+    for (kubernetes, needed) in [
+        ("1.32.13", false),
+        ("1.33.11", false),
+        ("1.33.12", true),
+        ("1.34.7", false),
+        ("1.34.8", true),
+        ("1.35.4", false),
+        ("1.35.5", true),
+        ("1.36.0", false),
+        ("1.36.1", true),
+        ("1.37.0", true),
+    ] {
+        assert_eq!(needs_kubelet_client_binding(v(kubernetes)), needed, "{kubernetes}");
+    }
 }
 
 #[test]
@@ -110,11 +175,18 @@ fn local_storage_isolation_goes_only_where_kubelet_would_exit() {
 }
 
 #[test]
-fn kubelet_is_told_of_a_user_namespace_in_unprivileged_containers_only() {
-    assert!(kubelet_in_user_namespace(node(true, true, false)));
-    assert!(!kubelet_in_user_namespace(node(true, false, false)));
-    assert!(!kubelet_in_user_namespace(node(false, true, false)));
-    assert!(!kubelet_in_user_namespace(node(false, false, false)));
+fn kubelet_is_told_of_a_user_namespace_in_unprivileged_containers_until_it_knows_by_itself() {
+    for (kubernetes, node, told) in [
+        ("1.33.0", node(true, true, false), true),
+        ("1.36.4", node(true, true, false), true),
+        ("1.36.4", node(true, false, false), false),
+        ("1.36.4", node(false, true, false), false),
+        ("1.36.4", node(false, false, false), false),
+        ("1.37.0", node(true, true, false), false),
+        ("1.38.0", node(true, true, false), false),
+    ] {
+        assert_eq!(kubelet_in_user_namespace(v(kubernetes), node), told, "{kubernetes} {node:?}");
+    }
 }
 
 #[test]

@@ -6,9 +6,8 @@ use capn_image::binaries::{DEFAULT_FOLDER, KubernetesFolder, find_folder};
 use crate::Context;
 use crate::error::CommandError;
 
-/// The version of a new cluster when nothing else says which: the newest that prebuilt images
-/// were known for when this was released.
-pub const NEWEST_KNOWN: &str = "v1.36.4";
+/// The version of a new cluster when nothing else says which.
+pub const NEWEST_KNOWN: &str = capn_plan::versions::NEWEST_TAG;
 
 /// The folder of node binaries, if there is one: the flag's, the variable's, the machine's.
 ///

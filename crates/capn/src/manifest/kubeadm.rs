@@ -145,7 +145,7 @@ fn kubelet_patch(request: &ClusterRequest) -> Value {
     if versions::without_local_storage_isolation(kubernetes, node) {
         text.push_str("localStorageCapacityIsolation: false\n");
     }
-    if versions::kubelet_in_user_namespace(node) {
+    if versions::kubelet_in_user_namespace(kubernetes, node) {
         text.push_str("featureGates:\n  KubeletInUserNamespace: true\n");
     }
     json!({
