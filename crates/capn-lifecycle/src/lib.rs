@@ -55,6 +55,13 @@ pub fn kubeadm_api_version(kubernetes: &str) -> Option<&'static str> {
     Some(api.group_version())
 }
 
+/// Whether the API server's certificate for kubelets, as the kubeadm of a Kubernetes version makes
+/// it, gives no right by itself; `false` for what is no version.
+pub fn needs_kubelet_client_binding(kubernetes: &str) -> bool {
+    objects::version(kubernetes)
+        .is_some_and(|version| kubeadm_control_plane::kubelet_access::has_no_organization(&version))
+}
+
 /// Runs every controller of this crate until `shutdown` is done, then lets running reconciles
 /// finish.
 ///

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::observe::{Observed, wanted};
 use super::plan::{Action, Plan};
 use super::validate::Valid;
-use super::{create, upgrade, workload};
+use super::{create, kubelet_access, upgrade, workload};
 use crate::Context;
 use crate::contract;
 use crate::error::{Failure, chain, describe, is_conflict, is_not_found};
@@ -100,6 +100,21 @@ pub(super) async fn apply(
                 tracing::info!(%member, "remove a member from etcd");
                 let etcd = etcd(ctx, kcp, seen).await?;
                 etcd.remove(via, *member).await.map_err(etcd_failure(kcp))?;
+            }
+            Action::WriteKubeletAccess(binding) => {
+                if let Some(cluster) = &seen.cluster {
+                    tracing::info!(
+                        namespace,
+                        cluster = cluster.name_any(),
+                        "let API servers reach kubelets: write the ClusterRoleBinding {}",
+                        kubelet_access::BINDING
+                    );
+                    let client = client(ctx, kcp, cluster).await?;
+                    kubelet_access::write(&client, binding)
+                        .await
+                        .map_err(|source| Failure::Workload { object: describe(kcp), source })?;
+                }
+                done.again = true;
             }
             Action::UpdateKubeadmConfig => {
                 if let (Some(cluster), Some(valid)) = (&seen.cluster, valid) {

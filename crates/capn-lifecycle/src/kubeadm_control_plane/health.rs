@@ -11,6 +11,7 @@ use capi_api::conditions::Status;
 use capi_api::controlplane::machine_conditions as kind;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
+use super::kubelet_access::Access;
 use crate::summary::Verdict;
 use crate::workload::etcd;
 
@@ -47,6 +48,8 @@ pub(super) struct Components {
     pub(super) pods: BTreeMap<String, Pod>,
     /// What etcd says.
     pub(super) etcd: EtcdSeen,
+    /// Whether API servers may reach kubelets.
+    pub(super) kubelets: Access,
 }
 
 impl Components {

@@ -21,6 +21,7 @@ mod apply;
 mod create;
 pub(crate) mod desired;
 mod health;
+pub(crate) mod kubelet_access;
 mod members;
 mod observe;
 mod plan;

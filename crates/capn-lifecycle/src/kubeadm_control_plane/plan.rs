@@ -7,11 +7,14 @@ use capi_api::controlplane::{PRE_TERMINATE_HOOK, SKIP_KUBE_PROXY};
 use capi_api::core::ContractRef;
 use capi_api::{Cluster, KubeadmControlPlane, Machine, labels, refs};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::Value;
 
 use super::desired::in_place_change;
+use super::health::View;
+use super::kubelet_access::Access;
 use super::observe::{Observed, OwnedMachine, wanted};
 use super::up_to_date::differences;
 use super::validate::{Problem, Valid, has_stacked_etcd};
@@ -65,6 +68,8 @@ pub(super) enum Action {
         /// The member that goes.
         member: MemberId,
     },
+    /// Give API servers the right to reach kubelets.
+    WriteKubeletAccess(Box<ClusterRoleBinding>),
     /// Bring kubeadm's configuration in the workload cluster up to date, for machines that join.
     UpdateKubeadmConfig,
     /// Bring kube-proxy up to date.
@@ -173,6 +178,10 @@ pub(super) fn plan(
             plan = plan.act(Action::Sync { machine: owned.name(), change });
         }
     }
+    // Without it etcd cannot be asked, so nothing that follows could be decided.
+    if let Some(binding) = kubelet_access(seen).and_then(Access::wanted) {
+        return plan.act(Action::WriteKubeletAccess(Box::new(binding)));
+    }
     if let Some(leaving) = seen.machines.iter().find(|owned| may_go(&owned.machine)) {
         match leave(kcp, seen, leaving) {
             Ok(actions) => plan.actions.extend(actions),
@@ -229,7 +238,8 @@ fn scale(
     let have = seen.machines.len();
     let most = valid.replicas + if is_rolling_out { valid.max_surge } else { 0 };
     if have < most && (have < valid.replicas || is_rolling_out) {
-        let problems = preflight::problems(&seen.machines, valid.etcd_is_stacked);
+        let mut problems = preflight::problems(&seen.machines, valid.etcd_is_stacked);
+        problems.extend(kubelet_access(seen).and_then(Access::problem));
         if !problems.is_empty() {
             return plan.wait(WaitingOn::Preflight(problems));
         }
@@ -251,6 +261,14 @@ fn scale(
         return plan.act(Action::UpdateKubeProxy);
     }
     plan
+}
+
+/// Whether API servers may reach kubelets, if the workload cluster could be asked.
+fn kubelet_access(seen: &Observed) -> Option<&Access> {
+    match &seen.view {
+        View::Seen(components) => Some(&components.kubelets),
+        View::NotYet | View::Silent | View::Down { .. } => None,
+    }
 }
 
 /// The status still says that machines are replaced: it is the first pass after the last one was.

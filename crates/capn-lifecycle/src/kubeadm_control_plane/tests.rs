@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::desired::{in_place_change, kubeadm_config_spec, machine, machine_name};
 use super::health::{Components, EtcdSeen, View, of_machine};
+use super::kubelet_access::{Access, is_needed};
 use super::observe::{Observed, OwnedMachine};
 use super::plan::{Action, Plan, WaitingOn, plan};
 use super::preflight::failure_domain;
@@ -180,6 +181,7 @@ fn words(plan: &Plan) -> String {
             Action::DropHook { machine } => format!("let go of {machine}"),
             Action::TransferLeadership { from, .. } => format!("{from} hands over"),
             Action::RemoveMember { via, member } => format!("remove member {member} via {via}"),
+            Action::WriteKubeletAccess(_) => "let API servers reach kubelets".into(),
             Action::UpdateKubeadmConfig => "update kubeadm-config".into(),
             Action::UpdateKubeProxy => "update kube-proxy".into(),
             Action::Create { join: false, .. } => "initialize".into(),
@@ -609,6 +611,30 @@ fn outdated_machines_are_replaced_one_at_a_time() {
     let mut seen = observed(vec![current("a"), current("b"), current("c")]);
     seen.view = etcd(&["a", "b", "c"], &[]);
     assert_eq!(words(&decide(&last, &seen)), "update kube-proxy");
+}
+
+#[test]
+fn api_servers_may_reach_kubelets_before_a_machine_joins() {
+    let needs = |version: &str, machine: &str| {
+        let old = kcp(json!({ "version": machine }));
+        is_needed(&kcp(json!({ "version": version })), &[owned(&old, "a", 1)])
+    };
+    assert!(!needs("v1.35.4", "v1.35.4"));
+    assert!(needs("v1.36.3", "v1.35.4"), "one is to join");
+    assert!(needs("v1.35.4", "v1.36.3"), "one is there");
+    let new = kcp(json!({ "version": "v1.36.3" }));
+    let old = kcp(json!({ "version": "v1.35.4" }));
+    let plan = |kubelets: Access| {
+        let mut seen = observed(vec![well(owned(&old, "a", 500))]);
+        let View::Seen(mut components) = etcd(&["a"], &[]) else { panic!() };
+        components.kubelets = kubelets;
+        seen.view = View::Seen(components);
+        words(&decide(&new, &seen))
+    };
+    assert_eq!(plan(Access::Missing), "let API servers reach kubelets");
+    assert_eq!(plan(Access::Given), "update kubeadm-config, join");
+    assert_eq!(plan(Access::NotNeeded), "update kubeadm-config, join");
+    assert_eq!(plan(Access::OtherRole("ClusterRole view".into())), "wait for Preflight");
 }
 
 #[test]

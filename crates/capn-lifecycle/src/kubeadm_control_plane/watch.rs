@@ -1,5 +1,6 @@
 //! Watches of the control plane pods of workload clusters, so that a pod that comes up or breaks
-//! is seen at once.
+//! is seen at once, and of the binding that lets API servers reach kubelets, so that it does not
+//! stay away.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -7,13 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use capi_api::Cluster;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::Api;
+use kube::core::PartialObjectMeta;
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+use super::kubelet_access::BINDING;
 use super::workload::{NAMESPACE, PODS};
 use crate::Context;
 use crate::backoff::Backoff;
@@ -98,11 +102,16 @@ async fn watch(
     key: &ClusterKey,
     sender: &broadcast::Sender<ClusterKey>,
 ) -> bool {
-    let api: Api<Pod> = Api::namespaced(client, NAMESPACE);
-    let events = watcher(api, watcher::Config::default().labels(PODS))
+    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let pods = watcher(api, watcher::Config::default().labels(PODS))
         .touched_objects()
-        .predicate_filter(essence, PredicateConfig::default());
-    let mut events = std::pin::pin!(events);
+        .predicate_filter(essence, PredicateConfig::default())
+        .map_ok(drop);
+    let api: Api<PartialObjectMeta<ClusterRoleBinding>> = Api::all(client);
+    let named = format!("metadata.name={BINDING}");
+    let bindings =
+        watcher(api, watcher::Config::default().fields(&named)).touched_objects().map_ok(drop);
+    let mut events = std::pin::pin!(futures::stream::select(pods, bindings));
     let (mut failures, mut worked) = (0, false);
     while let Some(event) = events.next().await {
         match event {
@@ -112,7 +121,11 @@ async fn watch(
                 sender.send(key.clone()).ok();
             }
             Err(error) => {
-                tracing::debug!(cluster = key.name, error = chain(&error), "pod watch");
+                tracing::debug!(
+                    cluster = key.name,
+                    error = chain(&error),
+                    "watch of a workload cluster"
+                );
                 failures += 1;
                 if failures >= ERRORS_BORNE {
                     break;

@@ -9,6 +9,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 
 use super::health::{Components, EtcdSeen, View};
+use super::kubelet_access::{self, Access};
 use super::observe::Observed;
 use super::validate::has_stacked_etcd;
 use crate::Context;
@@ -65,7 +66,8 @@ pub(super) async fn look(
     }
     let nodes: Vec<_> =
         seen.machines.iter().filter_map(|owned| owned.machine.node_name()).collect();
-    seen.view = match components(&client, &nodes).await {
+    let is_binding_needed = kubelet_access::is_needed(kcp, &seen.machines);
+    seen.view = match components(&client, &nodes, is_binding_needed).await {
         Ok(mut components) => {
             if has_stacked_etcd(kcp)
                 && let Some(etcd) = etcd_of(ctx, cluster, client, seen)
@@ -104,20 +106,28 @@ async fn is_kubeadm_done(client: &Client) -> Result<bool, workload::Error> {
     Ok(found.is_some())
 }
 
-async fn components(client: &Client, names: &[&str]) -> Result<Components, workload::Error> {
+async fn components(
+    client: &Client,
+    names: &[&str],
+    is_binding_needed: bool,
+) -> Result<Components, workload::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let params = ListParams::default().labels(PODS);
     let requests = names
         .iter()
         .map(|name| answer("read the control plane nodes", REQUEST_TIMEOUT, nodes.get_opt(name)));
-    let (nodes, pods) = futures::try_join!(
+    let kubelets = async {
+        if is_binding_needed { kubelet_access::read(client).await } else { Ok(Access::NotNeeded) }
+    };
+    let (nodes, pods, kubelets) = futures::try_join!(
         futures::future::try_join_all(requests),
         answer("list the control plane pods", REQUEST_TIMEOUT, pods.list(&params)),
+        kubelets,
     )?;
     let nodes = nodes.into_iter().flatten().collect();
     let (nodes, pods) = (by_name(nodes), by_name(pods.items));
-    Ok(Components { nodes, pods, etcd: EtcdSeen::NotAsked })
+    Ok(Components { nodes, pods, etcd: EtcdSeen::NotAsked, kubelets })
 }
 
 /// etcd of the cluster, if its authority is there.

@@ -330,6 +330,36 @@ async fn a_newer_version_replaces_machines_one_after_the_other() {
     }
 }
 
+/// Waits until API servers may reach kubelets.
+async fn kubelets_can_be_reached(world: &World) {
+    until("the binding of the API servers is there", || async {
+        let binding = world.workload.binding("kubeadm:apiserver-kubelet-client");
+        let role = binding.map(|found| found["roleRef"]["name"].clone());
+        if role == Some(json!("system:kubelet-api-admin")) {
+            Ok(())
+        } else {
+            Err(format!("{role:?}"))
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_servers_may_reach_kubelets_before_a_machine_without_an_organization_joins() {
+    let name = "kubeadm:apiserver-kubelet-client";
+    let world = World::new().await;
+    world.create(kubeadm_manifests(1, 0)).await;
+    settled(&world, 1, "v1.36.0").await;
+    assert_eq!(world.workload.binding(name), None, "kubeadm 1.36.0 needs none");
+    world.patch::<KubeadmControlPlane>("cp", json!({ "spec": { "version": "v1.36.1" } })).await;
+    kubelets_can_be_reached(&world).await;
+    assert!(world.workload.nodes().len() < 2, "nothing joined before");
+    settled(&world, 1, "v1.36.1").await;
+    // It is back at once, without a change of anything else.
+    world.workload.remove_binding(name);
+    kubelets_can_be_reached(&world).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_plane_grows_and_shrinks() {
     let world = World::new().await;

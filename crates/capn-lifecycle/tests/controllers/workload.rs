@@ -35,6 +35,8 @@ struct State {
     components: BTreeMap<String, Value>,
     /// Secrets in `kube-system`.
     secrets: BTreeMap<String, Value>,
+    /// Bindings of cluster roles.
+    bindings: BTreeMap<String, Value>,
     /// Nothing answers yet.
     is_down: bool,
     /// The ConfigMap `kubeadm-config`, once kubeadm has written it.
@@ -281,6 +283,11 @@ impl Workload {
         if let ["api", "v1", "namespaces", "kube-system", rest @ ..] = path.as_slice() {
             return self.kube_system(&parts.method, rest, &query, &body);
         }
+        if let ["apis", "rbac.authorization.k8s.io", "v1", "clusterrolebindings", rest @ ..] =
+            path.as_slice()
+        {
+            return self.cluster_role_bindings(&parts.method, rest, &query, &body);
+        }
         match (&parts.method, path.as_slice()) {
             (&Method::GET, ["version"]) => whole(
                 StatusCode::OK,
@@ -383,6 +390,69 @@ impl Workload {
         }
     }
 
+    fn cluster_role_bindings(
+        &self,
+        method: &Method,
+        path: &[&str],
+        query: &str,
+        body: &Value,
+    ) -> Response<Body> {
+        const KIND: &str = "ClusterRoleBinding";
+        match (method, path) {
+            (&Method::GET, []) if query.contains("watch=true") => self.watch(KIND, query),
+            (&Method::GET, []) => {
+                let state = self.state.lock().unwrap();
+                list(
+                    "ClusterRoleBindingList",
+                    state.revision,
+                    state.bindings.values().cloned().collect(),
+                )
+            }
+            (&Method::GET, [name]) => {
+                found(self.state.lock().unwrap().bindings.get(&unescaped(name)).cloned())
+            }
+            (&Method::POST, []) => {
+                let name = body["metadata"]["name"].as_str().unwrap().to_owned();
+                if self.state.lock().unwrap().bindings.contains_key(&name) {
+                    return failure(StatusCode::CONFLICT, "AlreadyExists");
+                }
+                whole(StatusCode::CREATED, &self.put_binding(&name, body))
+            }
+            (&Method::PUT, [name]) => {
+                whole(StatusCode::OK, &self.put_binding(&unescaped(name), body))
+            }
+            _ => failure(StatusCode::NOT_FOUND, "NotFound"),
+        }
+    }
+
+    fn put_binding(&self, name: &str, body: &Value) -> Value {
+        let mut state = self.state.lock().unwrap();
+        state.revision += 1;
+        let mut object = body.clone();
+        object["kind"] = json!("ClusterRoleBinding");
+        object["apiVersion"] = json!("rbac.authorization.k8s.io/v1");
+        object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
+        let is_new = state.bindings.insert(name.to_owned(), object.clone()).is_none();
+        let kind = if is_new { "ADDED" } else { "MODIFIED" };
+        self.tell(&mut state, json!({ "type": kind, "object": object.clone() }));
+        object
+    }
+
+    /// A binding of a cluster role.
+    pub(crate) fn binding(&self, name: &str) -> Option<Value> {
+        self.state.lock().unwrap().bindings.get(name).cloned()
+    }
+
+    /// Removes a binding, as a user would.
+    pub(crate) fn remove_binding(&self, name: &str) {
+        let mut state = self.state.lock().unwrap();
+        state.revision += 1;
+        if let Some(mut object) = state.bindings.remove(name) {
+            object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
+            self.tell(&mut state, json!({ "type": "DELETED", "object": object }));
+        }
+    }
+
     /// Events of one kind after the revision in `query`.
     fn watch(&self, kind: &'static str, query: &str) -> Response<Body> {
         let after = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
@@ -408,6 +478,11 @@ impl Workload {
             });
         Response::new(StreamBody::new(lines.boxed()).boxed_unsync())
     }
+}
+
+/// A name as it is in a path: the colons of kubeadm's names may be escaped.
+fn unescaped(name: &str) -> String {
+    name.replace("%3A", ":")
 }
 
 /// Identity of the etcd member of a name.
