@@ -67,6 +67,7 @@ fn image(request: &ImageRequest<'_>) -> ContainerImage {
         references: vec![request.release.image().to_owned()],
         files,
         entrypoint: vec!["/capn".to_owned(), "manager".to_owned()],
+        arguments: Vec::new(),
         user: format!("{USER}:{USER}"),
         labels: [
             label("title", "capn"),
