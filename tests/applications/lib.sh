@@ -69,14 +69,24 @@ app_from_host() {
   done
 }
 app_scale() { app_kubectl scale deployment web --replicas "$1" && app_settled; }
-app_with() { app_scale "$1" && app_from_pods "$1" && app_from_nodes "$1" && app_from_host "$1"; }
-# Many replicas: enough that each is a target.
-app_with_many() {
-  app_scale "$1" || return 1
-  local pod
-  pod=$(app_clients | head -n 1)
-  [ "$(app_answers "$pod" "http://$(app_ip web)" $(($1 * 8)) | grep -c .)" -ge $(($1 - 2)) ]
+# What is asked of nodes comes after what is asked of pods has held: kube-proxy takes a moment on each
+# node to learn of endpoints that come and go.
+app_everywhere() { app_from_pods "$1" && app_from_nodes "$1" && app_from_host "$1"; }
+app_with() { app_scale "$1" && app_within 60 "$1 replicas answer pods, nodes and this machine" app_everywhere "$1"; }
+# app_within SECONDS WHAT COMMAND... : shows what the last try said.
+app_within() {
+  local seconds=$1 what=$2 said=$scratch/said
+  shift 2
+  app_try() { "$@" >"$said" 2>&1; }
+  until_true "$what" "$seconds" app_try "$@" || { cat "$said"; return 1; }
 }
+# Many replicas: so many that nearly each is met.
+app_most() {
+  local answered
+  answered=$(app_answers "$(app_clients | head -n 1)" "http://$(app_ip web)" $(($1 * 8)) | grep -c .)
+  [ "$answered" -ge $(($1 - 2)) ] || { echo "$answered of $1 replicas answer"; return 1; }
+}
+app_with_many() { app_scale "$1" && app_within 60 "$1 replicas answer" app_most "$1"; }
 app_udp() {
   local pod
   for pod in $(app_clients); do

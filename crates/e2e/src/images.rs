@@ -125,7 +125,9 @@ fn image(name: &str, arguments: &Arguments) -> anyhow::Result<Option<ContainerIm
             image
         }
         "nautilus" | "kitten" => {
-            let mut image = agnhost(arguments)?;
+            let mut image = shell(&["test-webserver"], "")?;
+            image.entrypoint = vec!["/agnhost".to_owned()];
+            image.files.push(program("agnhost", arguments.tests.join("agnhost")));
             let html = arguments.source.join("test/images").join(name).join("html");
             for file in [format!("{name}.jpg"), "data.json".to_owned()] {
                 let source = html.join(&file);
@@ -135,7 +137,6 @@ fn image(name: &str, arguments: &Arguments) -> anyhow::Result<Option<ContainerIm
                     content: Content::Path(source),
                 });
             }
-            image.arguments = vec!["test-webserver".to_owned()];
             image
         }
         "nonewprivs" => {
