@@ -40,6 +40,11 @@ pub const PROPERTY_ETCD_IMAGE_TAG: &str = "capn.etcd-image-tag";
 /// `addon/coredns` phase would wait for an image that nobody has.
 pub const PROPERTY_COREDNS: &str = "capn.coredns";
 
+/// Property: version of containerd in a node image, `2.3.4`, or as its distribution writes it.
+pub const PROPERTY_CONTAINERD_VERSION: &str = "capn.containerd-version";
+/// Property: version of runc in a node image.
+pub const PROPERTY_RUNC_VERSION: &str = "capn.runc-version";
+
 /// Alias of the node image for one Kubernetes version (`v1.36.0`).
 pub fn kubeadm_alias(version: &str) -> String {
     format!("capn/kubeadm/{}", with_v(version))

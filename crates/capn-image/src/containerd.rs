@@ -118,11 +118,19 @@ mod tests {
 
     #[test]
     fn each_configuration_gives_up_what_its_node_may_not_do_in_both_forms() {
-        let sandbox = [
-            (ConfigFormat::Version2, "sandbox_image = \"registry.k8s.io/pause:9\"\n"),
-            (ConfigFormat::Version3, "sandbox = \"registry.k8s.io/pause:9\"\n"),
+        let table = [
+            (
+                ConfigFormat::Version2,
+                "sandbox_image = \"registry.k8s.io/pause:9\"\n",
+                "[plugins.\"io.containerd.grpc.v1.cri\".registry]",
+            ),
+            (
+                ConfigFormat::Version3,
+                "sandbox = \"registry.k8s.io/pause:9\"\n",
+                "[plugins.\"io.containerd.cri.v1.images\".registry]",
+            ),
         ];
-        for (format, sandbox) in sandbox {
+        for (format, sandbox, mirrors) in table {
             let files = files(format, "registry.k8s.io/pause:9");
             assert_eq!(files.len(), 3);
             for (file, mode) in files.iter().zip(["default", "restricted", "unprivileged"]) {
@@ -132,6 +140,10 @@ mod tests {
                     assert!(file.text.contains(&line), "{format:?} {mode} {setting}");
                 }
                 assert!(file.text.contains("SystemdCgroup = true"));
+                let (top, tables) = file.text.split_once("\n[").unwrap();
+                assert!(top.ends_with("\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n"));
+                let registry = format!("{mirrors}\n  config_path = \"/etc/containerd/certs.d\"\n");
+                assert!(tables.contains(&registry), "{tables}");
                 assert!(file.text.contains(sandbox), "{}", file.text);
                 assert!(file.text.contains(&format!("version = {}\n", format.number())));
                 assert!(!file.text.contains("{{"), "{}", file.text);

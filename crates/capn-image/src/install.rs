@@ -4,8 +4,9 @@
 //! what only a root file system of ours needs (its network, its cloud-init).
 
 use crate::{
+    binaries::RELEASES,
     containerd::{self, ConfigFormat},
-    recipe::{self, File},
+    recipe::{self, File, NodeRuntime},
 };
 
 /// Where the script is put, and where upstream's templates expect it.
@@ -56,9 +57,9 @@ impl InstallScript {
 
     /// The text of the script. It has no braces that cloud-init's Jinja would take for its own.
     pub fn text(&self) -> String {
-        let role = recipe::node();
+        let role = recipe::node(NodeRuntime::Packages);
         let newer = role.newer_packages.join(" ");
-        let packages = without(role.packages, &NOT_NEEDED);
+        let packages = without(&role.packages, &NOT_NEEDED);
         let units = without(role.units, &NOT_ITS_UNITS);
         let started: Vec<&str> =
             units.iter().copied().filter(|unit| *unit != "capn-pod-network.service").collect();
@@ -70,12 +71,18 @@ impl InstallScript {
             .collect();
         let digests: Vec<String> =
             self.digests.iter().map(|(name, digest)| format!("{name} {digest}")).collect();
+        let releases = RELEASES.map(|release| {
+            let [amd64, arm64] = release.sha256;
+            let url = release.url.replace("{version}", release.version).replace("{arch}", "ARCH");
+            format!("{url} {amd64} {arm64}")
+        });
         let containerd = |format| put_all(&containerd::files(format, "@PAUSE@"));
         let (two, three) = (containerd(ConfigFormat::Version2), containerd(ConfigFormat::Version3));
         [
             ("@VERSION@", self.version.as_str()),
             ("@KUBERNETES_URL@", &self.kubernetes_url),
             ("@DIGESTS@", &digests.join("\n")),
+            ("@RELEASES@", &releases.join("\n")),
             ("@PACKAGES@", &packages.join(" ")),
             ("@NEWER_SUITE@", recipe::NEWER_SUITE_OF_DEBIAN_12),
             ("@NEWER_PACKAGES@", &newer),
@@ -126,6 +133,10 @@ mod tests {
         {
             assert!(text.contains(part), "{part}");
         }
+        for release in RELEASES {
+            assert!(text.contains(release.sha256[1]), "{release:?}");
+        }
+        assert!(!text.contains("{version}") && !text.contains("{arch}"));
         assert_eq!(text.matches("put 0644 /etc/containerd/config.unprivileged.toml").count(), 2);
         for part in ["10-capn.network", "cloud.cfg", "catatonit", "systemd-networkd.service"] {
             assert!(!text.contains(part), "{part}");
@@ -148,7 +159,9 @@ mod tests {
 
     #[test]
     fn no_file_of_the_recipe_ends_the_script_early() {
-        for file in recipe::node().files.iter().chain(&recipe::kubernetes_files()) {
+        for file in
+            recipe::node(NodeRuntime::Packages).files.iter().chain(&recipe::kubernetes_files())
+        {
             assert!(file.text.lines().all(|line| line != END), "{}", file.path);
         }
     }

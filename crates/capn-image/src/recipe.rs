@@ -21,7 +21,7 @@ pub(crate) struct Role {
     /// `node` or `haproxy`; names the cache folder and the script of the role.
     pub(crate) name: &'static str,
     /// Debian packages on top of the base.
-    pub(crate) packages: &'static [&'static str],
+    pub(crate) packages: Vec<&'static str>,
     /// Packages that come from the next Debian release when the base is Debian 12.
     pub(crate) newer_packages: &'static [&'static str],
     /// Files, the base's included.
@@ -147,18 +147,48 @@ pub(crate) fn haproxy() -> Role {
     ));
     Role {
         name: "haproxy",
-        packages: &["haproxy"],
+        packages: vec!["haproxy"],
         newer_packages: &[],
         files,
         units: &["systemd-networkd.service", "systemd-resolved.service", "haproxy.service"],
     }
 }
 
+/// Where the container runtime of a node comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NodeRuntime {
+    /// From packages of the distribution.
+    Packages,
+    /// From a folder; its programs come with the content.
+    Folder,
+}
+
 /// A node, with Kubernetes or without. Its configuration does not depend on that, so that both
 /// images share the cached layer; containerd's configuration comes with
 /// the content.
-pub(crate) fn node() -> Role {
+pub(crate) fn node(runtime: NodeRuntime) -> Role {
     let mut files = base_files();
+    let mut packages = vec![
+        "catatonit",
+        "cloud-init",
+        "containernetworking-plugins",
+        "ethtool",
+        "iptables",
+        "nftables",
+        "socat",
+    ];
+    match runtime {
+        NodeRuntime::Packages => packages.extend(["containerd", "runc"]),
+        NodeRuntime::Folder => {
+            // For a runc that is not static.
+            packages.push("libseccomp2");
+            files.push(file(
+                "/usr/lib/systemd/system/containerd.service",
+                0o644,
+                include_str!("../recipe/node/containerd.service"),
+            ));
+        }
+    }
     files.extend([
         file("/etc/cloud/cloud.cfg.d/90-capn.cfg", 0o644, include_str!("../recipe/node/cloud.cfg")),
         file("/etc/cloud/ds-identify.cfg", 0o644, include_str!("../recipe/node/ds-identify.cfg")),
@@ -199,20 +229,13 @@ pub(crate) fn node() -> Role {
     ]);
     Role {
         name: "node",
-        packages: &[
-            "catatonit",
-            "cloud-init",
-            "containerd",
-            "containernetworking-plugins",
-            "ethtool",
-            "iptables",
-            "nftables",
-            "runc",
-            "socat",
-        ],
+        packages,
         // Debian 12 has 1.6, too old for the kubelet. Its own runc stays: the newer one needs a
         // newer C library.
-        newer_packages: &["containerd"],
+        newer_packages: match runtime {
+            NodeRuntime::Packages => &["containerd"],
+            NodeRuntime::Folder => &[],
+        },
         files,
         units: &[
             "systemd-networkd.service",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use capn_image::binaries::Programs;
 
 /// The variables of the process. What they are called is known to the methods only, but for those
 /// of templates, whose names are in the template.
@@ -117,9 +118,9 @@ impl Environment {
         sockets
     }
 
-    /// The folder of node binaries that the environment names.
-    pub fn kubernetes_binaries(&self) -> Option<&Utf8Path> {
-        self.get("CAPN_KUBERNETES_BINARIES").map(Utf8Path::new)
+    /// The folder of these programs that the environment names.
+    pub fn folder_of(&self, programs: Programs) -> Option<&Utf8Path> {
+        self.get(programs.variable()).map(Utf8Path::new)
     }
 
     /// The image servers that the environment names, with commas between.

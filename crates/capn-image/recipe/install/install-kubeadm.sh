@@ -10,6 +10,8 @@ set -eu
 
 version="${1:-@VERSION@}"
 source="${CAPN_KUBERNETES_URL:-@KUBERNETES_URL@}"
+# The container runtime where the distribution's is too old: "URL SHA256_AMD64 SHA256_ARM64" a line.
+releases="@RELEASES@"
 # Digests that were known when this file was written, "NAME SHA256" a line; of other files the
 # digest that is published beside them counts.
 digests="@DIGESTS@"
@@ -79,11 +81,12 @@ END
         install $missing
 fi
 
-# --- Kubernetes -------------------------------------------------------------------------------
+# --- downloads --------------------------------------------------------------------------------
 # curl where it is; Python is wherever cloud-init is.
 download() {
     if command -v curl >/dev/null; then
-        curl --fail --silent --show-error --location --retry 5 --output "$2" "$1"
+        curl --fail --silent --show-error --location --retry 5 --connect-timeout 15 \
+            --output "$2" "$1"
     else
         python3 -c 'import shutil, sys, urllib.request
 with urllib.request.urlopen(sys.argv[1], timeout=60) as answer, open(sys.argv[2], "wb") as file:
@@ -99,6 +102,46 @@ digest_of() {
     echo "$known"
 }
 is_file() { echo "$1  $2" | sha256sum --check --status - 2>/dev/null; }
+put_program() {
+    install -m 0755 "$1" "$2/.${1##*/}.new"
+    mv "$2/.${1##*/}.new" "$2/${1##*/}"
+}
+
+# --- container runtime ------------------------------------------------------------------------
+# Beside the packages, whose files are theirs.
+fetch_runtime() {
+    mkdir -p "$work/runtime"
+    while read -r url amd64 arm64; do
+        url="$(echo "$url" | sed "s/ARCH/$arch/g")"
+        digest="$arm64"
+        [ "$arch" = arm64 ] || digest="$amd64"
+        download "$url" "$work/release" || return 1
+        is_file "$digest" "$work/release" || fail "$url is not the file with SHA-256 $digest"
+        case "$url" in
+        *.tar.gz) tar -xzf "$work/release" -C "$work/runtime" ;;
+        *) mv "$work/release" "$work/runtime/runc" ;;
+        esac
+    done <<END
+$releases
+END
+    for file in "$work/runtime/bin"/* "$work/runtime/runc" "$work/runtime/crictl"; do
+        put_program "$file" /usr/local/bin
+    done
+    mkdir -p /etc/systemd/system/containerd.service.d
+    printf '[Service]\nExecStart=\nExecStart=/usr/local/bin/containerd\n' \
+        >/etc/systemd/system/containerd.service.d/capn-runtime.conf
+}
+containerd_version() { containerd --version | awk '{ sub("^v", "", $3); print $3 }'; }
+case "$(containerd_version)" in
+0.* | 1.*)
+    say "containerd and runc from the official releases"
+    fetch_runtime || say "WARNING: they cannot be had: containerd $(containerd_version) stays," \
+        "which is no longer maintained"
+    hash -r
+    ;;
+esac
+
+# --- Kubernetes -------------------------------------------------------------------------------
 for name in kubeadm kubelet kubectl; do
     url="$source/$version/bin/linux/$arch/$name"
     digest="$(digest_of "$name" "$url")"
@@ -109,8 +152,7 @@ for name in kubeadm kubelet kubectl; do
     say "$name from $url"
     download "$url" "$work/$name" || fail "cannot download $url"
     is_file "$digest" "$work/$name" || fail "$url is not the file with SHA-256 $digest"
-    install -m 0755 "$work/$name" "/usr/bin/.$name.new"
-    mv "/usr/bin/.$name.new" "/usr/bin/$name"
+    put_program "$work/$name" /usr/bin
     rm "$work/$name"
 done
 
@@ -122,7 +164,7 @@ put() {
 }
 @FILES@
 # containerd's configuration has another form since containerd 2.
-case "$(version_of containerd)" in
+case "$(containerd_version)" in
 0.* | 1.*)
 @CONTAINERD_2@
     ;;
@@ -132,7 +174,7 @@ case "$(version_of containerd)" in
 esac
 pause="$(kubeadm config images list --kubernetes-version "$version" | grep '/pause:')"
 sed -i "s|@PAUSE@|$pause|" /etc/containerd/config.*.toml
-mkdir -p /opt/cni /etc/cni/net.d /etc/capn
+mkdir -p /opt/cni /etc/cni/net.d /etc/capn /etc/containerd/certs.d /etc/containerd/conf.d
 if [ ! -e /opt/cni/bin ]; then
     ln -s /usr/lib/cni /opt/cni/bin
 fi

@@ -5,6 +5,10 @@
 set -eu
 . "$SCRIPTS/chroot.sh"
 open_target
+# The two that containerd runs, and that nothing here does.
+for program in "runc --version" "containerd-shim-runc-v2 -v"; do
+    in_target $program >/dev/null || { echo "${program% *} does not run on this base" >&2; exit 1; }
+done
 # containerd mounts overlays of its own, which cannot lie in an overlay.
 mkdir -p "$TARGET/var/lib/containerd"
 mount --bind "$STORE" "$TARGET/var/lib/containerd"

@@ -1,7 +1,8 @@
-//! The official release downloads, the last resort for Kubernetes binaries.
+//! The official release downloads, the last resort for the programs of a node.
 //!
-//! Fetched with `curl`, which knows the machine's proxies and certificates, and checked against
-//! the digests that are published beside each file before they get their name.
+//! Fetched with `curl`, which knows the machine's proxies and certificates, and checked before
+//! they get their name: Kubernetes against the digests that are published beside each file, the
+//! container runtime against those of [`RELEASES`].
 
 use std::{fs::File, io, os::unix::fs::PermissionsExt, process::Output};
 
@@ -9,8 +10,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use flate2::read::GzDecoder;
 use tokio::{fs, process::Command, task::spawn_blocking};
 
-use super::{BinariesError, KubernetesFolder, digest::file_digest, folder};
-use crate::containers::ImageNames;
+use super::{
+    BinariesError, KubernetesFolder, Programs, RELEASES, RuntimeFolder, digest::file_digest,
+    folder, releases::Release,
+};
+use crate::{build::Architecture, containers::ImageNames};
 
 /// Where releases are published; the defaults are the projects' own places.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +58,11 @@ pub async fn download(
     file: &mut (dyn FnMut(&str) + Send),
 ) -> Result<KubernetesFolder, BinariesError> {
     if !is_version(version) {
-        return Err(BinariesError::NoRelease { version: version.to_owned(), url: String::new() });
+        return Err(BinariesError::NoRelease {
+            name: "Kubernetes",
+            version: version.to_owned(),
+            url: String::new(),
+        });
     }
     let architecture = architecture();
     let path = parent.join(format!("{version}-{architecture}"));
@@ -63,11 +71,11 @@ pub async fn download(
     }
     let part = parent.join(format!("{version}-{architecture}.part"));
     fs::create_dir_all(&part).await.map_err(failed("make", &part))?;
-    let fetch = Fetch { version, part: &part };
+    let fetch = Fetch { name: "Kubernetes", version, part: &part, limits: &PATIENT };
 
     let base = format!("{}/{version}/bin/linux/{architecture}", sources.kubernetes);
     // kubeadm is the first: it says what else is needed.
-    for name in folder::REQUIRED.into_iter().filter(|name| *name != "etcd") {
+    for name in Programs::Kubernetes.required().iter().filter(|name| **name != "etcd") {
         let url = format!("{base}/{name}");
         if !part.join(name).exists() {
             file(name);
@@ -101,6 +109,62 @@ pub async fn download(
     KubernetesFolder::open(part.clone()).await?;
     fs::rename(&part, &path).await.map_err(failed("move", &part))?;
     KubernetesFolder::open(path).await
+}
+
+/// Downloads the container runtime for this machine's architecture, the versions of this release.
+///
+/// It ends up in a folder of `parent` that is named after the versions, about 150 MB; a folder that
+/// is there is taken as it is. `file` is told each file before it is fetched.
+///
+/// # Cancellation
+///
+/// As for [`download`].
+///
+/// # Errors
+///
+/// [`BinariesError::Download`] when the place cannot be reached, which takes a few seconds at most;
+/// [`BinariesError::Checksum`] when a file is not what it should be.
+pub async fn download_runtime(
+    architecture: Architecture,
+    parent: &Utf8Path,
+    file: &mut (dyn FnMut(&str) + Send),
+) -> Result<RuntimeFolder, BinariesError> {
+    let fetched = |release: &Release| (release.url(architecture), release.digest(architecture));
+    runtime(architecture, parent, &fetched, file).await
+}
+
+/// The same with other places: `fetched` says where a release's file is, and its digest.
+async fn runtime(
+    architecture: Architecture,
+    parent: &Utf8Path,
+    fetched: &(dyn Fn(&Release) -> (String, &'static str) + Sync),
+    file: &mut (dyn FnMut(&str) + Send),
+) -> Result<RuntimeFolder, BinariesError> {
+    let versions = RELEASES.map(|release| format!("{}-{}", release.name, release.version));
+    let path = parent.join(format!("{}-{}", versions.join("-"), architecture.as_str()));
+    if path.exists() {
+        return RuntimeFolder::open(path).await;
+    }
+    let part = path.with_added_extension("part");
+    fs::create_dir_all(&part).await.map_err(failed("make", &part))?;
+    for release in &RELEASES {
+        // The last program of an archive says that it is unpacked.
+        let Some(last) = release.programs.last().filter(|name| !part.join(name).exists()) else {
+            continue;
+        };
+        file(release.name);
+        let (name, version) = (release.name, release.version);
+        let fetch = Fetch { name, version, part: &part, limits: &QUICK };
+        let (url, digest) = fetched(release);
+        let fetched = fetch.file(&url, digest).await?;
+        match release.is_archive() {
+            true => unpack(&fetched, &part, release.programs).await?,
+            false => keep(&fetched, &part.join(last)).await?,
+        }
+    }
+    RuntimeFolder::open(part.clone()).await?;
+    fs::rename(&part, &path).await.map_err(failed("move", &part))?;
+    RuntimeFolder::open(path).await
 }
 
 /// `v1.36.0`, also with a suffix such as `-rc.1`. Becomes part of URLs and paths.
@@ -139,7 +203,14 @@ async fn image_names(kubeadm: &Utf8Path, version: &str) -> Result<ImageNames, Bi
     })
 }
 
+/// curl's limits where there is no other way.
+const PATIENT: [&str; 4] = ["--retry", "3", "--connect-timeout", "15"];
+/// Where there is one: nobody waits long for a network that is not there.
+const QUICK: [&str; 4] = ["--retry", "1", "--connect-timeout", "5"];
+
 struct Fetch<'a> {
+    name: &'static str,
+    limits: &'static [&'static str],
     version: &'a str,
     part: &'a Utf8Path,
 }
@@ -178,8 +249,9 @@ impl Fetch<'_> {
         let path = self.part.join("fetched");
         let run = |source| BinariesError::Curl { source };
         let Output { status, stderr, .. } = Command::new("curl")
-            .args(["--fail", "--silent", "--show-error", "--location", "--retry", "3"])
-            .args(["--connect-timeout", "15", "--speed-limit", "1000", "--speed-time", "60"])
+            .args(["--fail", "--silent", "--show-error", "--location"])
+            .args(self.limits)
+            .args(["--speed-limit", "1000", "--speed-time", "60"])
             .args(["--output", path.as_str(), url])
             .kill_on_drop(true)
             .output()
@@ -189,12 +261,20 @@ impl Fetch<'_> {
             Some(0) => Ok(path),
             // An HTTP status of 400 and more, or no such file.
             Some(22 | 37) => Err(BinariesError::NoRelease {
+                name: self.name,
                 version: self.version.to_owned(),
                 url: url.to_owned(),
             }),
             // curl cannot write.
             Some(23) => Err(failed("write", &path)(io::Error::other(message(&stderr)))),
-            _ => Err(BinariesError::Download { url: url.to_owned(), message: message(&stderr) }),
+            _ => Err(BinariesError::Download {
+                url: url.to_owned(),
+                message: message(&stderr),
+                programs: match self.name {
+                    "Kubernetes" => Programs::Kubernetes,
+                    _ => Programs::Runtime,
+                },
+            }),
         }
     }
 }

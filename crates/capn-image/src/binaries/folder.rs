@@ -1,30 +1,12 @@
 //! A folder with the binaries of one Kubernetes version.
 
-use std::path::Path;
-
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::process::Command;
 
-use super::BinariesError;
+use super::{BinariesError, Programs, place::is_executable};
 use crate::containers::{EtcdNames, ImageNames};
 
-/// Files a folder must have.
-pub(crate) const REQUIRED: [&str; 8] = [
-    "kubeadm",
-    "kubelet",
-    "kubectl",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kube-proxy",
-    "etcd",
-];
-
-/// Files a folder may have. Without `pause` the node gets Debian's static init in its place;
-/// `etcdctl` goes into etcd's image, as upstream has it.
-pub(crate) const OPTIONAL: [&str; 3] = ["coredns", "etcdctl", "pause"];
-
-/// A folder that holds all files of [`REQUIRED`], and what it holds.
+/// A folder that holds all files of [`Programs::Kubernetes`], and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubernetesFolder {
     path: Utf8PathBuf,
@@ -42,11 +24,7 @@ impl KubernetesFolder {
     /// [`BinariesError::Incomplete`], [`BinariesError::Version`], [`BinariesError::WrongVersion`].
     pub async fn open(path: impl Into<Utf8PathBuf>) -> Result<Self, BinariesError> {
         let path = path.into();
-        let missing: Vec<_> =
-            REQUIRED.into_iter().filter(|name| !is_executable(&path.join(name))).collect();
-        if !missing.is_empty() {
-            return Err(BinariesError::Incomplete { path, missing });
-        }
+        Programs::Kubernetes.check(&path)?;
         let (kubeadm_path, kubelet_path, etcd_path) =
             (path.join("kubeadm"), path.join("kubelet"), path.join("etcd"));
         let (version, kubelet, etcd) = tokio::try_join!(
@@ -112,10 +90,7 @@ impl KubernetesFolder {
 
     /// Names of all files that go into an image, sorted.
     pub(crate) fn programs(&self) -> Vec<&'static str> {
-        let optional = OPTIONAL.into_iter().filter(|name| self.optional(name).is_some());
-        let mut names: Vec<_> = REQUIRED.into_iter().chain(optional).collect();
-        names.sort_unstable();
-        names
+        Programs::Kubernetes.in_folder(&self.path)
     }
 
     /// The file of that name, if the folder has it.
@@ -123,33 +98,6 @@ impl KubernetesFolder {
         let path = self.path.join(name);
         is_executable(&path).then_some(path)
     }
-}
-
-/// Which folder to take: the flag's, else the variable's, else [`DEFAULT_FOLDER`] if it exists.
-///
-/// A folder that was named but is absent is an error; it is not silently passed over.
-///
-/// # Errors
-///
-/// [`BinariesError::NoFolder`].
-pub fn find_folder(
-    flag: Option<&Utf8Path>,
-    variable: Option<&Utf8Path>,
-    default: &Utf8Path,
-) -> Result<Option<Utf8PathBuf>, BinariesError> {
-    let named = [
-        (flag, "--kubernetes-binaries"),
-        (variable.filter(|path| !path.as_str().is_empty()), "CAPN_KUBERNETES_BINARIES"),
-    ];
-    for (path, origin) in named {
-        if let Some(path) = path {
-            return match path.is_dir() {
-                true => Ok(Some(path.to_owned())),
-                false => Err(BinariesError::NoFolder { path: path.to_owned(), origin }),
-            };
-        }
-    }
-    Ok(default.is_dir().then(|| default.to_owned()))
 }
 
 pub(super) async fn output(
@@ -168,13 +116,6 @@ pub(super) async fn output(
 fn parse_etcd_version(text: &str) -> Option<String> {
     let line = text.lines().find_map(|line| line.strip_prefix("etcd Version:"))?;
     Some(line.trim().to_owned()).filter(|version| !version.is_empty())
-}
-
-fn is_executable(path: &Utf8Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    Path::new(path)
-        .metadata()
-        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -201,7 +142,7 @@ mod tests {
             "etcd" => "etcd Version: 3.6.8",
             _ => "",
         };
-        REQUIRED.iter().map(|name| (*name, answer(name))).collect()
+        Programs::Kubernetes.required().iter().map(|name| (*name, answer(name))).collect()
     }
 
     #[tokio::test]
@@ -209,7 +150,7 @@ mod tests {
         let (_held, path) = folder(&complete("Kubernetes v1.36.0"));
         let opened = KubernetesFolder::open(path).await.unwrap();
         assert_eq!((opened.version(), opened.etcd_version()), ("v1.36.0", "3.6.8"));
-        assert_eq!(opened.programs().len(), REQUIRED.len());
+        assert_eq!(opened.programs(), Programs::Kubernetes.in_folder(opened.path()));
 
         let (_held, path) = folder(&complete("Kubernetes v1.35.1"));
         let mixed = KubernetesFolder::open(path).await;
@@ -222,20 +163,5 @@ mod tests {
             panic!("an incomplete folder");
         };
         assert_eq!(missing, ["kubeadm"]);
-    }
-
-    #[test]
-    fn a_named_folder_wins_and_is_never_passed_over() {
-        let held = tempfile::tempdir().unwrap();
-        let there = Utf8Path::from_path(held.path()).unwrap();
-        let absent = Utf8Path::new("/nonexistent");
-        let empty = Utf8Path::new("");
-        let found = |flag, variable, default| find_folder(flag, variable, default);
-        assert_eq!(found(Some(there), Some(absent), absent).unwrap().as_deref(), Some(there));
-        assert_eq!(found(None, Some(there), absent).unwrap().as_deref(), Some(there));
-        assert_eq!(found(None, Some(empty), there).unwrap().as_deref(), Some(there));
-        assert_eq!(found(None, None, absent).unwrap(), None);
-        assert!(matches!(found(Some(absent), None, there), Err(BinariesError::NoFolder { .. })));
-        assert!(matches!(found(None, Some(absent), there), Err(BinariesError::NoFolder { .. })));
     }
 }

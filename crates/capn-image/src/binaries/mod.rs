@@ -1,14 +1,18 @@
-//! Where the Kubernetes binaries of a node image come from.
+//! Where the programs of a node image come from: Kubernetes and the container runtime.
 
 mod digest;
 mod download;
 mod error;
 mod folder;
+mod place;
+mod releases;
+mod runtime;
 
 pub(crate) use digest::digests;
-pub use download::{Sources, download};
+pub use download::{Sources, download, download_runtime};
 pub use error::BinariesError;
-pub use folder::{KubernetesFolder, find_folder};
-
-/// The folder that is looked at when nothing else is given.
-pub const DEFAULT_FOLDER: &str = "/var/lib/capn/kubernetes";
+pub use folder::KubernetesFolder;
+pub use place::{Programs, find_folder};
+pub(crate) use releases::RELEASES;
+pub use runtime::RuntimeFolder;
+pub(crate) use runtime::{OLDEST_CONTAINERD, OLDEST_RUNC, is_at_least};

@@ -58,6 +58,22 @@ impl Base {
         }
     }
 
+    /// The one that boots under this machine's kernel: the newest Debian, or Debian 12 with cgroup
+    /// v1, which systemd 256 and later refuse.
+    pub fn of_this_machine() -> Self {
+        super::host::fitting_base()
+    }
+
+    /// Whether the distribution's own containerd and runc are ones that their projects still keep:
+    /// Debian 12 has containerd 1.6 and runc 1.1, Debian 13 1.7 and 1.1, Ubuntu 24.04 (updates)
+    /// 2.2 and 1.3.
+    pub fn has_current_runtime(self) -> bool {
+        match self {
+            Self::Debian12 | Self::Debian13 => false,
+            Self::Ubuntu2404 => true,
+        }
+    }
+
     /// `debian` or `ubuntu`: the image property `os`.
     pub fn os(self) -> &'static str {
         self.distribution().id

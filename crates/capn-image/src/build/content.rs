@@ -3,18 +3,20 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use camino::Utf8Path;
 use capn_oci::{ContainerImage, Readers};
 use tokio::{fs, task::spawn_blocking};
 
 use super::{
-    Architecture, BuildError, Stage,
+    Architecture, BuildError, Event, RuntimeVersions, Stage,
     loading::Loading,
+    plan::Plan,
     root::Root,
     step::{Progress, Step},
     workspace::{Workspace, failed, make_parent, write_files},
 };
 use crate::{
-    binaries::KubernetesFolder,
+    binaries::{KubernetesFolder, OLDEST_CONTAINERD, OLDEST_RUNC, Programs, is_at_least},
     containerd::{self, ConfigFormat},
     containers::{self, EtcdNames, ImageNames},
     packages,
@@ -105,6 +107,8 @@ pub(super) struct Added {
     pub(super) images: Vec<AddedImage>,
     /// The form of containerd's configuration, in a node.
     pub(super) config_format: Option<ConfigFormat>,
+    /// The container runtime, in a node.
+    pub(super) runtime: Option<RuntimeVersions>,
 }
 
 /// A container image that was imported.
@@ -119,27 +123,24 @@ pub(super) struct AddedImage {
 /// Puts the content into `root`.
 pub(super) async fn add(
     workspace: &Workspace,
-    content: &Content,
-    architecture: Architecture,
+    plan: &Plan,
     root: &Root,
     progress: &mut Progress<'_>,
 ) -> Result<Added, BuildError> {
+    let content = &plan.content;
     let kubernetes = match content {
         Content::Haproxy => return Ok(Added::default()),
         Content::Node => None,
         Content::Kubeadm(kubernetes) => Some(kubernetes),
     };
     let pause = content.pause_image();
-    let unreadable = failed("read the packages in", root.folder());
-    let installed = packages::installed(&root.tree()).map_err(unreadable)?;
-    let containerd = packages::version_of(&installed, "containerd")
-        .ok_or_else(|| unreadable(std::io::Error::other("containerd is not installed")))?;
-    let format = ConfigFormat::of(containerd);
+    let runtime = runtime(plan, root, progress).await?;
+    let format = ConfigFormat::of(&runtime.containerd);
     let mut files = containerd::files(format, pause);
     let pause_binary = kubernetes.and_then(|found| found.folder.optional("pause"));
     let mut images = vec![containers::pause_image(pause, pause_binary, &root.tree())];
     if let Some(kubernetes) = kubernetes {
-        install_binaries(&kubernetes.folder, root).await?;
+        install(kubernetes.folder.path(), &NODE_BINARIES, root).await?;
         files.extend(recipe::kubernetes_files());
         enable_kubelet(root).await?;
         images.extend(
@@ -156,15 +157,63 @@ pub(super) async fn add(
     let folder = kubernetes.map(|found| found.folder.path());
     let stage = if kubernetes.is_some() { Stage::Kubernetes } else { Stage::Images };
     Loading { workspace, stage, root, folder }.complete(&mut images, progress).await?;
-    let images = import(workspace, stage, images, architecture, root, progress).await?;
-    Ok(Added { files, images, config_format: Some(format) })
+    let images = import(workspace, stage, images, plan.inputs.architecture, root, progress).await?;
+    Ok(Added { files, images, config_format: Some(format), runtime: Some(runtime) })
 }
 
-async fn install_binaries(folder: &KubernetesFolder, root: &Root) -> Result<(), BuildError> {
-    for name in NODE_BINARIES {
+/// Installs the container runtime of the plan's folder, or looks at that of the distribution.
+async fn runtime(
+    plan: &Plan,
+    root: &Root,
+    progress: &mut Progress<'_>,
+) -> Result<RuntimeVersions, BuildError> {
+    if let Some(folder) = &plan.runtime {
+        install(folder.path(), &folder.programs(), root).await?;
+        return Ok(RuntimeVersions {
+            containerd: folder.containerd_version().to_owned(),
+            runc: folder.runc_version().to_owned(),
+            source: "folder".to_owned(),
+        });
+    }
+    let unreadable = failed("read the packages in", root.folder());
+    let installed = packages::installed(&root.tree()).map_err(unreadable)?;
+    let version = |name: &str| {
+        let found = packages::version_of(&installed, name).map(str::to_owned);
+        found.ok_or_else(|| unreadable(std::io::Error::other(format!("{name} is not installed"))))
+    };
+    let versions = RuntimeVersions {
+        containerd: version("containerd")?,
+        runc: version("runc")?,
+        source: "distribution".to_owned(),
+    };
+    if let Some(text) = old_runtime(&plan.inputs.base.describe(), &versions) {
+        progress(Event::Notice { text });
+    }
+    Ok(versions)
+}
+
+/// What to say of a distribution's runtime that is no longer kept by its project.
+fn old_runtime(base: &str, versions: &RuntimeVersions) -> Option<String> {
+    let RuntimeVersions { containerd, runc, .. } = versions;
+    let kept = is_at_least(containerd, OLDEST_CONTAINERD) && is_at_least(runc, OLDEST_RUNC);
+    let ([major, minor], [runc_major, runc_minor]) = (OLDEST_CONTAINERD, OLDEST_RUNC);
+    (!kept).then(|| {
+        format!(
+            "the image has containerd {containerd} and runc {runc} of {base}, which are no longer \
+             maintained upstream: put containerd {major}.{minor} and runc {runc_major}.{runc_minor} \
+             or newer into a folder ({}), and name it with {} DIR",
+            Programs::Runtime.required().join(" "),
+            Programs::Runtime.flag()
+        )
+    })
+}
+
+/// Copies programs into the node.
+async fn install(folder: &Utf8Path, names: &[&str], root: &Root) -> Result<(), BuildError> {
+    for name in names {
         let target = root.upper().join("usr/bin").join(name);
         make_parent(&target).await?;
-        fs::copy(folder.path().join(name), &target).await.map_err(failed("write", &target))?;
+        fs::copy(folder.join(name), &target).await.map_err(failed("write", &target))?;
         let mode = std::fs::Permissions::from_mode(0o755);
         fs::set_permissions(&target, mode).await.map_err(failed("set the mode of", &target))?;
     }
@@ -212,4 +261,28 @@ async fn import(
         .run(progress)
         .await?;
     Ok(added)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distributions_runtime_that_is_no_longer_kept_is_said() {
+        for (containerd, runc, says) in [
+            ("1.7.24~ds1-6+deb13u1", "1.1.15+ds1-2+b4", true),
+            ("2.2.1-0ubuntu1~24.04.4", "1.3.4-0ubuntu1", false),
+            ("2.2.1-0ubuntu1~24.04.4", "1.1.12-0ubuntu3", true),
+        ] {
+            let versions = RuntimeVersions {
+                containerd: containerd.to_owned(),
+                runc: runc.to_owned(),
+                source: "distribution".to_owned(),
+            };
+            let text = old_runtime("Debian 13", &versions);
+            assert_eq!(text.is_some(), says, "{versions:?}");
+            let text = text.unwrap_or_default();
+            assert!(!says || text.contains("--runtime-binaries DIR"), "{text}");
+        }
+    }
 }

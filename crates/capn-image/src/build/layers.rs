@@ -55,8 +55,10 @@ impl LayerInputs {
 
     fn newer_packages(&self) -> String {
         match self.base.newer_suite() {
-            Some(suite) => format!("{suite}: {}", self.role.newer_packages.join(" ")),
-            None => String::new(),
+            Some(suite) if !self.role.newer_packages.is_empty() => {
+                format!("{suite}: {}", self.role.newer_packages.join(" "))
+            }
+            _ => String::new(),
         }
     }
 }
@@ -191,14 +193,14 @@ pub(super) fn cached(stage: Stage, progress: &mut Progress<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe;
+    use crate::recipe::{self, NodeRuntime};
 
     fn inputs() -> LayerInputs {
         LayerInputs {
             base: Base::Debian12,
             mirrors: Mirrors { main: "http://a".into(), security: "http://b".into() },
             architecture: Architecture::Amd64,
-            role: recipe::node(),
+            role: recipe::node(NodeRuntime::Packages),
         }
     }
 
@@ -210,6 +212,7 @@ mod tests {
             ("distribution", LayerInputs { base: Base::Ubuntu2404, ..inputs() }, true),
             ("architecture", LayerInputs { architecture: Architecture::Arm64, ..inputs() }, true),
             ("role", LayerInputs { role: recipe::haproxy(), ..inputs() }, false),
+            ("runtime", LayerInputs { role: recipe::node(NodeRuntime::Folder), ..inputs() }, false),
         ];
         for (what, changed, base_changes) in table {
             assert_ne!(changed.hash(), hash, "{what}");

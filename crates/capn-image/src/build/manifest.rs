@@ -1,10 +1,10 @@
 //! What is inside an image, written down while it is made.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    BuildError,
+    BuildError, RuntimeVersions,
     content::Added,
     plan::Plan,
     root::Root,
@@ -31,6 +31,8 @@ struct Manifest<'a> {
     base: BaseSystem<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kubernetes: Option<Kubernetes<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<&'a RuntimeVersions>,
     /// The number that containerd's configuration begins with.
     #[serde(skip_serializing_if = "Option::is_none")]
     containerd_config_version: Option<u8>,
@@ -123,6 +125,7 @@ pub(super) fn write(
             etcd: found.folder.etcd_version(),
             coredns: found.has_coredns(),
         }),
+        runtime: added.runtime.as_ref(),
         containerd_config_version: added.config_format.map(|format| format.number()),
         packages: packages::installed(&root.tree()).map_err(unreadable)?,
         binaries: plan.digests.iter().map(|(name, sha256)| Binary { name, sha256 }).collect(),
@@ -136,6 +139,15 @@ pub(super) fn write(
     let text = serde_json::to_string_pretty(&manifest)
         .map_err(|error| unreadable(std::io::Error::other(error)))?;
     Ok(text + "\n")
+}
+
+/// The container runtime that a manifest tells of.
+pub(super) fn runtime(manifest: &str) -> Option<RuntimeVersions> {
+    #[derive(Deserialize)]
+    struct Part {
+        runtime: Option<RuntimeVersions>,
+    }
+    serde_json::from_str::<Part>(manifest).ok()?.runtime
 }
 
 /// Puts the manifest into the image itself.

@@ -28,7 +28,7 @@ use incus_client::{Client, api::Image};
 
 pub use base::{Architecture, Base};
 pub use error::BuildError;
-pub use request::{BuildRequest, BuiltImage, Event, Kind, Stage};
+pub use request::{BuildRequest, BuiltImage, Event, Kind, RuntimeVersions, Stage};
 pub use stock::{StockRequest, build_from_stock};
 pub use validate::{Check, Validated, ValidationCase, remove_validation};
 
@@ -152,8 +152,7 @@ async fn pack(
     let mut added = content::Added::default();
     if let Some(stage) = plan.content_stage() {
         let started = layers::start(stage, progress);
-        let architecture = plan.inputs.architecture;
-        added = content::add(workspace, &plan.content, architecture, &root, progress).await?;
+        added = content::add(workspace, plan, &root, progress).await?;
         settle::databases(&root, layers.epoch).await?;
         layers::finish(stage, started, progress);
     }

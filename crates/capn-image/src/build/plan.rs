@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use camino::Utf8Path;
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -14,14 +15,15 @@ use super::{
     workspace::failed,
 };
 use crate::{
-    binaries,
+    binaries::{self, RuntimeFolder},
     catalog::{
-        PROPERTY_COREDNS, PROPERTY_ETCD_IMAGE_TAG, PROPERTY_ETCD_VERSION, PROPERTY_KIND,
-        PROPERTY_KUBERNETES_VERSION, PROPERTY_MANIFEST, PROPERTY_RECIPE,
+        PROPERTY_CONTAINERD_VERSION, PROPERTY_COREDNS, PROPERTY_ETCD_IMAGE_TAG,
+        PROPERTY_ETCD_VERSION, PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION, PROPERTY_MANIFEST,
+        PROPERTY_RECIPE, PROPERTY_RUNC_VERSION,
     },
     containerd::{self, ConfigFormat},
     metadata::{ImageMetadata, templates_text},
-    recipe::{self, Hash, MASKED_UNITS},
+    recipe::{self, Hash, MASKED_UNITS, NodeRuntime},
 };
 
 /// Everything that is decided before anything is made.
@@ -31,7 +33,9 @@ pub(super) struct Plan {
     pub(super) inputs: LayerInputs,
     pub(super) content: Content,
     pub(super) properties: BTreeMap<String, String>,
-    /// Names and digests of the Kubernetes binaries.
+    /// The folder that the container runtime comes from.
+    pub(super) runtime: Option<RuntimeFolder>,
+    /// Names and digests of the programs that are not of a package.
     pub(super) digests: Vec<(String, String)>,
 }
 
@@ -56,24 +60,34 @@ impl Plan {
         if let Some(mirror) = &request.security_mirror {
             mirrors.security = mirror.trim_end_matches('/').to_owned();
         }
+        let runtime = match &content {
+            Content::Haproxy => None,
+            Content::Node | Content::Kubeadm(_) => request.runtime.clone(),
+        };
         let inputs = LayerInputs {
             base,
             mirrors,
             architecture,
             role: match &content {
                 Content::Haproxy => recipe::haproxy(),
-                Content::Node | Content::Kubeadm(_) => recipe::node(),
+                Content::Node | Content::Kubeadm(_) => recipe::node(match runtime {
+                    Some(_) => NodeRuntime::Folder,
+                    None => NodeRuntime::Packages,
+                }),
             },
         };
-        let digests = match &content {
-            Content::Kubeadm(kubernetes) => digests(request, kubernetes).await?,
-            Content::Node | Content::Haproxy => Vec::new(),
-        };
+        let mut digests = Vec::new();
+        if let Content::Kubeadm(Kubernetes { folder, .. }) = &content {
+            digests.extend(self::digests(request, folder.path(), folder.programs()).await?);
+        }
+        if let Some(folder) = &runtime {
+            digests.extend(self::digests(request, folder.path(), folder.programs()).await?);
+        }
         let mut properties = properties(&content, inputs.base, architecture);
         let recipe = recipe_hash(&content, &inputs, &digests, &properties);
         properties.insert(PROPERTY_RECIPE.to_owned(), recipe.clone());
         let alias = request.alias.clone().unwrap_or_else(|| request.kind.alias());
-        Ok(Self { alias, recipe, inputs, content, properties, digests })
+        Ok(Self { alias, recipe, inputs, content, properties, runtime, digests })
     }
 
     /// The value of the property `capn.kind`.
@@ -100,6 +114,11 @@ impl Plan {
     pub(super) fn properties(&self, manifest: &str) -> BTreeMap<String, String> {
         let mut properties = self.properties.clone();
         properties.insert(PROPERTY_MANIFEST.to_owned(), super::manifest::digest(manifest));
+        // Which packages a distribution had is known when they are installed.
+        if let Some(runtime) = super::manifest::runtime(manifest) {
+            properties.insert(PROPERTY_CONTAINERD_VERSION.to_owned(), runtime.containerd);
+            properties.insert(PROPERTY_RUNC_VERSION.to_owned(), runtime.runc);
+        }
         properties
     }
 
@@ -152,6 +171,7 @@ impl Plan {
             kubernetes_version: property(PROPERTY_KUBERNETES_VERSION),
             etcd_version: property(PROPERTY_ETCD_VERSION),
             coredns: property(PROPERTY_COREDNS).is_some_and(|value| value == "true"),
+            runtime: manifest.as_deref().and_then(super::manifest::runtime),
             manifest,
             validated,
             elapsed,
@@ -161,16 +181,15 @@ impl Plan {
     }
 }
 
-/// The digest of each program, in the order of their names.
+/// The digest of each program of a folder, in the order of their names.
 async fn digests(
     request: &BuildRequest,
-    kubernetes: &Kubernetes,
+    folder: &Utf8Path,
+    names: Vec<&'static str>,
 ) -> Result<Vec<(String, String)>, BuildError> {
-    let folder = kubernetes.folder.clone();
     let memory = request.cache_dir.join("digests.json");
-    let names = folder.programs();
-    let files: Vec<_> = names.iter().map(|name| folder.path().join(name)).collect();
-    let read = failed("read", folder.path());
+    let files: Vec<_> = names.iter().map(|name| folder.join(name)).collect();
+    let read = failed("read", folder);
     let digests = spawn_blocking(move || binaries::digests(&files, &memory))
         .await
         .map_err(|join| read(std::io::Error::other(join)))?
@@ -290,6 +309,43 @@ mod tests {
         let expected = [Stage::Base, Stage::Packages, Stage::Configuration, Stage::Pack];
         assert_eq!(stages, expected);
     }
+
+    #[tokio::test]
+    async fn a_runtime_is_in_the_recipe_and_in_the_properties_and_a_load_balancer_has_none() {
+        let held = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(held.path()).unwrap();
+        let program = |name: &str, prints: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            let path = folder.join(name);
+            std::fs::write(&path, format!("#!/bin/sh\necho '{prints}'\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        program("containerd", "containerd v2 v2.3.4 5a8e");
+        program("containerd-shim-runc-v2", "");
+        program("ctr", "");
+        program("runc", "runc version 1.4.3");
+        let runtime = RuntimeFolder::open(folder).await.unwrap();
+        let with = |request: &mut BuildRequest| request.runtime = Some(runtime.clone());
+        let node = plan(Kind::Node, with).await;
+        let packages = plan(Kind::Node, |_| {}).await;
+        assert_ne!(node.recipe, packages.recipe);
+        assert!(packages.inputs.role.packages.contains(&"runc"));
+        assert!(!node.inputs.role.packages.contains(&"runc"));
+        assert_eq!(node.digests.len(), 4);
+        assert_eq!(
+            plan(Kind::Haproxy, with).await.recipe,
+            plan(Kind::Haproxy, |_| {}).await.recipe
+        );
+        let manifest = r#"{"runtime":{"containerd":"2.3.4","runc":"1.4.3","source":"folder"}}"#;
+        let properties = node.properties(manifest);
+        assert_eq!(properties["capn.containerd-version"], "2.3.4");
+        assert_eq!(properties["capn.runc-version"], "1.4.3");
+
+        // The same versions built otherwise are another image.
+        program("ctr", "other");
+        assert_ne!(plan(Kind::Node, with).await.recipe, node.recipe);
+    }
+
     #[tokio::test]
     async fn a_base_and_an_architecture_are_in_the_names_and_in_the_recipe() {
         let ubuntu = |request: &mut BuildRequest| {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Base, Validated, ValidationCase};
-use crate::binaries::KubernetesFolder;
+use crate::binaries::{KubernetesFolder, RuntimeFolder};
 use crate::catalog;
 
 /// Which image to build.
@@ -59,6 +60,8 @@ pub struct BuildRequest {
     pub security_mirror: Option<String>,
     /// Make sure that [`BuiltImage::manifest`] is there, building what is needed for that.
     pub manifest: bool,
+    /// Container runtime of a node; the base's own packages when absent. A load balancer has none.
+    pub runtime: Option<RuntimeFolder>,
     /// Instances to launch from the image and to look at before it gets its alias; none for none.
     pub validate: Vec<ValidationCase>,
     /// Build everything anew, with the packages of today, even if the server has the same image
@@ -78,6 +81,7 @@ impl BuildRequest {
             mirror: None,
             security_mirror: None,
             manifest: false,
+            runtime: None,
             validate: Vec::new(),
             rebuild: false,
         }
@@ -121,6 +125,18 @@ impl Stage {
     }
 }
 
+/// The container runtime in a node image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeVersions {
+    /// `2.3.4`, or as the distribution writes it.
+    pub containerd: String,
+    /// `1.4.3`, or as the distribution writes it.
+    pub runc: String,
+    /// `folder`, or `distribution` for its packages.
+    pub source: String,
+}
+
 /// What happens during a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -134,6 +150,11 @@ pub enum Event {
         /// Within.
         stage: Stage,
         /// One line, without its end.
+        text: String,
+    },
+    /// Something about the image that its user has to know.
+    Notice {
+        /// One sentence.
         text: String,
     },
     /// A share of the stage is done, where that is known.
@@ -173,6 +194,8 @@ pub struct BuiltImage {
     pub kubernetes_version: Option<String>,
     /// `3.6.5`, for a kubeadm image.
     pub etcd_version: Option<String>,
+    /// Versions of containerd and runc, for a node.
+    pub runtime: Option<RuntimeVersions>,
     /// Whether the image holds CoreDNS.
     pub coredns: bool,
     /// What is inside, as JSON; always there if [`BuildRequest::manifest`] asked for it. Its

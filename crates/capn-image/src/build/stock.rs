@@ -158,6 +158,7 @@ pub async fn build_from_stock(
     import::point_alias(client, &request.alias, on_server.aliased.as_ref(), &fingerprint).await?;
     let image = client.image(&fingerprint).await.map_err(failed("read the image"))?;
     Ok(BuiltImage {
+        runtime: None,
         kind: KIND,
         alias: request.alias.clone(),
         fingerprint,

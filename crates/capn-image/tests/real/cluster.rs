@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use capn_image::{
     Kind,
-    binaries::{DEFAULT_FOLDER, KubernetesFolder, find_folder},
+    binaries::{KubernetesFolder, Programs},
 };
 use incus_client::{Client, FileOptions};
 
-use super::support::{built, in_one_project, launched, restart_with, sh, until};
+use super::support::{built, folder_of, in_one_project, launched, restart_with, sh, until};
 
 const CONTROL_PLANE: &str = "capn-t-img-cp";
 const WORKER: &str = "capn-t-img-w";
@@ -24,12 +24,7 @@ failCgroupV1: false
 
 #[tokio::test]
 async fn pods_on_two_unprivileged_nodes_reach_each_other_without_a_registry() {
-    let variable = std::env::var("CAPN_KUBERNETES_BINARIES").unwrap_or_default();
-    let found = find_folder(None, Some(variable.as_str().into()), DEFAULT_FOLDER.into()).unwrap();
-    let Some(path) = found else {
-        println!("SKIPPED: kubeadm image: no CAPN_KUBERNETES_BINARIES and no {DEFAULT_FOLDER}");
-        return;
-    };
+    let Some(path) = folder_of(Programs::Kubernetes) else { return };
     let folder = KubernetesFolder::open(path).await.unwrap();
     in_one_project("kubeadm image", |client| bring_up(client, folder.clone())).await;
 }

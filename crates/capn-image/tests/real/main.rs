@@ -14,4 +14,5 @@
 mod bases;
 mod cluster;
 mod images;
+mod mirror;
 mod support;

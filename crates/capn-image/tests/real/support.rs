@@ -8,7 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capn_image::{BuildRequest, BuiltImage, Event, Kind, build, build::BuildError};
+use camino::Utf8PathBuf;
+use capn_image::{
+    BuildRequest, BuiltImage, Event, Kind,
+    binaries::{Programs, RuntimeFolder, find_folder},
+    build,
+    build::BuildError,
+};
 use futures::FutureExt;
 use incus_client::{
     Client, ExecRequest,
@@ -113,9 +119,23 @@ pub(crate) fn cache() -> String {
     std::env::var("CAPN_TEST_CACHE").unwrap_or_else(|_| "/var/cache/capn".to_owned())
 }
 
+/// The folder of these programs on this machine; prints that there is none.
+pub(crate) fn folder_of(programs: Programs) -> Option<Utf8PathBuf> {
+    let (variable, default) = (programs.variable(), programs.default_folder());
+    let value = std::env::var(variable).unwrap_or_default();
+    let found = find_folder(programs, None, Some(value.as_str().into()), default).unwrap();
+    if found.is_none() {
+        println!("SKIPPED: what needs {programs:?} binaries: no {variable} and no {default}");
+    }
+    found
+}
+
 /// Builds an image, waiting for its turn where another build runs; also what it did.
 pub(crate) async fn built(client: &Client, kind: Kind) -> (BuiltImage, Vec<Event>) {
-    let request = BuildRequest::new(kind, cache());
+    let mut request = BuildRequest::new(kind, cache());
+    if let Some(path) = folder_of(Programs::Runtime) {
+        request.runtime = Some(RuntimeFolder::open(path).await.unwrap());
+    }
     let deadline = Instant::now() + 15 * MINUTE;
     loop {
         let mut events = Vec::new();
@@ -203,6 +223,17 @@ pub(crate) async fn until(client: &Client, name: &str, what: &str, script: &str)
         assert!(Instant::now() < deadline, "{what} did not happen in {name}: {text}");
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
+}
+
+/// The folder of these programs on this machine; prints that there is none.
+pub(crate) fn folder_of(programs: Programs) -> Option<Utf8PathBuf> {
+    let (variable, default) = (programs.variable(), programs.default_folder());
+    let value = std::env::var(variable).unwrap_or_default();
+    let found = find_folder(programs, None, Some(value.as_str().into()), default).unwrap();
+    if found.is_none() {
+        println!("SKIPPED: what needs {programs:?} binaries: no {variable} and no {default}");
+    }
+    found
 }
 
 /// Builds an image, waiting for its turn where another build runs.

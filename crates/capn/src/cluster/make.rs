@@ -94,7 +94,11 @@ impl Work<'_> {
         self.context.ui.say(summary(&prepared.request));
         self.check_server(&prepared, existing.as_ref()).await?;
         let server = prepared.identity.client()?;
-        let needs = Needs { request: &prepared.request, binaries: prepared.binaries.as_ref() };
+        let needs = Needs {
+            request: &prepared.request,
+            binaries: prepared.binaries.as_ref(),
+            runtime: prepared.runtime.as_ref(),
+        };
         let found = images::ensure(&self.context.ui, &server, &needs).await?;
         if existing.is_none() {
             prepared.request.image_facts = found.facts;

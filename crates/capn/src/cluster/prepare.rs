@@ -2,7 +2,7 @@
 
 use std::str::FromStr as _;
 
-use capn_image::binaries::KubernetesFolder;
+use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
 use capn_plan::versions;
 
 use super::Existing;
@@ -24,6 +24,7 @@ pub(super) struct Prepared {
     /// What instances run with `--bootstrap none`.
     pub(super) bootstrap_data: Option<String>,
     pub(super) binaries: Option<KubernetesFolder>,
+    pub(super) runtime: Option<RuntimeFolder>,
 }
 
 impl Prepared {
@@ -55,6 +56,10 @@ pub(super) async fn prepare(
         && !args.install_kubeadm;
     let binaries = match wants_binaries {
         true => images::binaries(context, args.kubernetes_binaries.as_deref()).await?,
+        false => None,
+    };
+    let runtime = match args.image.is_none() && !args.install_kubeadm {
+        true => images::runtime(context, args.runtime_binaries.as_deref()).await?,
         false => None,
     };
     let version = binaries.as_ref().map_or(images::NEWEST_KNOWN, KubernetesFolder::version);
@@ -93,7 +98,7 @@ pub(super) async fn prepare(
                 .doing(format!("cannot read the bootstrap data {path}"))?,
         ),
     };
-    Ok(Prepared { request, identity, bootstrap_data, binaries })
+    Ok(Prepared { request, identity, bootstrap_data, binaries, runtime })
 }
 
 /// The request a cluster was made from, if it can be continued.

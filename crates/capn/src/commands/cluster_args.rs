@@ -89,6 +89,10 @@ pub struct ClusterArgs {
     /// [default: $CAPN_KUBERNETES_BINARIES, else /var/lib/capn/kubernetes]
     #[arg(long, value_name = "DIR", help_heading = "Machines")]
     pub kubernetes_binaries: Option<Utf8PathBuf>,
+    /// Folder with containerd, containerd-shim-runc-v2, ctr and runc, optionally crictl, for the node
+    /// image [default: $CAPN_RUNTIME_BINARIES, else /var/lib/capn/runtime, else the official downloads]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["image", "install_kubeadm"], help_heading = "Machines")]
+    pub runtime_binaries: Option<Utf8PathBuf>,
     /// Size of the machines, as c2-m4 for 2 cores and 4 GiB [default: no limits]
     #[arg(long, value_name = "FLAVOR", help_heading = "Machines")]
     pub flavor: Option<String>,

@@ -53,6 +53,7 @@ impl Shown {
                 let step = self.ui.step(format!("image {}: {}", self.name, stage.describe()));
                 self.current = Some((stage, step));
             }
+            Event::Notice { text } => self.ui.note(text),
             Event::Line { text, .. } => self.detail(&text),
             Event::Percent { percent, .. } => self.detail(&format!("{percent} %")),
             Event::StageFinished { stage, cached, .. } => {

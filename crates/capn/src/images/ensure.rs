@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use capn_image::binaries::KubernetesFolder;
+use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
 use capn_image::build::{BuildError, BuildRequest, Kind};
 use capn_image::catalog::{
     self, HAPROXY_ALIAS, NODE_ALIAS, PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION,
@@ -12,7 +12,7 @@ use incus_client::Client;
 use super::build::{build_image, cache_dir, failed};
 use super::facts::of_image;
 use super::pull::{Pull, pull};
-use super::{official, servers};
+use super::{official, runtime_for, servers};
 use crate::error::CommandError;
 use crate::identity::Identity;
 use crate::manifest::request::ImageFacts;
@@ -25,6 +25,8 @@ pub struct Needs<'a> {
     pub request: &'a ClusterRequest,
     /// The folder of node binaries, if there is one.
     pub binaries: Option<&'a KubernetesFolder>,
+    /// The folder of the container runtime, if there is one.
+    pub runtime: Option<&'a RuntimeFolder>,
 }
 
 /// What was found out about the node's image.
@@ -57,17 +59,19 @@ pub async fn ensure(ui: &Ui, client: &Client, needs: &Needs<'_>) -> Result<Found
     let found = match (&request.image, request.bootstrap) {
         (Some(image), _) => named(client, image).await?,
         (None, Bootstrap::None) => {
-            ours(ui, client, Kind::Node, NODE_ALIAS, source).await?;
+            let place = Place { alias: NODE_ALIAS, source };
+            ours(ui, client, Kind::Node, needs.runtime, place).await?;
             Found::default()
         }
         (None, Bootstrap::Kubeadm) => {
             let version = request.kubernetes_version.as_deref().unwrap_or_default();
-            kubeadm(ui, client, version, needs.binaries, source).await?
+            kubeadm(ui, client, version, needs, source).await?
         }
     };
     // That of `oci` is fetched by the server, from a registry.
     if request.load_balancer == LoadBalancer::Lxc {
-        ours(ui, client, Kind::Haproxy, HAPROXY_ALIAS, source).await?;
+        let place = Place { alias: HAPROXY_ALIAS, source };
+        ours(ui, client, Kind::Haproxy, None, place).await?;
     }
     Ok(found)
 }
@@ -93,12 +97,14 @@ async fn kubeadm(
     ui: &Ui,
     client: &Client,
     version: &str,
-    binaries: Option<&KubernetesFolder>,
+    needs: &Needs<'_>,
     source: &str,
 ) -> Result<Found, CommandError> {
     let alias = catalog::kubeadm_alias(version);
+    let place = Place { alias: &alias, source };
+    let Needs { binaries, runtime, .. } = *needs;
     if let Some(folder) = binaries.filter(|folder| folder.version() == version) {
-        ours(ui, client, Kind::Kubeadm(folder.clone()), &alias, source).await?;
+        ours(ui, client, Kind::Kubeadm(folder.clone()), runtime, place).await?;
     }
     if let Some(properties) = properties(client, &alias).await? {
         return Ok(Found::of(&properties));
@@ -111,7 +117,7 @@ async fn kubeadm(
         };
     match official::download(ui, version).await {
         Ok(folder) => {
-            ours(ui, client, Kind::Kubeadm(folder), &alias, source).await?;
+            ours(ui, client, Kind::Kubeadm(folder), runtime, place).await?;
             let properties = properties(client, &alias).await?.unwrap_or_default();
             Ok(Found::of(&properties))
         }
@@ -144,17 +150,27 @@ fn unavailable(
         .while_doing(format!("there is no node image for Kubernetes {version}"))
 }
 
+/// What an image is called, and where a prebuilt one may be.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    alias: &'a str,
+    source: &'a str,
+}
+
 /// An image of our own recipe: built where that is possible, else the one that is there, else the
 /// prebuilt one.
 async fn ours(
     ui: &Ui,
     client: &Client,
     kind: Kind,
-    alias: &str,
-    source: &str,
+    runtime: Option<&RuntimeFolder>,
+    Place { alias, source }: Place<'_>,
 ) -> Result<(), CommandError> {
     let is_haproxy = kind == Kind::Haproxy;
-    let request = BuildRequest::new(kind, cache_dir());
+    let mut request = BuildRequest::new(kind, cache_dir());
+    if !is_haproxy {
+        request.runtime = runtime_for(ui, runtime, request.base).await;
+    }
     let failure = match build_image(ui, client, &request).await {
         Ok(built) => {
             if !built.reused {

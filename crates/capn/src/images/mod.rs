@@ -13,4 +13,4 @@ pub use ensure::{Found, Needs, ensure, expected};
 pub use facts::of_image;
 pub use pull::{Pull, Pulled, alias_of, check_alias, give_alias, pull};
 pub use servers::{ImageServerArgs, entries, parse as parse_servers};
-pub use versions::{NEWEST_KNOWN, binaries};
+pub use versions::{NEWEST_KNOWN, binaries, runtime, runtime_for};

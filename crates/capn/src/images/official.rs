@@ -1,7 +1,10 @@
-//! The official downloads: the last resort for Kubernetes binaries.
+//! The official downloads: the last resort for the programs of a node.
 
 use camino::Utf8Path;
-use capn_image::binaries::{KubernetesFolder, Sources, download as fetch};
+use capn_image::binaries::{
+    KubernetesFolder, RuntimeFolder, Sources, download as fetch, download_runtime as fetch_runtime,
+};
+use capn_image::build::Architecture;
 
 use super::cache_dir;
 use crate::error::CommandError;
@@ -29,6 +32,39 @@ pub(super) async fn download(ui: &Ui, version: &str) -> Result<KubernetesFolder,
                 error,
             )
             .hints(hint))
+        }
+    }
+}
+
+/// Downloads the container runtime, its checksums verified; `None` where that is not possible.
+/// What was downloaded before is used again.
+pub(super) async fn download_runtime(ui: &Ui) -> Option<RuntimeFolder> {
+    let parent = cache_dir().join("runtime");
+    let step = ui.step("containerd and runc from the official downloads");
+    let architecture = Architecture::of_this_machine().ok()?;
+    let mut fetched = false;
+    let found = fetch_runtime(architecture, &parent, &mut |file| {
+        fetched = true;
+        step.detail(file);
+    })
+    .await;
+    match found {
+        Ok(folder) => {
+            if fetched {
+                step.done(format!(
+                    "containerd {} and runc {} from the official downloads, checksums verified",
+                    folder.containerd_version(),
+                    folder.runc_version()
+                ));
+            }
+            Some(folder)
+        }
+        Err(error) => {
+            tracing::info!(
+                error = &error as &dyn std::error::Error,
+                "the container runtime is the distribution's"
+            );
+            None
         }
     }
 }

@@ -28,7 +28,7 @@ impl Place {
              version) echo {VERSION} ;;\n--version) echo Kubernetes {VERSION} ;;\n\
              config) cat <<END\n{images}END\n;;\nesac\n"
         );
-        for name in folder::REQUIRED.into_iter().filter(|name| *name != "etcd") {
+        for name in Programs::Kubernetes.required().iter().filter(|name| **name != "etcd") {
             place.publish(&format!("{base}/{name}"), script.as_bytes());
         }
         let etcd = "#!/bin/sh\necho 'etcd Version: 3.6.8'\n";
@@ -166,4 +166,45 @@ async fn a_version_is_never_a_path() {
         assert!(matches!(result, Err(BinariesError::NoRelease { .. })), "{version}");
     }
     assert!(is_version("v1.37.0-rc.1"));
+}
+
+#[tokio::test]
+async fn a_runtime_is_fetched_with_known_digests_and_not_fetched_again() {
+    if without_curl() {
+        return;
+    }
+    let place = Place::new();
+    let containerd = archive(&[
+        ("bin/containerd", "#!/bin/sh\necho containerd v2 v2.3.4 5a8e\n"),
+        ("bin/containerd-shim-runc-v2", "#!/bin/sh\n"),
+        ("bin/ctr", "#!/bin/sh\n"),
+        ("bin/containerd-stress", "#!/bin/sh\n"),
+    ]);
+    let runc = b"#!/bin/sh\necho runc version 1.4.3\n".to_vec();
+    let crictl = archive(&[("crictl", "#!/bin/sh\n")]);
+    let mut known = Vec::new();
+    for (name, bytes) in [("containerd", containerd), ("runc", runc), ("crictl", crictl)] {
+        place.write(name, &bytes);
+        let digest: &'static str = Box::leak(digest(&bytes).into_boxed_str());
+        known.push((name, format!("file://{}", place.path(name)), digest));
+    }
+    let fetched = |release: &Release| {
+        let (_, url, digest) = known.iter().find(|(name, ..)| *name == release.name).unwrap();
+        (url.clone(), *digest)
+    };
+    let into = place.path("into");
+    let refused = |release: &Release| (fetched(release).0, release.digest(Architecture::Amd64));
+    let error = runtime(Architecture::Amd64, &into, &refused, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, BinariesError::Checksum { .. }), "{error}");
+
+    let mut files = Vec::new();
+    let mut get = async || {
+        runtime(Architecture::Amd64, &into, &fetched, &mut |file| files.push(file.to_owned())).await
+    };
+    let folder = get().await.unwrap();
+    assert_eq!((folder.containerd_version(), folder.runc_version()), ("2.3.4", "1.4.3"));
+    assert_eq!(folder.programs().len(), 5);
+    assert!(!folder.path().join("containerd-stress").exists());
+    assert_eq!(get().await.unwrap(), folder);
+    assert_eq!(files, ["containerd", "runc", "crictl"]);
 }

@@ -1,7 +1,9 @@
 //! `capn image build`
 
 use camino::Utf8PathBuf;
-use capn_image::build::{Architecture, Base, BuildRequest, BuiltImage, Kind, remove_validation};
+use capn_image::build::{
+    Architecture, Base, BuildRequest, BuiltImage, Kind, RuntimeVersions, remove_validation,
+};
 use clap::Args;
 use serde::Serialize;
 
@@ -57,6 +59,11 @@ pub struct BuildArgs {
     /// [default: $CAPN_KUBERNETES_BINARIES, else /var/lib/capn/kubernetes]
     #[arg(long, value_name = "DIR")]
     pub kubernetes_binaries: Option<Utf8PathBuf>,
+    /// Folder with containerd, containerd-shim-runc-v2, ctr and runc, optionally crictl
+    /// [default: $CAPN_RUNTIME_BINARIES, else /var/lib/capn/runtime, else the base's packages if they
+    /// are current, else the official downloads]
+    #[arg(long, value_name = "DIR")]
+    pub runtime_binaries: Option<Utf8PathBuf>,
     /// Kubernetes version that the binaries must be of
     #[arg(long, value_name = "VERSION")]
     pub kubernetes_version: Option<String>,
@@ -68,7 +75,7 @@ pub struct BuildArgs {
     pub base: Option<BaseSystem>,
     /// Stock image of Debian or Ubuntu to make a kubeadm image from, on the server and with the
     /// internet: an alias there, or ubuntu:24.04, debian:13
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["base", "mirror", "kubernetes_binaries"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["base", "mirror", "kubernetes_binaries", "runtime_binaries"])]
     pub base_image: Option<String>,
     /// Where VERSION/bin/linux/ARCH/NAME is, for `--base-image` [default: the official downloads]
     #[arg(long, value_name = "URL", requires = "base_image")]
@@ -112,6 +119,8 @@ struct Built {
     kubernetes_version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     etcd_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<RuntimeVersions>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     validated: Vec<capn_image::build::Validated>,
 }
@@ -177,13 +186,27 @@ pub(in crate::commands) async fn run(
 }
 
 async fn request(context: &Context, args: &BuildArgs) -> Result<BuildRequest, CommandError> {
+    let kind = kind(context, args).await?;
+    let base = args.base.map(|base| match base {
+        BaseSystem::Debian12 => Base::Debian12,
+        BaseSystem::Debian13 => Base::Debian13,
+        BaseSystem::Ubuntu2404 => Base::Ubuntu2404,
+    });
+    let runtime = match kind {
+        Kind::Haproxy if args.runtime_binaries.is_some() => {
+            return Err(CommandError::usage("a load balancer image has no container runtime")
+                .hint("leave out --runtime-binaries"));
+        }
+        Kind::Haproxy => None,
+        Kind::Kubeadm(_) | Kind::Node => {
+            let folder = images::runtime(context, args.runtime_binaries.as_deref()).await?;
+            images::runtime_for(&context.ui, folder.as_ref(), base).await
+        }
+    };
     Ok(BuildRequest {
         alias: args.alias.clone(),
-        base: args.base.map(|base| match base {
-            BaseSystem::Debian12 => Base::Debian12,
-            BaseSystem::Debian13 => Base::Debian13,
-            BaseSystem::Ubuntu2404 => Base::Ubuntu2404,
-        }),
+        base,
+        runtime,
         architecture: args.architecture.map(|architecture| match architecture {
             ImageArchitecture::Amd64 => Architecture::Amd64,
             ImageArchitecture::Arm64 => Architecture::Arm64,
@@ -191,7 +214,7 @@ async fn request(context: &Context, args: &BuildArgs) -> Result<BuildRequest, Co
         mirror: args.mirror.clone(),
         rebuild: args.rebuild,
         manifest: args.manifest.is_some(),
-        ..BuildRequest::new(kind(context, args).await?, args.cache_dir.clone())
+        ..BuildRequest::new(kind, args.cache_dir.clone())
     })
 }
 
@@ -233,6 +256,7 @@ fn print(context: &Context, built: &BuiltImage, format: Format) -> Result<(), Co
         size_bytes,
         kubernetes_version: built.kubernetes_version.clone(),
         etcd_version: built.etcd_version.clone(),
+        runtime: built.runtime.clone(),
         validated: built.validated.clone(),
     };
     match format {
