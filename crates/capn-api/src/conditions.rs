@@ -88,6 +88,8 @@ pub mod reasons {
     pub const CREATING_INSTANCE: &str = "CreatingInstance";
     /// The instance is being started.
     pub const STARTING_INSTANCE: &str = "StartingInstance";
+    /// The instance runs and gets no address of a family that the cluster needs.
+    pub const ADDRESS_MISSING: &str = "AddressMissing";
     /// The instance runs and waits for an address.
     pub const WAITING_FOR_ADDRESS: &str = "WaitingForAddress";
     /// A control plane waits for its load balancer to know it.

@@ -5,10 +5,13 @@ pub const CLUSTER_FINALIZER: &str = "lxccluster.infrastructure.cluster.x-k8s.io"
 /// Finalizer of LXCMachines.
 pub const MACHINE_FINALIZER: &str = "lxcmachine.infrastructure.cluster.x-k8s.io";
 
-/// Label of a Cluster whose pod network capn keeps; the value is `bridge`.
+/// Label of a Cluster whose pod network capn keeps; the values are `bridge` and
+/// `flannel`.
 pub const CNI_LABEL: &str = "capn.cluster.x-k8s.io/cni";
 /// Value of [`CNI_LABEL`] for the standard bridge plugins and routes between nodes.
 pub const CNI_BRIDGE: &str = "bridge";
+/// Value of [`CNI_LABEL`] for flannel with vxlan.
+pub const CNI_FLANNEL: &str = "flannel";
 /// Annotation of an LXCMachine: mark of the pod network that its instance was given last.
 pub const POD_NETWORK_ANNOTATION: &str = "capn.cluster.x-k8s.io/pod-network";
 /// Annotation of an LXCCluster or LXCMachine: with `true`, deletion leaves the instances behind

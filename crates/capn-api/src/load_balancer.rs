@@ -129,6 +129,11 @@ pub struct LoadBalancerInstanceSpec {
     /// Cluster member (`name`) or group (`@name`); ignored by a server that is not clustered.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
+    /// Storage pool of the root disk, as a device `root`. Empty: the profiles'. Ours, not in the
+    /// Go provider.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub storage_pool: String,
 }
 
 impl LoadBalancerInstanceSpec {

@@ -14,6 +14,9 @@ use crate::{binaries::KubernetesFolder, tree::Tree};
 const COMPONENTS: [&str; 4] =
     ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler"];
 
+/// Name of flannel's image in the objects that `--cni flannel` makes.
+pub const FLANNEL_IMAGE: &str = "ghcr.io/flannel-io/flannel:v0.28.4";
+
 /// What kube-proxy runs, from the node's own root file system.
 const PROXY_PROGRAMS: [&str; 8] = [
     "/usr/sbin/iptables",
@@ -155,6 +158,19 @@ pub(crate) fn kubernetes_images(
             references: vec![names.of("coredns").to_owned()],
             files,
             entrypoint: vec!["/coredns".to_owned()],
+            ..ContainerImage::default()
+        });
+    }
+    if let Some(path) = folder.optional("flanneld") {
+        let mut files = common_files();
+        files.push(binary("opt/bin/flanneld", path));
+        files.extend(library_files(libraries, "/mnt/flanneld", root));
+        // It calls iptables, as kube-proxy does.
+        files.extend(proxy_files(libraries, root)?);
+        images.push(ContainerImage {
+            references: vec![FLANNEL_IMAGE.to_owned()],
+            files,
+            entrypoint: vec!["/opt/bin/flanneld".to_owned()],
             ..ContainerImage::default()
         });
     }

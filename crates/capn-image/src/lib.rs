@@ -32,5 +32,6 @@ mod recipe;
 mod tree;
 
 pub use build::{BuildRequest, BuiltImage, Event, Kind, build};
+pub use containers::FLANNEL_IMAGE;
 pub use name::{ImageFields, ImageSource, Protocol, ServerFlavor, resolve};
 pub use recipe::POD_NETWORK_SCRIPT;

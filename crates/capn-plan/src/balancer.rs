@@ -7,11 +7,12 @@ use incus_api::{AddressFamily, Config, InstanceFull};
 
 use crate::{
     InstanceName, Owner, Ownership, address,
+    families::{self, Family},
     files::Piece,
     haproxy::{self, Check, Haproxy, Template},
     launch::Launch,
     life::{self, Life},
-    machine::{Clash, Observed},
+    machine::{Clash, DHCP_DROPPED, Observed},
     recheck::{self, Rechecks},
 };
 
@@ -45,6 +46,8 @@ pub struct Balancer {
     pub deleting: bool,
     /// The endpoint's host, if it is set.
     pub endpoint_host: Option<String>,
+    /// Family of the address that becomes the endpoint: the Services' first. `None`: any.
+    pub family: Option<Family>,
     /// The endpoint's port, on which the load balancer listens.
     pub port: u16,
     /// Port of the API server on each control plane.
@@ -197,11 +200,14 @@ impl Balancer {
         host.is_some_and(|host| addresses.contains(&host))
     }
 
-    /// Whether an address that its card was made with is still to come, before the endpoint is
-    /// known: it may be the one that becomes the endpoint, and stays it.
+    /// Whether an address that its card was made with, or one of the endpoint's family, is still to
+    /// come, before the endpoint is known: it may be the one that becomes the endpoint, and stays it.
     fn lacks(&self, instance: &InstanceFull, addresses: &[IpAddr]) -> bool {
-        self.endpoint_host.is_none()
-            && instance
+        if self.endpoint_host.is_some() {
+            return false;
+        }
+        families::missing(self.family.as_slice(), addresses).is_some()
+            || instance
                 .devices
                 .values()
                 .flat_map(|device| ["ipv4.address", "ipv6.address"].map(|key| device.get(key)))
@@ -271,6 +277,7 @@ impl WaitingOn {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Operation(_) | Self::Change => reasons::CREATING_LOAD_BALANCER,
+            Self::Address(since) if recheck::is_hopeless(*since) => reasons::ADDRESS_MISSING,
             Self::Address(_) => reasons::WAITING_FOR_LOAD_BALANCER_ADDRESS,
             Self::Repair(_) => reasons::LOAD_BALANCER_PROVISIONING_FAILED,
         }
@@ -284,7 +291,7 @@ impl WaitingOn {
             }
             Self::Change => format!("load balancer {name} is being made or started"),
             Self::Address(Some(since)) if recheck::is_late(Some(*since)) => format!(
-                "load balancer {name} has run for {} s without getting an address; check its network card (`incus config show {name} --expanded`) and the network's DHCP",
+                "load balancer {name} has run for {} s without getting an address of the family that the cluster's Services have; check its network card (`incus config show {name} --expanded`) and the network's DHCP; {DHCP_DROPPED}",
                 since.as_secs()
             ),
             Self::Address(_) => format!("load balancer {name} runs and waits for an address"),

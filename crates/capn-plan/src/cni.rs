@@ -1,9 +1,9 @@
 //! The pod network of a node: the standard bridge plugins, and routes to the pods of the other
-//! nodes. Pure text; see the provider for how it gets into the instance.
+//! nodes or, with flannel, none. Pure text; see the provider for how it gets into the instance.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// Where the container runtime finds the network.
@@ -16,10 +16,29 @@ pub const POD_NETWORK_PATH: &str = "/etc/capn/pod-network.env";
 pub struct Node {
     /// Name of the node, which is its instance's.
     pub name: String,
-    /// Its address for the other nodes.
-    pub address: IpAddr,
-    /// The subnet of its pods (`10.244.1.0/24`).
+    /// The subnets of its pods: one, or one of each family.
+    pub subnets: Vec<Subnet>,
+}
+
+/// The pods of one node, of one family.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subnet {
+    /// Their addresses (`10.244.1.0/24`).
     pub pod_cidr: String,
+    /// The node's address of the same family for the other nodes.
+    pub via: IpAddr,
+}
+
+/// Who carries packets between the pods of different nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Routes to each peer, which capn keeps.
+    Routes,
+    /// An overlay of a daemon in each node.
+    Overlay {
+        /// The largest packet of a pod, in bytes.
+        mtu: u32,
+    },
 }
 
 /// The two files of one node, and a mark that changes with them.
@@ -38,40 +57,46 @@ pub struct Files {
 /// The files of `node` in a cluster of `nodes` (which may include it) with the pod subnets
 /// `cluster_cidrs`.
 ///
-/// Nodes of another address family than `node` are left out: no route can lead to them.
-pub fn files(node: &Node, nodes: &[Node], cluster_cidrs: &[String]) -> Files {
+/// Subnets of a family that `node` has none of are left out: no route can lead to them.
+pub fn files(node: &Node, nodes: &[Node], cluster_cidrs: &[String], carrier: Carrier) -> Files {
+    let v6 = |cidr: &str| cidr.contains(':');
+    let any = |cidr: &str| if v6(cidr) { "::/0" } else { "0.0.0.0/0" };
+    let own = || node.subnets.iter().map(|subnet| subnet.pod_cidr.as_str());
+    let ranges: Vec<Value> = own().map(|cidr| json!([{ "subnet": cidr }])).collect();
+    let routes: Vec<Value> = own().map(|cidr| json!({ "dst": any(cidr) })).collect();
+    let mut bridge = json!({
+        "type": "bridge",
+        "bridge": "cni0",
+        "isGateway": true,
+        // Masquerading is for traffic that leaves the cluster, which the plugin cannot tell; the
+        // node's own service does it, or the daemon of the overlay.
+        "ipMasq": false,
+        "hairpinMode": true,
+        "ipam": { "type": "host-local", "ranges": ranges, "routes": routes },
+    });
+    if let Carrier::Overlay { mtu } = carrier {
+        bridge["mtu"] = json!(mtu);
+    }
     let conflist = pretty(&json!({
         "cniVersion": "1.0.0",
         "name": "capn",
-        "plugins": [
-            {
-                "type": "bridge",
-                "bridge": "cni0",
-                "isGateway": true,
-                // Masquerading is for traffic that leaves the cluster, which the plugin cannot
-                // tell; the node's own service does it.
-                "ipMasq": false,
-                "hairpinMode": true,
-                "ipam": {
-                    "type": "host-local",
-                    "ranges": [[{ "subnet": node.pod_cidr }]],
-                    "routes": [{ "dst": if node.pod_cidr.contains(':') { "::/0" } else { "0.0.0.0/0" } }],
-                },
-            },
-            { "type": "portmap", "capabilities": { "portMappings": true } },
-        ],
+        "plugins": [bridge, { "type": "portmap", "capabilities": { "portMappings": true } }],
     }));
     let peers: BTreeMap<_, _> = nodes
         .iter()
-        .filter(|peer| peer.name != node.name)
-        .filter(|peer| peer.address.is_ipv4() == node.address.is_ipv4())
-        .map(|peer| (peer.pod_cidr.clone(), peer.address))
+        .filter(|peer| peer.name != node.name && carrier == Carrier::Routes)
+        .flat_map(|peer| &peer.subnets)
+        .filter(|subnet| node.subnets.iter().any(|own| own.via.is_ipv4() == subnet.via.is_ipv4()))
+        .map(|subnet| (subnet.pod_cidr.clone(), subnet.via))
         .collect();
     let routes: Vec<_> = peers.iter().map(|(cidr, via)| format!("{cidr}={via}")).collect();
+    let masqueraded = match carrier {
+        Carrier::Routes => cluster_cidrs.join(" "),
+        Carrier::Overlay { .. } => String::new(),
+    };
     let pod_network = format!(
-        "CLUSTER_CIDRS=\"{}\"\nPOD_CIDR=\"{}\"\nPEERS=\"{}\"\n",
-        cluster_cidrs.join(" "),
-        node.pod_cidr,
+        "CLUSTER_CIDRS=\"{masqueraded}\"\nPOD_CIDR=\"{}\"\nPEERS=\"{}\"\n",
+        own().collect::<Vec<_>>().join(" "),
         routes.join(" "),
     );
     let mut hasher = Sha256::new();
@@ -93,7 +118,50 @@ mod tests {
     use super::*;
 
     fn node(name: &str, address: &str, pod_cidr: &str) -> Node {
-        Node { name: name.into(), address: address.parse().unwrap(), pod_cidr: pod_cidr.into() }
+        Node { name: name.into(), subnets: vec![subnet(address, pod_cidr)] }
+    }
+
+    fn subnet(address: &str, pod_cidr: &str) -> Subnet {
+        Subnet { pod_cidr: pod_cidr.into(), via: address.parse().unwrap() }
+    }
+
+    #[test]
+    fn pods_of_both_families_have_ranges_routes_and_peers_of_both() {
+        let both = |name: &str, n: u8| Node {
+            name: name.into(),
+            subnets: vec![
+                subnet(&format!("10.0.0.{n}"), &format!("10.244.{n}.0/24")),
+                subnet(&format!("fd42::{n}"), &format!("fd00:0:0:{n}::/64")),
+            ],
+        };
+        let nodes = [both("a", 1), both("b", 2), node("c", "10.0.0.3", "10.244.3.0/24")];
+        let cidrs = ["10.244.0.0/16".to_owned(), "fd00::/56".to_owned()];
+        let files = files(&nodes[0], &nodes, &cidrs, Carrier::Routes);
+        insta::assert_snapshot!(files.pod_network, @r#"
+        CLUSTER_CIDRS="10.244.0.0/16 fd00::/56"
+        POD_CIDR="10.244.1.0/24 fd00:0:0:1::/64"
+        PEERS="10.244.2.0/24=10.0.0.2 10.244.3.0/24=10.0.0.3 fd00:0:0:2::/64=fd42::2"
+        "#);
+        let conflist: Value = serde_json::from_str(&files.conflist).unwrap();
+        let ipam = &conflist["plugins"][0]["ipam"];
+        assert_eq!(
+            ipam["ranges"],
+            json!([[{ "subnet": "10.244.1.0/24" }], [{ "subnet": "fd00:0:0:1::/64" }]])
+        );
+        assert_eq!(ipam["routes"], json!([{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }]));
+    }
+
+    #[test]
+    fn an_overlay_needs_smaller_packets_and_no_routes_of_ours() {
+        let nodes =
+            [node("a", "10.0.0.7", "10.244.0.0/24"), node("b", "10.0.0.8", "10.244.1.0/24")];
+        let cidrs = ["10.244.0.0/16".to_owned()];
+        let files = files(&nodes[0], &nodes, &cidrs, Carrier::Overlay { mtu: 1450 });
+        assert!(files.conflist.contains("\"mtu\": 1450"), "{}", files.conflist);
+        assert_eq!(
+            files.pod_network,
+            "CLUSTER_CIDRS=\"\"\nPOD_CIDR=\"10.244.0.0/24\"\nPEERS=\"\"\n"
+        );
     }
 
     #[test]
@@ -103,7 +171,7 @@ mod tests {
             node("b", "10.0.0.8", "10.244.1.0/24"),
             node("c", "2001:db8::9", "fd00:1::/64"),
         ];
-        let files = files(&nodes[0], &nodes, &["10.244.0.0/16".into()]);
+        let files = files(&nodes[0], &nodes, &["10.244.0.0/16".into()], Carrier::Routes);
         insta::assert_snapshot!(files.pod_network, @r#"
         CLUSTER_CIDRS="10.244.0.0/16"
         POD_CIDR="10.244.0.0/24"
@@ -153,9 +221,9 @@ mod tests {
         let b = node("b", "10.0.0.8", "10.244.1.0/24");
         let c = node("c", "10.0.0.9", "10.244.2.0/24");
         let cidrs = ["10.244.0.0/16".to_owned()];
-        let two = files(&a, &[a.clone(), b.clone()], &cidrs);
-        let three = files(&a, &[c.clone(), b.clone(), a.clone()], &cidrs);
+        let two = files(&a, &[a.clone(), b.clone()], &cidrs, Carrier::Routes);
+        let three = files(&a, &[c.clone(), b.clone(), a.clone()], &cidrs, Carrier::Routes);
         assert_ne!(two.hash, three.hash);
-        assert_eq!(three, files(&a, &[a.clone(), b, c], &cidrs));
+        assert_eq!(three, files(&a, &[a.clone(), b, c], &cidrs, Carrier::Routes));
     }
 }

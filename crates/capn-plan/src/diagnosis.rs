@@ -112,6 +112,11 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
         "create the storage pool on the server, or correct the profile or spec.devices",
     ),
     (
+        &["storage pool is unavailable"],
+        Class::Blocked,
+        "the server could not mount the storage pool when it started: see `incus storage list` and the server's log, bring its source back and restart the server, or use another pool",
+    ),
+    (
         &["privileged containers are forbidden"],
         Class::Final,
         "the identity's project allows no privileged machines: set spec.unprivileged: true in the LXCCluster (or spec.isolation to shared or isolated), or use an identity for another project",
@@ -248,6 +253,10 @@ mod tests {
                 Class::Blocked,
             ),
             ("write /var/lib/incus/x: no space left on device", Class::Blocked),
+            (
+                "Failed creating instance: Storage pool is unavailable on this server",
+                Class::Blocked,
+            ),
             (
                 "Failed creating instance from image: Unable to unpack image, run out of disk space",
                 Class::Blocked,

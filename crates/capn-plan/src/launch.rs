@@ -136,6 +136,16 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
     Ok(Launch { request, target: target(placement, server), pieces: pieces.clone() })
 }
 
+/// Name of the device that [`root_disk`] is for, as in the profile that servers come with.
+pub const ROOT_DEVICE: &str = "root";
+
+/// The root disk of an instance in a storage pool, for [`ROOT_DEVICE`].
+pub fn root_disk(pool: &str) -> Config {
+    [("type", "disk"), ("path", "/"), ("pool", pool)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
 /// The launch of a load balancer of type `lxc`: an unprivileged container with nothing but its
 /// marks. It has ids of its own where the nodes have, since the shared ones contain theirs. `nic` replaces a network card of the profile, to keep an address over a re-creation.
 pub fn load_balancer(
@@ -151,13 +161,15 @@ pub fn load_balancer(
     // systemd of the image sandboxes its services with mounts of its own.
     config.insert("security.nesting".into(), "true".into());
     config.extend(profile::id_map(isolation));
+    let root = (!spec.storage_pool.is_empty())
+        .then(|| (ROOT_DEVICE.to_owned(), root_disk(&spec.storage_pool)));
     let request = InstancesPost {
         name: name.as_str().to_owned(),
         instance_type: InstanceType::Container,
         source,
         flavor: spec.flavor.clone(),
         config,
-        devices: nic.into_iter().collect(),
+        devices: nic.into_iter().chain(root).collect(),
         profiles: profiles(&spec.profiles),
         start: server.create_and_start,
         ..InstancesPost::default()

@@ -8,6 +8,7 @@ use incus_api::{Config, InstanceFull};
 use crate::{
     InstanceName, Owner, Ownership, address,
     drain::Drain,
+    families::{self, Family},
     files::Piece,
     launch::Launch,
     life::{self, Life},
@@ -61,6 +62,8 @@ pub struct Machine {
     pub launch: Option<Box<Launch>>,
     /// What happens when it stops.
     pub when_stopped: WhenStopped,
+    /// Families of which it needs an address: those of the cluster's pods and Services.
+    pub families: Vec<Family>,
     /// An address that is not the machine's although its card has it: the endpoint.
     pub not_an_address: Option<IpAddr>,
 }
@@ -93,6 +96,9 @@ pub enum Step {
     Delete,
 }
 
+/// The likely cause of no IPv4 address on a bridge of the server.
+pub const DHCP_DROPPED: &str = "a firewall of the host that drops DHCP (UDP port 67) from the bridge is the usual cause: `capn doctor` looks for it, and with ufw `ufw allow in on BRIDGE` lets it in";
+
 /// Why there is nothing to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitingOn {
@@ -102,6 +108,8 @@ pub enum WaitingOn {
     Operation(String),
     /// The instance runs and has no address yet; since when, if known.
     Address(Option<Duration>),
+    /// The instance runs and has an address, but none of this family; since when, if known.
+    Family(Family, Option<Duration>),
     /// The load balancer still sends clients to the instance; for how long it is waited for.
     Drain(Duration),
     /// The instance is frozen.
@@ -209,9 +217,14 @@ fn of_our_instance(machine: &Machine, seen: &Observed, instance: &InstanceFull) 
         }
         Life::Running => {
             let addresses = address::of_instance(instance, machine.not_an_address);
-            match addresses.is_empty() {
-                true => Plan::Wait(WaitingOn::Address(seen.running_for)),
-                false => Plan::Ready(addresses),
+            let missing = families::missing(&machine.families, &addresses);
+            match (addresses.is_empty(), missing) {
+                (true, _) => Plan::Wait(WaitingOn::Address(seen.running_for)),
+                // What runs already is not taken away.
+                (false, Some(family)) if !machine.provisioned => {
+                    Plan::Wait(WaitingOn::Family(family, seen.running_for))
+                }
+                (false, _) => Plan::Ready(addresses),
             }
         }
         Life::Frozen => Plan::Wait(WaitingOn::Thaw),
@@ -236,7 +249,10 @@ impl WaitingOn {
             Self::Gate(Gate::ControlPlane) => reasons::WAITING_FOR_CONTROL_PLANE_AVAILABLE,
             Self::Gate(Gate::BootstrapData) => reasons::WAITING_FOR_BOOTSTRAP_DATA,
             Self::Operation(_) => reasons::CREATING_INSTANCE,
-            Self::Address(_) => reasons::WAITING_FOR_ADDRESS,
+            Self::Address(since) | Self::Family(_, since) if recheck::is_hopeless(*since) => {
+                reasons::ADDRESS_MISSING
+            }
+            Self::Address(_) | Self::Family(..) => reasons::WAITING_FOR_ADDRESS,
             Self::Change => reasons::STARTING_INSTANCE,
             Self::Thaw | Self::Start | Self::Repair(_) => reasons::INSTANCE_STOPPED,
             Self::Replacement => reasons::INSTANCE_DELETED,
@@ -260,9 +276,22 @@ impl WaitingOn {
                 format!("the server works on instance {name}: {operation}")
             }
             Self::Address(Some(since)) if recheck::is_late(Some(*since)) => format!(
-                "instance {name} has run for {} s without getting an address; check its network card (`incus config show {name} --expanded`) and the network's DHCP",
+                "instance {name} has run for {} s without getting an address; check its network card (`incus config show {name} --expanded`) and the network's DHCP; {DHCP_DROPPED}",
                 since.as_secs()
             ),
+            Self::Family(family, Some(since)) if recheck::is_late(Some(*since)) => {
+                let likely = match family {
+                    Family::V4 => DHCP_DROPPED,
+                    Family::V6 => "its network needs `ipv6.address` (`incus network show NETWORK`)",
+                };
+                format!(
+                    "instance {name} has run for {} s without getting an {family} address, which the cluster's pods or Services need; {likely}",
+                    since.as_secs()
+                )
+            }
+            Self::Family(family, _) => {
+                format!("instance {name} runs and waits for an {family} address")
+            }
             Self::Address(_) => format!("instance {name} runs and waits for an address"),
             Self::Drain(left) => format!(
                 "waiting until the load balancer sends no client to instance {name} any more, at most {} s",
@@ -287,7 +316,9 @@ impl WaitingOn {
     pub fn recheck(&self, pauses: &Rechecks) -> Option<Duration> {
         match self {
             // Getting an address makes no event.
-            Self::Address(running_for) => Some(pauses.of_address(*running_for)),
+            Self::Address(running_for) | Self::Family(_, running_for) => {
+                Some(pauses.of_address(*running_for))
+            }
             Self::Operation(_) | Self::Change => Some(pauses.change),
             Self::Drain(left) => Some(*left),
             Self::Gate(_) | Self::Thaw | Self::Start | Self::Repair(_) | Self::Replacement => None,

@@ -12,8 +12,9 @@ pub const KEY: &str = "linux.kernel_modules";
 /// Why an instance of a restricted project names no modules, for its own record.
 pub const FENCED: &str = "the project is restricted; modules are left to the host";
 
-/// Modules a node uses: service proxying, packet filtering, the overlay filesystem.
-const DEFAULT: [&str; 12] = [
+/// Modules a node uses: service proxying, packet filtering, the overlay filesystem, overlays of
+/// pod networks.
+const DEFAULT: [&str; 13] = [
     "ip_vs",
     "ip_vs_rr",
     "ip_vs_wrr",
@@ -26,6 +27,7 @@ const DEFAULT: [&str; 12] = [
     "overlay",
     "br_netfilter",
     "xt_socket",
+    "vxlan",
 ];
 
 /// What a server is known not to load.

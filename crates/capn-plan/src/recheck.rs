@@ -50,6 +50,15 @@ pub(crate) fn is_late(running_for: Option<Duration>) -> bool {
     running_for.is_some_and(|running_for| running_for > ADDRESS_PATIENCE)
 }
 
+/// How long until it is taken for sure that no address will come. Slow machines take more than a
+/// minute to boot.
+const ADDRESS_HOPE: Duration = Duration::from_secs(150);
+
+/// Whether an instance that has run this long will not get the address by itself.
+pub(crate) fn is_hopeless(running_for: Option<Duration>) -> bool {
+    running_for.is_some_and(|running_for| running_for > ADDRESS_HOPE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use capi_api::{core::Cluster, labels, refs};
 use capn_api::LXCCluster;
+use capn_plan::families::{self, Family};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
 use kube::{Api, Client, Resource, api::ObjectMeta};
 use serde::de::DeserializeOwned;
@@ -26,6 +27,27 @@ where
         namespace,
         name,
     ))
+}
+
+/// Families of the addresses that nodes need: those of the cluster's pods and Services. None where
+/// the Cluster says nothing of them, or has no nodes.
+pub(crate) fn families(cluster: &Cluster) -> Vec<Family> {
+    if cluster.is_without_bootstrap() {
+        return Vec::new();
+    }
+    let network = cluster.spec.cluster_network.as_ref();
+    let ranges = network.map(|network| [&network.services, &network.pods]);
+    let cidrs = ranges.into_iter().flatten().flatten().flat_map(|ranges| &ranges.cidr_blocks);
+    families::of(cidrs)
+}
+
+/// Family of the Services' first range, which the endpoint of the API server shares.
+pub(crate) fn service_family(cluster: &Cluster) -> Option<Family> {
+    if cluster.is_without_bootstrap() {
+        return None;
+    }
+    let services = cluster.spec.cluster_network.as_ref()?.services.as_ref()?;
+    services.cidr_blocks.first().map(|cidr| Family::of_cidr(cidr))
 }
 
 /// The Cluster that an object belongs to, by its label.

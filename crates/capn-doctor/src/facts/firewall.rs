@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-/// The FORWARD chain.
+/// The FORWARD chain, and what an instance may ask of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarding {
     /// Whether packets that no rule is about are dropped.
     pub drops: bool,
     /// Interfaces whose packets are let through by a rule of their own.
     pub accepted: Vec<String>,
+    /// All rules, as `iptables-save -t filter` prints them.
+    pub rules: String,
 }
 
 impl Forwarding {
@@ -25,7 +27,12 @@ impl Forwarding {
                 words.nth(1).map(str::to_owned)
             })
             .collect();
-        Some(Self { drops: policy.starts_with("DROP"), accepted })
+        Some(Self { drops: policy.starts_with("DROP"), accepted, rules: text.to_owned() })
+    }
+
+    /// Whether a DHCP request that comes in through this interface is dropped.
+    pub fn drops_dhcp(&self, interface: &str) -> bool {
+        super::dhcp::is_dropped(&self.rules, interface)
     }
 
     /// Whether packets from this interface get through.

@@ -1,5 +1,6 @@
 //! What is the case, without judgement: of a host by its files, of a server by its API.
 
+mod dhcp;
 mod firewall;
 mod host;
 mod server;

@@ -47,6 +47,8 @@ pub struct InstanceFacts {
     pub missing_profiles: Vec<String>,
     /// Where its root disk is.
     pub root: Option<PoolFacts>,
+    /// Names of its devices that are a root disk. More than one is refused by the server.
+    pub root_devices: Vec<String>,
     /// Pools of the server.
     pub pools: Vec<String>,
     /// The network of its first card; the name is empty for a card without one.
@@ -62,11 +64,14 @@ pub struct PoolFacts {
     pub name: String,
     /// Whether it is there.
     pub exists: bool,
+    /// `Created`, `Pending`, `Errored` or `Unavailable`, as the server says it; empty where it
+    /// does not.
+    pub status: String,
     /// `dir`, `btrfs`, `zfs`, …
     pub driver: String,
     /// Configuration.
     pub config: Config,
-    /// Free bytes; `None` where the pool does not tell its size.
+    /// Free bytes; `None` where the pool does not tell its size, or is not available.
     pub free_bytes: Option<u64>,
 }
 
@@ -86,6 +91,12 @@ pub struct NetworkFacts {
 }
 
 impl PoolFacts {
+    /// Whether volumes can be made in it now. A server that could not mount a pool when it started
+    /// says `Unavailable`, and goes on without it.
+    pub fn is_available(&self) -> bool {
+        self.exists && matches!(self.status.as_str(), "" | "Created")
+    }
+
     /// Whether new root disks are ZFS datasets, and not block devices of a ZFS pool.
     pub fn is_zfs_dataset(&self) -> bool {
         let block = self.config.get("volume.zfs.block_mode");
@@ -99,12 +110,16 @@ fn ask(what: impl Into<String>) -> impl FnOnce(incus_client::Error) -> FactsErro
 }
 
 impl ServerFacts {
-    /// Asks the server; nothing is changed.
+    /// Asks the server; nothing is changed. `profiles` and `devices` are those of new instances.
     ///
     /// # Errors
     ///
     /// When it does not answer, or refuses what anybody who may make instances can ask.
-    pub async fn read(client: &Client, profiles: &[String]) -> Result<Self, FactsError> {
+    pub async fn read(
+        client: &Client,
+        profiles: &[String],
+        devices: &Devices,
+    ) -> Result<Self, FactsError> {
         let server = client.server().await.map_err(ask("its version"))?;
         let instances = client.instances_of_all_projects().await.map_err(ask("its instances"))?;
         let is = |config: &Config, key| config.get(key).is_some_and(|v| v == "true" || v == "1");
@@ -113,7 +128,7 @@ impl ServerFacts {
                 && !is(&instance.expanded_config, "security.privileged")
         });
         let isolated_instances = u64::try_from(isolated.count()).unwrap_or(u64::MAX);
-        let instances = InstanceFacts::read(client, profiles, &Devices::new()).await?;
+        let instances = InstanceFacts::read(client, profiles, devices).await?;
         Ok(Self::new(&server, isolated_instances, instances))
     }
 
@@ -175,30 +190,34 @@ impl InstanceFacts {
         let pools = client.storage_pools().await.map_err(ask("its storage pools"))?;
         let networks = client.networks().await.map_err(ask("its networks"))?;
 
-        let disk = merged.values().find(|d| get(d, "type") == "disk" && get(d, "path") == "/");
+        let is_root = |d: &Config| get(d, "type") == "disk" && get(d, "path") == "/";
+        let disk = merged.values().find(|device| is_root(device));
+        let root_devices = merged.iter().filter(|(_, device)| is_root(device));
+        let root_devices = root_devices.map(|(name, _)| name.clone()).collect();
         let root = match disk {
             None => None,
             Some(disk) => {
                 let name = get(disk, "pool");
                 let pool = pools.iter().find(|pool| pool.name == name);
-                let free_bytes = match pool {
-                    None => None,
-                    Some(_) => {
-                        let resources = client
-                            .storage_pool_resources(&name)
-                            .await
-                            .map_err(ask(format!("the space of storage pool `{name}`")))?;
-                        // A pool that does not tell its size says zero of zero.
-                        (resources.space.total > 0).then(|| resources.free_bytes())
-                    }
-                };
-                Some(PoolFacts {
+                let mut facts = PoolFacts {
                     exists: pool.is_some(),
+                    status: pool.map(|pool| pool.status.clone()).unwrap_or_default(),
                     driver: pool.map(|pool| pool.driver.clone()).unwrap_or_default(),
                     config: pool.map(|pool| pool.config.clone()).unwrap_or_default(),
                     name,
-                    free_bytes,
-                })
+                    free_bytes: None,
+                };
+                // Of a pool that is not mounted the server tells the space of what is below it.
+                if facts.is_available() {
+                    let name = &facts.name;
+                    let resources = client
+                        .storage_pool_resources(name)
+                        .await
+                        .map_err(ask(format!("the space of storage pool `{name}`")))?;
+                    // A pool that does not tell its size says zero of zero.
+                    facts.free_bytes = (resources.space.total > 0).then(|| resources.free_bytes());
+                }
+                Some(facts)
             }
         };
         let card = merged.values().find(|device| get(device, "type") == "nic");
@@ -222,6 +241,7 @@ impl InstanceFacts {
             profiles,
             missing_profiles,
             root,
+            root_devices,
             pools: pools.into_iter().map(|pool| pool.name).collect(),
             network,
             bridges,

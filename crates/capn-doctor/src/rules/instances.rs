@@ -24,7 +24,10 @@ pub fn instance_findings(facts: &InstanceFacts) -> Vec<Finding> {
         .collect();
     match &facts.root {
         None => findings.push(no_root(facts)),
-        Some(pool) => findings.extend(self::pool(pool)),
+        Some(pool) => {
+            findings.extend(several_roots(facts));
+            findings.extend(self::pool(pool, facts));
+        }
     }
     match &facts.network {
         None => findings.push(no_network(facts)),
@@ -66,7 +69,48 @@ fn no_root(facts: &InstanceFacts) -> Finding {
     }
 }
 
-fn pool(pool: &PoolFacts) -> Vec<Finding> {
+/// Devices of one name replace each other, those of different names add up.
+fn several_roots(facts: &InstanceFacts) -> Option<Finding> {
+    let [first, second, ..] = facts.root_devices.as_slice() else { return None };
+    let profiles = shown(facts);
+    Some(
+        Finding::problem(
+            "root-disk",
+            format!("instances have two root disks, devices `{first}` and `{second}`"),
+            "the server makes no such instance",
+        )
+        .mend(format!(
+            "call the root disk `root` in profile `{profiles}`, which `--storage-pool` replaces: `incus profile edit {}`",
+            facts.profiles.last().map_or("default", String::as_str)
+        ))
+        .mend("or name the pool in a profile of its own: `--profile NAME`"),
+    )
+}
+
+/// The pool that an instance's root disk would be in.
+fn unavailable(pool: &PoolFacts, facts: &InstanceFacts) -> Finding {
+    let PoolFacts { name, status, driver, .. } = pool;
+    let cause = match pool.config.get("source") {
+        Some(source) => format!(
+            "the server could not mount `{source}` when it started: it is gone, damaged or in use"
+        ),
+        None => "the server could not set it up when it started".to_owned(),
+    };
+    let finding = Finding::problem(
+        "storage-pool",
+        format!("storage pool `{name}` ({driver}) is {}", status.to_lowercase()),
+        format!("no instance can be made or started on it; {cause}"),
+    )
+    .mend(format!(
+        "see its source with `incus storage show {name}` and the cause in the server's log, bring the source back, and restart the server"
+    ));
+    match facts.pools.iter().find(|other| *other != name) {
+        Some(other) => finding.mend(format!("or use another pool: `--storage-pool {other}`")),
+        None => finding.mend("or make another pool and use it: `incus storage create nodes dir`, `--storage-pool nodes`"),
+    }
+}
+
+fn pool(pool: &PoolFacts, facts: &InstanceFacts) -> Vec<Finding> {
     let name = &pool.name;
     if !pool.exists {
         return vec![
@@ -77,6 +121,9 @@ fn pool(pool: &PoolFacts) -> Vec<Finding> {
             )
             .mend(format!("incus storage create {name} dir")),
         ];
+    }
+    if !pool.is_available() {
+        return vec![unavailable(pool, facts)];
     }
     let mut findings = Vec::new();
     if pool.is_zfs_dataset() {
@@ -104,7 +151,7 @@ fn pool(pool: &PoolFacts) -> Vec<Finding> {
                 format!("two nodes need about {}", size(LITTLE_SPACE_BYTES)),
             )
             .mend("make room: `incus image list` and `incus list` show what could go")
-            .mend("or give the machines a profile with another pool: `--profile NAME`"),
+            .mend("or give the machines another pool: `--storage-pool NAME`"),
         ),
         Some(free) => findings.push(Finding::ok(
             "disk-space",

@@ -52,7 +52,7 @@ fn host() -> HostFacts {
         available_memory_bytes: Some(8 * GIB),
         memory_bytes: Some(16 * GIB),
         has_docker: false,
-        forwarding: Some(Forwarding { drops: false, accepted: Vec::new() }),
+        forwarding: Some(Forwarding { drops: false, accepted: Vec::new(), rules: String::new() }),
         now_s: 1_800_000_000,
         last_package_s: Some(1_799_000_000),
     }
@@ -73,10 +73,12 @@ fn server() -> ServerFacts {
             root: Some(PoolFacts {
                 name: "default".into(),
                 exists: true,
+                status: "Created".into(),
                 driver: "btrfs".into(),
                 config: Config::new(),
                 free_bytes: Some(50 * GIB),
             }),
+            root_devices: vec!["root".into()],
             pools: vec!["default".into()],
             network: Some(NetworkFacts {
                 name: "incusbr0".into(),
@@ -118,9 +120,16 @@ fn with_sysctl(key: &str, value: &str) -> HostFacts {
 #[test]
 fn every_broken_host_is_told_by_its_own_finding() {
     let two_ranges = vec![range("root:1000000:1000000000"), range("root:1001000000:10000001")];
-    let docker = Forwarding { drops: true, accepted: vec!["docker0".into()] };
+    let firewall = |drops, rules: &str| Forwarding {
+        drops,
+        accepted: vec!["docker0".into()],
+        rules: rules.to_owned(),
+    };
+    let docker = firewall(true, "");
+    let ufw = firewall(false, ":INPUT DROP [0:0]");
     let old_lxcfs = Some(Lxcfs { is_writable: true, version: Some("5.0.3-1+deb12u1".into()) });
     let cases: Vec<(HostFacts, &[&str])> = vec![
+        (HostFacts { forwarding: Some(ufw), ..host() }, &["problem firewall"]),
         (HostFacts { cgroups: Cgroups::V1, ..host() }, &["problem cgroups"]),
         (HostFacts { subuid: two_ranges, ..host() }, &["problem subordinate-ids"]),
         (
@@ -188,6 +197,13 @@ fn every_broken_server_is_told_by_its_own_finding() {
         (instances(|i| i.missing_profiles = vec!["big".into()]), &["problem profiles"]),
         (instances(|i| i.root = None), &["problem root-disk"]),
         (pool(|p| p.exists = false), &["problem storage-pool"]),
+        (pool(|p| p.status = "Unavailable".into()), &["problem storage-pool"]),
+        (pool(|p| p.status = "Pending".into()), &["problem storage-pool"]),
+        (pool(|p| p.status = "Created".into()), &[]),
+        (
+            instances(|i| i.root_devices = vec!["disk".into(), "root".into()]),
+            &["problem root-disk"],
+        ),
         (pool(|p| p.driver = "zfs".into()), &["warning storage-driver"]),
         (pool(|p| p.free_bytes = Some(GIB)), &["problem disk-space"]),
         (pool(|p| p.free_bytes = None), &[]),

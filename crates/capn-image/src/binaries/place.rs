@@ -46,7 +46,7 @@ impl Programs {
     /// place; `etcdctl` goes into etcd's image, as upstream has it.
     pub fn optional(self) -> &'static [&'static str] {
         match self {
-            Self::Kubernetes => &["coredns", "etcdctl", "pause"],
+            Self::Kubernetes => &["coredns", "etcdctl", "flanneld", "pause"],
             Self::Runtime => &["crictl"],
         }
     }

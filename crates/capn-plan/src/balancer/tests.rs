@@ -16,6 +16,7 @@ fn balancer() -> Balancer {
         },
         deleting: false,
         endpoint_host: None,
+        family: None,
         port: 6443,
         backend_port: 6443,
         backends: BTreeMap::new(),

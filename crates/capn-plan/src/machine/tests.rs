@@ -27,6 +27,7 @@ fn machine() -> Case {
             gate: None,
             launch: Some(Box::new(launch)),
             when_stopped: WhenStopped::Restart,
+            families: Vec::new(),
             not_an_address: None,
         },
         seen: Observed::default(),

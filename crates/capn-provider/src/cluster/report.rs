@@ -12,6 +12,7 @@ use capn_plan::{
     InstanceName,
     balancer::{Plan, WaitingOn},
     diagnosis::Class,
+    families::Family,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
@@ -134,8 +135,11 @@ async fn serving(
         return outcome_without_address(ctx, cluster, subject).await;
     };
     // Once machines and certificates know the endpoint it stays, whatever the address. Before
-    // that, the family of the first range is the user's choice.
-    let wanted = subject.ranges.first().map(capn_plan::ranges::Range::is_ipv4);
+    // that, the family of the first range is the user's choice, and else it is the Services'.
+    let wanted = match subject.ranges.first() {
+        Some(range) => Some(range.is_ipv4()),
+        None => subject.family.map(|family| family == Family::V4),
+    };
     let preferred = addresses.iter().find(|ip| Some(ip.is_ipv4()) == wanted).unwrap_or(first);
     let host = match cluster.spec.endpoint_host() {
         Some(host) => host.to_owned(),

@@ -10,6 +10,7 @@ use capn_image::name::ImageServers;
 use capn_plan::{
     InstanceName, Owner, Role,
     balancer::{self, Balancer, Kind, ovn::OvnBalancer},
+    families::Family,
     haproxy::{Check, Template},
     launch::{self, ServerFacts},
     ranges::{self, Range},
@@ -19,7 +20,7 @@ use super::observe::{Material, References, backend_addresses};
 use crate::{
     failure::Failure,
     images,
-    references::{annotation, label, name, namespace},
+    references::{self, annotation, label, name, namespace},
 };
 
 /// What is to be done about an LXCCluster.
@@ -78,6 +79,8 @@ pub(crate) struct Subject {
     pub(crate) endpoint_ip: Option<IpAddr>,
     pub(crate) port: u16,
     pub(crate) owner: Owner,
+    /// Family of the address that becomes the endpoint, where it is not any.
+    pub(crate) family: Option<Family>,
     endpoint_host: Option<String>,
     deleting: bool,
     backend_port: u16,
@@ -234,6 +237,7 @@ fn identified(
         // What cannot be understood is said where it matters, which is not a deletion.
         image_servers: images::servers(meta).unwrap_or_default(),
         endpoint_ip: endpoint_host.as_deref().and_then(|host| host.parse().ok()),
+        family: found.cluster.as_ref().and_then(references::service_family),
         endpoint_host,
         port: cluster.spec.endpoint_port(),
         owner: owner(cluster, found),
@@ -334,6 +338,12 @@ pub(crate) fn wanted(
         owner: subject.owner.clone(),
         deleting: subject.deleting,
         endpoint_host: subject.endpoint_host.clone(),
+        // The family of the first range is the user's choice.
+        family: match subject.ranges.first() {
+            Some(range) if range.is_ipv4() => Some(Family::V4),
+            Some(_) => Some(Family::V6),
+            None => subject.family,
+        },
         port: subject.port,
         backend_port: subject.backend_port,
         backends: first_of_each(backends(found)),

@@ -1,19 +1,22 @@
-//! The pod network of clusters that ask for it (`capn.cluster.x-k8s.io/cni: bridge`): each node
-//! gets the standard bridge plugins for its own pod subnet, and routes to the pods of the others.
+//! The pod network of clusters that ask for it. With `capn.cluster.x-k8s.io/cni: bridge` each node
+//! gets the standard bridge plugins for its own pod subnet, and routes to the pods of the others;
+//! with `flannel` the plugins likewise, and flannel's daemon in place of routes.
 //!
 //! A node's subnet is known only to the workload cluster, so its nodes are watched there. What a
 //! node needs is written into its instance, where a service applies it at boot and on change:
 //! the network survives a restart of the node without this process.
 
 mod apply;
+mod flannel;
 mod nodes;
 mod observe;
 mod validate;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use capi_api::core::Cluster;
 use capn_api::{LXCMachine, keys};
+use capn_plan::cni::Carrier;
 use kube::runtime::controller::Action;
 
 use crate::{
@@ -31,11 +34,11 @@ use nodes::NodeWatches;
 pub(crate) async fn run(ctx: Arc<Context>) {
     let (changed, changes) = futures::channel::mpsc::unbounded();
     let watches = Arc::new(NodeWatches::new(changed));
-    let only_bridge = format!("{}={}", keys::CNI_LABEL, keys::CNI_BRIDGE);
+    let only_ours = format!("{} in ({},{})", keys::CNI_LABEL, keys::CNI_BRIDGE, keys::CNI_FLANNEL);
     let mut watched = ctx.watched();
     watched.label_selector = Some(match watched.label_selector {
-        Some(others) => format!("{others},{only_bridge}"),
-        None => only_bridge,
+        Some(others) => format!("{others},{only_ours}"),
+        None => only_ours,
     });
     let (controller, store) = drive::controller::<Cluster>(ctx.api(), watched);
     let controller = controller
@@ -57,8 +60,9 @@ async fn reconcile(
     watches: &NodeWatches,
 ) -> Result<Action, Failure> {
     let meta = &cluster.metadata;
-    let wanted = label(meta, keys::CNI_LABEL) == Some(keys::CNI_BRIDGE);
-    if meta.deletion_timestamp.is_some() || !wanted {
+    let wanted = label(meta, keys::CNI_LABEL);
+    let overlay = wanted == Some(keys::CNI_FLANNEL);
+    if meta.deletion_timestamp.is_some() || !(overlay || wanted == Some(keys::CNI_BRIDGE)) {
         watches.end(meta);
         return Ok(Action::await_change());
     }
@@ -69,7 +73,20 @@ async fn reconcile(
         // The Secret with the kubeconfig is not watched.
         return Ok(Action::requeue(observe::KUBECONFIG_PAUSE));
     };
-    for change in validate::changes(cluster, &found.nodes, &found.machines) {
+    let cidrs = validate::pod_cidrs(cluster);
+    let mut carriers = HashMap::new();
+    if overlay {
+        // Without a node there is none to run on, and perhaps no API server that answers.
+        if let Some(client) = watches.client(cluster).filter(|_| !found.nodes.is_empty()) {
+            flannel::apply(&client, &cidrs).await?;
+        }
+        carriers = observe::overlay(&found, &cidrs).await?;
+    }
+    let carrier = |machine: &LXCMachine| match overlay {
+        true => carriers.get(machine.instance_name()).copied(),
+        false => Some(Carrier::Routes),
+    };
+    for change in validate::changes(&cidrs, &found.nodes, &found.machines, carrier) {
         apply::write(ctx, &found, &change).await?;
     }
     Ok(Action::requeue(ctx.options.resync))

@@ -35,6 +35,7 @@ struct NodeWatch {
     /// Version of the Secret with the kubeconfig.
     resource_version: Option<String>,
     nodes: Store<Node>,
+    client: Client,
     task: JoinHandle<()>,
 }
 
@@ -70,6 +71,12 @@ impl NodeWatches {
         Ok(nodes)
     }
 
+    /// The client of a cluster whose nodes are watched.
+    pub(crate) fn client(&self, cluster: &Cluster) -> Option<Client> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(&ObjectRef::from_obj(cluster)).map(|watch| watch.client.clone())
+    }
+
     fn known(&self, key: &ObjectRef<Cluster>, version: Option<&String>) -> Option<Vec<Arc<Node>>> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let watch = running.get(key)?;
@@ -93,6 +100,7 @@ impl NodeWatches {
         let (nodes, writer) = reflector::store();
         let changed = self.changed.clone();
         let known = nodes.clone();
+        let used = client.clone();
         let task = tokio::spawn(async move {
             let mut last = Vec::new();
             let mut silent = false;
@@ -121,7 +129,7 @@ impl NodeWatches {
                 }
             }
         });
-        NodeWatch { resource_version, nodes, task }
+        NodeWatch { resource_version, nodes, client: used, task }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Reads a cluster's nodes, from the workload cluster, and their machines.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use capi_api::{core::Cluster, labels};
 use capn_api::LXCMachine;
+use capn_plan::{cni::Carrier, flannel};
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::{Api, api::ListParams};
 
@@ -49,4 +50,34 @@ pub(crate) async fn observe(
     let secret = references::identity_of(&ctx.client, &lxc_cluster).await?;
     let remote = ctx.remote(&secret).await?;
     Ok(Some(Found { nodes, machines, remote }))
+}
+
+/// How pods of each instance reach the others through flannel. The largest packet follows the
+/// instance's first card; an instance that is not there, or does not run, is left out.
+pub(crate) async fn overlay(
+    found: &Found,
+    pod_cidrs: &[String],
+) -> Result<HashMap<String, Carrier>, Failure> {
+    let families = flannel::families(pod_cidrs);
+    let mut carriers = HashMap::new();
+    for machine in &found.machines {
+        let instance = machine.instance_name();
+        let failure = Failure::server("look at", instance);
+        let Some(seen) = found.remote.client.instance_full(instance).await.map_err(failure)? else {
+            continue;
+        };
+        let cards = seen.state.iter().flat_map(|state| &state.network);
+        let card = cards.filter(|(_, card)| !card.host_name.is_empty()).find_map(|(name, card)| {
+            let is_card = seen.expanded_devices.iter().any(|(key, device)| {
+                device.get("type").is_some_and(|kind| kind == "nic")
+                    && device.get("name").unwrap_or(key) == name
+            });
+            u32::try_from(card.mtu).ok().filter(|mtu| is_card && *mtu > 0)
+        });
+        if let Some(mtu) = card {
+            let mtu = flannel::mtu(mtu, &families);
+            carriers.insert(instance.to_owned(), Carrier::Overlay { mtu });
+        }
+    }
+    Ok(carriers)
 }

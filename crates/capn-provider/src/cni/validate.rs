@@ -4,7 +4,10 @@ use std::{net::IpAddr, sync::Arc};
 
 use capi_api::core::Cluster;
 use capn_api::{LXCMachine, keys};
-use capn_plan::cni::{self, Files};
+use capn_plan::{
+    cni::{self, Carrier, Files, Subnet},
+    families::Family,
+};
 use k8s_openapi::api::core::v1::Node;
 
 use crate::references::{annotation, name};
@@ -20,15 +23,11 @@ pub(crate) struct Change {
 ///
 /// Nodes that are not machines of ours get routes to them, and no files.
 pub(crate) fn changes(
-    cluster: &Cluster,
+    cluster_cidrs: &[String],
     nodes: &[Arc<Node>],
     machines: &[LXCMachine],
+    carrier: impl Fn(&LXCMachine) -> Option<Carrier>,
 ) -> Vec<Change> {
-    let network = cluster.spec.cluster_network.as_ref();
-    let cluster_cidrs = network
-        .and_then(|network| network.pods.as_ref())
-        .map(|pods| pods.cidr_blocks.clone())
-        .unwrap_or_default();
     let nodes: Vec<cni::Node> = nodes.iter().filter_map(|node| self::node(node)).collect();
     machines
         .iter()
@@ -36,7 +35,7 @@ pub(crate) fn changes(
         .filter(|machine| machine.status.as_ref().is_some_and(|status| status.ready))
         .filter_map(|machine| {
             let node = nodes.iter().find(|node| node.name == name(&machine.metadata))?;
-            let files = cni::files(node, &nodes, &cluster_cidrs);
+            let files = cni::files(node, &nodes, cluster_cidrs, carrier(machine)?);
             let written = annotation(&machine.metadata, keys::POD_NETWORK_ANNOTATION);
             (written != Some(files.hash.as_str()))
                 .then(|| Change { machine: machine.clone(), files })
@@ -44,24 +43,46 @@ pub(crate) fn changes(
         .collect()
 }
 
-/// A node, if it has a pod subnet and an address of the same family.
+/// The cluster's ranges of pods.
+pub(crate) fn pod_cidrs(cluster: &Cluster) -> Vec<String> {
+    let network = cluster.spec.cluster_network.as_ref();
+    let pods = network.and_then(|network| network.pods.as_ref());
+    pods.map(|pods| pods.cidr_blocks.clone()).unwrap_or_default()
+}
+
+/// A node, with those of its pod subnets of whose family it has an address, if there are any.
 pub(crate) fn node(node: &Node) -> Option<cni::Node> {
-    let pod_cidr = node.spec.as_ref()?.pod_cidr.clone()?;
-    let v6 = pod_cidr.contains(':');
-    let address = node
+    let spec = node.spec.as_ref()?;
+    let cidrs = match spec.pod_cidrs.as_deref() {
+        None | Some([]) => spec.pod_cidr.as_slice(),
+        Some(cidrs) => cidrs,
+    };
+    let addresses: Vec<IpAddr> = node
         .status
         .iter()
         .flat_map(|status| status.addresses.iter().flatten())
         .filter(|address| address.type_ == "InternalIP")
-        .filter_map(|address| address.address.parse::<IpAddr>().ok())
-        .find(|address| address.is_ipv6() == v6)?;
-    Some(cni::Node { name: name(&node.metadata).to_owned(), address, pod_cidr })
+        .filter_map(|address| address.address.parse().ok())
+        .collect();
+    let subnets: Vec<Subnet> = cidrs
+        .iter()
+        .filter_map(|cidr| {
+            let family = Family::of_cidr(cidr);
+            let via = *addresses.iter().find(|ip| Family::of(**ip) == family)?;
+            Some(Subnet { pod_cidr: cidr.clone(), via })
+        })
+        .collect();
+    (!subnets.is_empty()).then(|| cni::Node { name: name(&node.metadata).to_owned(), subnets })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn routes(_: &LXCMachine) -> Option<Carrier> {
+        Some(Carrier::Routes)
+    }
 
     fn node_object(name: &str, address: &str, pod_cidr: Option<&str>) -> Arc<Node> {
         let object = json!({
@@ -98,21 +119,22 @@ mod tests {
         ];
         let machines =
             [machine("a", true, None), machine("b", false, None), machine("young", true, None)];
-        let found = changes(&cluster(), &nodes, &machines);
+        let found = changes(&pod_cidrs(&cluster()), &nodes, &machines, routes);
         assert_eq!(found.len(), 1);
         let change = &found[0];
         assert!(change.files.pod_network.contains("10.244.1.0/24=10.0.0.8"));
 
         let done = [machine("a", true, Some(&change.files.hash))];
-        assert!(changes(&cluster(), &nodes, &done).is_empty());
+        assert!(changes(&pod_cidrs(&cluster()), &nodes, &done, routes).is_empty());
     }
 
     #[test]
     fn a_node_that_leaves_changes_the_others() {
         let a = node_object("a", "10.0.0.7", Some("10.244.0.0/24"));
         let b = node_object("b", "10.0.0.8", Some("10.244.1.0/24"));
-        let before = changes(&cluster(), &[a.clone(), b], &[machine("a", true, None)]);
+        let before =
+            changes(&pod_cidrs(&cluster()), &[a.clone(), b], &[machine("a", true, None)], routes);
         let written = [machine("a", true, Some(&before[0].files.hash))];
-        assert_eq!(changes(&cluster(), &[a], &written).len(), 1);
+        assert_eq!(changes(&pod_cidrs(&cluster()), &[a], &written, routes).len(), 1);
     }
 }

@@ -9,6 +9,7 @@ use capn_api::{
 use capn_image::{install::InstallScript, name::ImageServers};
 use capn_plan::{
     InstanceName, Owner, Role, domains, drain,
+    families::Family,
     files::{self, Piece},
     kind,
     kube_vip::Manifest,
@@ -25,7 +26,7 @@ use super::observe::{Material, References};
 use crate::{
     failure::{Failure, chain},
     images,
-    references::{annotation, name, namespace},
+    references::{self, annotation, name, namespace},
 };
 
 /// What is to be done about a machine.
@@ -68,6 +69,8 @@ pub(crate) struct Subject {
     /// Whether the cluster has a control plane that others join.
     initialized: bool,
     pod_cidr: Option<String>,
+    /// Families of the cluster's pods and Services.
+    families: Vec<Family>,
     failure_domain: Option<String>,
 }
 
@@ -166,6 +169,7 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
         drained: annotation(meta, keys::DRAINED_ANNOTATION).is_some(),
         initialized: found.cluster.as_ref().is_some_and(Cluster::control_plane_initialized),
         pod_cidr: found.cluster.as_ref().and_then(pod_cidr),
+        families: found.cluster.as_ref().map(references::families).unwrap_or_default(),
         failure_domain: found.machine.as_ref().and_then(|owner| owner.spec.failure_domain.clone()),
         provisioned: machine.spec.provider_id.as_deref()
             == Some(provider_id(instance.as_str()).as_str()),
@@ -295,6 +299,7 @@ pub(crate) fn wanted(
         gate: subject.gate,
         launch,
         when_stopped: subject.when_stopped,
+        families: subject.families.clone(),
         not_an_address: subject.endpoint,
     })
 }

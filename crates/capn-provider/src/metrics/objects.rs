@@ -162,7 +162,8 @@ fn state(condition: &Condition) -> &'static str {
         | reasons::WAITING_FOR_LOAD_BALANCER_ADDRESS => "starting",
         reasons::INSTANCE_STOPPED => "stopped",
         reasons::INSTANCE_DELETED => "missing",
-        reasons::INSTANCE_PROVISIONING_FAILED
+        reasons::ADDRESS_MISSING
+        | reasons::INSTANCE_PROVISIONING_FAILED
         | reasons::INSTANCE_PROVISIONING_ABORTED
         | reasons::LOAD_BALANCER_PROVISIONING_FAILED
         | reasons::LOAD_BALANCER_PROVISIONING_ABORTED => "failed",

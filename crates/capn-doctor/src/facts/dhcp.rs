@@ -1,0 +1,122 @@
+//! Whether the host's firewall lets a DHCP request of an instance in.
+
+/// How many chains may call each other. The kernel refuses loops.
+const DEPTH: usize = 16;
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Accept,
+    Drop,
+}
+
+/// Whether a DHCP request that comes in through this interface is dropped, by the output of
+/// `iptables-save -t filter`. A rule that also asks for something else than interface, protocol and
+/// ports, such as the state of a connection, is taken not to be about it.
+pub(super) fn is_dropped(rules: &str, interface: &str) -> bool {
+    verdict(rules, "INPUT", interface, 0) == Some(Verdict::Drop)
+}
+
+fn verdict(rules: &str, chain: &str, interface: &str, depth: usize) -> Option<Verdict> {
+    if depth > DEPTH {
+        return None;
+    }
+    for line in rules.lines() {
+        let mut words = line.split_whitespace();
+        if words.next() != Some("-A") || words.next() != Some(chain) {
+            continue;
+        }
+        let words: Vec<&str> = words.collect();
+        let Some(target) = target(&words, interface) else { continue };
+        match target {
+            "ACCEPT" => return Some(Verdict::Accept),
+            "DROP" | "REJECT" => return Some(Verdict::Drop),
+            "RETURN" => return None,
+            // Others, such as LOG, are no chains, and decide nothing.
+            other => {
+                if let Some(verdict) = verdict(rules, other, interface, depth + 1) {
+                    return Some(verdict);
+                }
+            }
+        }
+    }
+    let policy = rules.lines().find_map(|line| line.strip_prefix(':')?.strip_prefix(chain));
+    match policy.and_then(|policy| policy.split_whitespace().next()) {
+        Some("DROP") => Some(Verdict::Drop),
+        Some("ACCEPT") => Some(Verdict::Accept),
+        _ => None,
+    }
+}
+
+/// Where a rule sends the packet, if it is about it.
+fn target<'a>(words: &[&'a str], interface: &str) -> Option<&'a str> {
+    let mut words = words.iter().copied();
+    let mut not = false;
+    while let Some(word) = words.next() {
+        let matches = match word {
+            "!" => {
+                not = true;
+                continue;
+            }
+            "-j" | "-g" => return words.next(),
+            "-m" if matches!(words.next(), Some("udp" | "comment")) => true,
+            "-i" => {
+                let named = words.next()?;
+                let same = match named.strip_suffix('+') {
+                    Some(beginning) => interface.starts_with(beginning),
+                    None => named == interface,
+                };
+                same != not
+            }
+            "-p" => (words.next()? == "udp") != not,
+            "--dport" => has_port(words.next()?, 67) != not,
+            "--sport" => has_port(words.next()?, 68) != not,
+            _ => false,
+        };
+        if !matches {
+            return None;
+        }
+        not = false;
+    }
+    None
+}
+
+fn has_port(text: &str, port: u16) -> bool {
+    let (first, last) = text.split_once(':').unwrap_or((text, text));
+    first.parse().is_ok_and(|first: u16| first <= port)
+        && last.parse().is_ok_and(|last: u16| port <= last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_dropped_by_a_rule_or_by_what_is_left() {
+        let table = [
+            (":INPUT ACCEPT [0:0]", false),
+            (":INPUT DROP [0:0]", true),
+            (":INPUT ACCEPT [0:0]\n-A INPUT -i br0 -p udp -m udp --dport 67 -j DROP", true),
+            (":INPUT ACCEPT [0:0]\n-A INPUT -i br1 -p udp -m udp --dport 67 -j DROP", false),
+            (":INPUT ACCEPT [0:0]\n-A INPUT ! -i br1 -p udp -m udp --dport 67 -j REJECT", true),
+            (":INPUT DROP [0:0]\n-A INPUT -i br0 -p udp -m udp --dport 67 -j ACCEPT", false),
+            (":INPUT DROP [0:0]\n-A INPUT -i br+ -j ACCEPT", false),
+            (":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", true),
+            (":INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT", true),
+            (
+                ":INPUT DROP [0:0]\n:ufw-in - [0:0]\n:ufw-user - [0:0]\n-A INPUT -j ufw-in\n\
+                 -A ufw-in -p udp -m udp --sport 67 --dport 68 -j ACCEPT\n-A ufw-in -j ufw-user\n\
+                 -A ufw-user -i br0 -j ACCEPT",
+                false,
+            ),
+            (
+                ":INPUT DROP [0:0]\n:ufw-in - [0:0]\n-A INPUT -j ufw-in\n\
+                 -A ufw-in -p udp -m udp --sport 67 --dport 68 -j ACCEPT",
+                true,
+            ),
+        ];
+        for (rules, dropped) in table {
+            assert_eq!(is_dropped(rules, "br0"), dropped, "{rules}");
+        }
+    }
+}
