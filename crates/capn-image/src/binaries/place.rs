@@ -43,7 +43,8 @@ impl Programs {
     }
 
     /// Files that a folder may have. Without `pause` the node gets Debian's static init in its
-    /// place; `etcdctl` goes into etcd's image, as upstream has it.
+    /// place; `etcdctl` goes into etcd's image, as upstream has it; `flanneld` becomes the image of
+    /// `--cni flannel`.
     pub fn optional(self) -> &'static [&'static str] {
         match self {
             Self::Kubernetes => &["coredns", "etcdctl", "flanneld", "pause"],

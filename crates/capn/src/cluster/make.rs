@@ -12,7 +12,8 @@ use crate::Context;
 use crate::commands::cluster_args::ClusterArgs;
 use crate::error::CommandError;
 use crate::images::{self, Needs};
-use crate::manifest::{Bootstrap, ClusterRequest, Cni, Document};
+use crate::manifest::request::root_device;
+use crate::manifest::{Bootstrap, ClusterRequest, Cni, Document, LoadBalancer};
 use crate::preflight;
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
@@ -138,7 +139,11 @@ impl Work<'_> {
             preflight::no_foreign_instances(&server, &request.namespace, self.name, self.state)
                 .await?;
         }
-        preflight::profiles(&server, &request.profiles, &request.devices).await?;
+        preflight::profiles(&server, &request.profiles, &request.machine_devices()).await?;
+        if matches!(request.load_balancer, LoadBalancer::Lxc | LoadBalancer::Oci) {
+            let root: Vec<_> = request.storage_pool.iter().map(|pool| root_device(pool)).collect();
+            preflight::profiles(&server, &request.load_balancer_profiles, &root).await?;
+        }
         preflight::balancer(&server, &found, request).await?;
         if identity.socket().is_some() {
             for note in preflight::host(request)? {
@@ -191,12 +196,12 @@ impl Work<'_> {
 
 /// Whether machines get a ZFS dataset. A server that does not say so has none.
 async fn root_on_zfs(server: &incus_client::Client, request: &ClusterRequest) -> bool {
-    preflight::root_on_zfs(server, &request.profiles, &request.devices).await.unwrap_or_else(
-        |error| {
+    preflight::root_on_zfs(server, &request.profiles, &request.machine_devices())
+        .await
+        .unwrap_or_else(|error| {
             tracing::debug!(%error, "the storage of machines is not known");
             false
-        },
-    )
+        })
 }
 
 /// What has to hold for a request.
@@ -208,7 +213,7 @@ pub(super) fn asked(request: &ClusterRequest) -> Asked {
         readiness: match (request.bootstrap, request.cni) {
             (Bootstrap::None, _) => Readiness::Instances,
             (Bootstrap::Kubeadm, Cni::None) => Readiness::Nodes,
-            (Bootstrap::Kubeadm, Cni::Bridge) => Readiness::ReadyNodes,
+            (Bootstrap::Kubeadm, Cni::Bridge | Cni::Flannel) => Readiness::ReadyNodes,
         },
     }
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr as _;
 
 use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
-use capn_plan::versions;
+use capn_plan::{families, versions};
 
 use super::Existing;
 use crate::Context;
@@ -13,7 +13,7 @@ use crate::identity::{self, Identity};
 use crate::images;
 use crate::manifest::request::KubeProxyMode;
 use crate::manifest::{
-    Bootstrap, ClusterRequest, Difference, Document, Isolation, differences, documents,
+    Bootstrap, ClusterRequest, Cni, Difference, Document, Isolation, differences, documents,
 };
 use crate::preflight::{self, KubernetesVersion};
 
@@ -68,6 +68,9 @@ pub(super) async fn prepare(
         request.image_servers = images::entries(&request.image_servers, &context.environment);
     }
     check(&request)?;
+    if recorded.is_none() {
+        flannel(&request, binaries.as_ref())?;
+    }
     if let Some(recorded) = recorded {
         same(recorded, &request)?;
     }
@@ -144,23 +147,33 @@ fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     for (option, cidr) in
         [("--pod-cidr", &request.pod_cidr), ("--service-cidr", &request.service_cidr)]
     {
-        if !is_cidr(cidr) {
-            return Err(CommandError::usage(format!(
-                "`{cidr}` is not a range of addresses for `{option}`; write it like 10.244.0.0/16"
-            )));
-        }
+        families::parse(cidr).map_err(|problem| {
+            CommandError::usage(format!("{problem}, which `{option}` takes")).hint(
+                "write one range, or one of each family with the preferred one first: `10.244.0.0/16` or `10.244.0.0/16,fd00:10:244::/56`",
+            )
+        })?;
     }
-    Ok(())
+    families::fit(&request.pod_cidrs(), &request.service_cidrs()).map_err(|problem| {
+        CommandError::usage(problem)
+            .hint("for both families: `--pod-cidr 10.244.0.0/16,fd00:10:244::/56 --service-cidr 10.96.0.0/12,fd00:10:96::/112`")
+    })
 }
 
-fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
-    let most = match address.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(_)) => 32,
-        Ok(std::net::IpAddr::V6(_)) => 128,
-        Err(_) => return false,
-    };
-    bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+/// flannel's image is made from a program of the folder.
+fn flannel(
+    request: &ClusterRequest,
+    binaries: Option<&KubernetesFolder>,
+) -> Result<(), CommandError> {
+    let Some(folder) = binaries.filter(|_| request.cni == Cni::Flannel) else { return Ok(()) };
+    match folder.optional("flanneld") {
+        Some(_) => Ok(()),
+        None => Err(CommandError::new(format!(
+            "there is no `flanneld` in {}, from which `--cni flannel` makes its image",
+            folder.path()
+        ))
+        .hint("build it from the Go module github.com/flannel-io/flannel (v0.28.4), without cgo, and put it there: see docs/cni.md")
+        .hint("or take the network that needs nothing: `--cni bridge`")),
+    }
 }
 
 fn same(recorded: &ClusterRequest, request: &ClusterRequest) -> Result<(), CommandError> {
@@ -228,6 +241,8 @@ mod tests {
             ClusterRequest { control_plane_endpoint: endpoint, ..demo() },
             ClusterRequest { pod_cidr: "10.244.0.0".into(), ..demo() },
             ClusterRequest { service_cidr: "10.96.0.0/33".into(), ..demo() },
+            ClusterRequest { pod_cidr: "10.244.0.0/16,10.245.0.0/16".into(), ..demo() },
+            ClusterRequest { service_cidr: "10.96.0.0/12,fd00::/112".into(), ..demo() },
         ];
         for request in cases {
             assert_eq!(check(&request).unwrap_err().exit(), Exit::Usage, "{request:?}");

@@ -43,10 +43,11 @@ pub struct ClusterArgs {
     /// How kube-proxy makes services reachable [default: iptables]
     #[arg(long, value_enum, value_name = "MODE", help_heading = "Network")]
     pub kube_proxy_mode: Option<KubeProxyMode>,
-    /// Addresses of pods [default: 10.244.0.0/16]
+    /// Addresses of pods: a range, or one of each family with a comma between, the preferred one
+    /// first [default: 10.244.0.0/16]
     #[arg(long, value_name = "CIDR", help_heading = "Network")]
     pub pod_cidr: Option<String>,
-    /// Addresses of services [default: 10.96.0.0/12]
+    /// Addresses of services, in the same form [default: 10.96.0.0/12]
     #[arg(long, value_name = "CIDR", help_heading = "Network")]
     pub service_cidr: Option<String>,
     /// What stands in front of the API servers [default: lxc]
@@ -62,6 +63,9 @@ pub struct ClusterArgs {
     /// repeated [default: any, by DHCP]
     #[arg(long = "load-balancer-range", value_name = "RANGE", help_heading = "Network")]
     pub load_balancer_ranges: Vec<String>,
+    /// Profile of the load balancer's instance; can be repeated [default: default]
+    #[arg(long = "load-balancer-profile", value_name = "PROFILE", help_heading = "Network")]
+    pub load_balancer_profiles: Vec<String>,
     /// Where the API server is reached: of a load balancer kept by someone else, the virtual IP of
     /// kube-vip, or the address that another load balancer gets [default port: 6443]
     #[arg(long, value_name = "HOST[:PORT]", value_parser = endpoint, help_heading = "Network")]
@@ -99,6 +103,9 @@ pub struct ClusterArgs {
     /// Profile of the machines; can be repeated [default: default]
     #[arg(long = "profile", value_name = "PROFILE", help_heading = "Machines")]
     pub profiles: Vec<String>,
+    /// Storage pool of the root disks of machines and load balancer [default: the profiles']
+    #[arg(long, value_name = "POOL", help_heading = "Machines")]
+    pub storage_pool: Option<String>,
     /// Device of the machines, as NAME,KEY=VALUE,…; can be repeated
     #[arg(long = "device", value_name = "DEVICE", help_heading = "Machines")]
     pub devices: Vec<String>,
@@ -211,6 +218,13 @@ impl ClusterArgs {
             service_cidr: text(&self.service_cidr, |r| r.service_cidr.clone(), "10.96.0.0/12"),
             flavor: self.flavor.clone().or(recorded.and_then(|r| r.flavor.clone())),
             profiles: list(&self.profiles, |r| r.profiles.clone()),
+            storage_pool: self
+                .storage_pool
+                .clone()
+                .or(recorded.and_then(|r| r.storage_pool.clone())),
+            load_balancer_profiles: list(&self.load_balancer_profiles, |r| {
+                r.load_balancer_profiles.clone()
+            }),
             devices: list(&self.devices, |r| r.devices.clone()),
             config,
             allow_cgroup_v1: self.allow_cgroup_v1 || recorded.is_some_and(|r| r.allow_cgroup_v1),

@@ -26,13 +26,18 @@ pub(super) fn cluster(request: &ClusterRequest) -> Document {
     // The request is a plain struct of strings and numbers; writing it cannot fail.
     let recorded = serde_json::to_string(request).unwrap_or_default();
     metadata["annotations"] = json!({ REQUEST_ANNOTATION: recorded });
-    if request.cni == Cni::Bridge && request.bootstrap == Bootstrap::Kubeadm {
-        metadata["labels"][capn_api::keys::CNI_LABEL] = json!(capn_api::keys::CNI_BRIDGE);
+    let network = match request.cni {
+        Cni::Bridge => Some(capn_api::keys::CNI_BRIDGE),
+        Cni::Flannel => Some(capn_api::keys::CNI_FLANNEL),
+        Cni::None => None,
+    };
+    if let Some(network) = network.filter(|_| request.bootstrap == Bootstrap::Kubeadm) {
+        metadata["labels"][capn_api::keys::CNI_LABEL] = json!(network);
     }
     let mut spec = json!({
         "clusterNetwork": {
-            "pods": { "cidrBlocks": [request.pod_cidr] },
-            "services": { "cidrBlocks": [request.service_cidr] },
+            "pods": { "cidrBlocks": request.pod_cidrs() },
+            "services": { "cidrBlocks": request.service_cidrs() },
             "serviceDomain": "cluster.local",
         },
         "infrastructureRef": {
@@ -68,10 +73,22 @@ fn ranges(request: &ClusterRequest) -> Value {
     }
 }
 
+/// A load balancer that is an instance.
+fn instance(request: &ClusterRequest) -> Value {
+    let mut balancer = ranges(request);
+    if let Some(pool) = &request.storage_pool {
+        balancer["instanceSpec"]["storagePool"] = json!(pool);
+    }
+    if !request.load_balancer_profiles.is_empty() {
+        balancer["instanceSpec"]["profiles"] = json!(request.load_balancer_profiles);
+    }
+    balancer
+}
+
 pub(super) fn lxc_cluster(request: &ClusterRequest) -> Document {
     let load_balancer = match request.load_balancer {
-        LoadBalancer::Lxc => json!({ "lxc": ranges(request) }),
-        LoadBalancer::Oci => json!({ "oci": ranges(request) }),
+        LoadBalancer::Lxc => json!({ "lxc": instance(request) }),
+        LoadBalancer::Oci => json!({ "oci": instance(request) }),
         LoadBalancer::Ovn => {
             let mut ovn = ranges(request);
             ovn["networkName"] = json!(request.load_balancer_network);

@@ -43,6 +43,7 @@ fn option(field: &str) -> String {
         "profiles" => "profile",
         "devices" => "device",
         "imageServers" => "imageServer",
+        "loadBalancerProfiles" => "loadBalancerProfile",
         "loadBalancerRanges" => "loadBalancerRange",
         other => other,
     };

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Document;
 use super::cluster::{BOOTSTRAP, CONTROL_PLANE, INFRASTRUCTURE, metadata};
+use super::families;
 use super::request::ClusterRequest;
 
 /// Where kubeadm finds the patches of what it writes.
@@ -28,13 +29,18 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
     if request.image_facts.without_coredns {
         init["skipPhases"] = json!(["addon/coredns"]);
     }
+    let mut join = json!({
+        "nodeRegistration": node_registration(request),
+        "patches": { "directory": PATCHES },
+    });
+    if let Some(endpoint) = families::endpoint(request) {
+        init["localAPIEndpoint"] = endpoint.clone();
+        join["controlPlane"] = json!({ "localAPIEndpoint": endpoint });
+    }
     let mut config = json!({
         "files": files(request, [kubelet_patch(request), kube_proxy(request)]),
         "initConfiguration": init,
-        "joinConfiguration": {
-            "nodeRegistration": node_registration(request),
-            "patches": { "directory": PATCHES },
-        },
+        "joinConfiguration": join,
         "preKubeadmCommands": commands(request, [APPEND_KUBE_PROXY]),
     });
     if let Some(tag) = &request.image_facts.etcd_image_tag {
@@ -92,14 +98,15 @@ fn files<const N: usize>(request: &ClusterRequest, own: [Value; N]) -> Vec<Value
             "content": InstallScript::new(version).text(),
         })
     });
-    script.into_iter().chain(own).collect()
+    script.into_iter().chain(own).chain(families::files(request)).collect()
 }
 
 /// The commands before kubeadm: first what makes the system a node.
 fn commands<const N: usize>(request: &ClusterRequest, own: [&str; N]) -> Vec<String> {
     let version = request.kubernetes_version.as_deref().unwrap_or_default();
     let install = request.install_kubeadm.then(|| format!("{INSTALL_SCRIPT_PATH} {version}"));
-    install.into_iter().chain(own.map(str::to_owned)).collect()
+    let told = families::is_needed(request).then(|| families::COMMAND.to_owned());
+    install.into_iter().chain(told).chain(own.map(str::to_owned)).collect()
 }
 
 fn node_registration(request: &ClusterRequest) -> Value {

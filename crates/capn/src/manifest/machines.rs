@@ -27,8 +27,9 @@ pub(super) fn machine_spec(request: &ClusterRequest) -> Value {
     if !request.profiles.is_empty() {
         spec["profiles"] = json!(request.profiles);
     }
-    if !request.devices.is_empty() {
-        spec["devices"] = json!(request.devices);
+    let devices = request.machine_devices();
+    if !devices.is_empty() {
+        spec["devices"] = json!(devices);
     }
     if !request.config.is_empty() {
         spec["config"] = json!(request.config);

@@ -3,6 +3,7 @@
 mod cluster;
 mod difference;
 mod document;
+mod families;
 mod kubeadm;
 mod machines;
 mod none;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use capn_plan::{families, launch};
 use serde::{Deserialize, Serialize};
 
 /// Who turns an instance into a node.
@@ -69,6 +70,8 @@ impl LoadBalancer {
 pub enum Cni {
     /// The standard bridge plugin, with routes between the nodes kept by capn
     Bridge,
+    /// flannel with vxlan; its image is made from `flanneld` in the folder of binaries
+    Flannel,
     /// Nothing: nodes stay NotReady until you install a network
     None,
 }
@@ -162,6 +165,12 @@ pub struct ClusterRequest {
     /// Profiles of the machines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<String>,
+    /// Storage pool of all root disks; none is that of the profiles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_pool: Option<String>,
+    /// Profiles of the load balancer's instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load_balancer_profiles: Vec<String>,
     /// Devices of the machines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
@@ -227,10 +236,33 @@ impl ClusterRequest {
         format!("{}-incus", self.name)
     }
 
+    /// The ranges of pods. One that cannot be read is refused before.
+    pub fn pod_cidrs(&self) -> Vec<String> {
+        families::parse(&self.pod_cidr).unwrap_or_else(|_| vec![self.pod_cidr.clone()])
+    }
+
+    /// The ranges of Services.
+    pub fn service_cidrs(&self) -> Vec<String> {
+        families::parse(&self.service_cidr).unwrap_or_else(|_| vec![self.service_cidr.clone()])
+    }
+
+    /// The devices of the machines, with the root disk where a storage pool is named.
+    pub fn machine_devices(&self) -> Vec<String> {
+        let root = self.storage_pool.iter().map(|pool| root_device(pool));
+        root.chain(self.devices.iter().cloned()).collect()
+    }
+
     /// Name of the Secret with bootstrap data for `--bootstrap none`.
     pub fn bootstrap_name(&self) -> String {
         format!("{}-bootstrap", self.name)
     }
+}
+
+/// The root disk in a storage pool, as `--device` has it.
+pub fn root_device(pool: &str) -> String {
+    let disk: Vec<String> =
+        launch::root_disk(pool).iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("{},{}", launch::ROOT_DEVICE, disk.join(","))
 }
 
 #[cfg(test)]
@@ -259,6 +291,8 @@ pub(crate) mod testing {
             service_cidr: "10.96.0.0/12".into(),
             flavor: None,
             profiles: Vec::new(),
+            storage_pool: None,
+            load_balancer_profiles: Vec::new(),
             devices: Vec::new(),
             config: BTreeMap::new(),
             allow_cgroup_v1: false,

@@ -113,6 +113,22 @@ fn the_lifecycle_writes_the_documents_that_the_table_names() {
 }
 
 #[test]
+fn the_image_of_flannel_has_the_name_that_its_daemon_asks_for() {
+    assert_eq!(capn_image::FLANNEL_IMAGE, capn_plan::flannel::IMAGE);
+}
+
+#[test]
+fn both_families_reach_every_document_that_names_them() {
+    let request = ClusterRequest {
+        pod_cidr: "10.244.0.0/16,fd00:10:244::/56".into(),
+        service_cidr: "10.96.0.0/12,fd00:10:96::/112".into(),
+        storage_pool: Some("fast".into()),
+        ..demo()
+    };
+    insta::assert_snapshot!("dual-stack", yaml(&request));
+}
+
+#[test]
 fn the_image_builder_writes_the_configuration_that_the_table_names() {
     use capn_image::containerd::ConfigFormat;
     use capn_plan::versions;

@@ -33,6 +33,10 @@ pub fn balancer_options(request: &ClusterRequest) -> Result<(), CommandError> {
     if !request.load_balancer_ranges.is_empty() && !takes_ranges {
         return is_for("--load-balancer-range", "lxc, oci and ovn");
     }
+    let is_instance = matches!(kind, LoadBalancer::Lxc | LoadBalancer::Oci);
+    if !request.load_balancer_profiles.is_empty() && !is_instance {
+        return is_for("--load-balancer-profile", "lxc and oci");
+    }
     match (kind, endpoint) {
         (LoadBalancer::External, None) => needs("--control-plane-endpoint HOST[:PORT]"),
         (LoadBalancer::KubeVip, None) => needs("--control-plane-endpoint ADDRESS[:PORT]"),
@@ -150,6 +154,13 @@ mod tests {
                     ..of(LoadBalancer::Ovn, None)
                 },
                 "or `--load-balancer-range RANGE`",
+            ),
+            (
+                ClusterRequest {
+                    load_balancer_profiles: vec!["default".to_owned()],
+                    ..of(LoadBalancer::KubeVip, endpoint("10.0.0.1"))
+                },
+                "is for `--load-balancer lxc and oci`",
             ),
             (
                 ClusterRequest { load_balancer_network: network, ..demo() },

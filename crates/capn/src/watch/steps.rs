@@ -138,7 +138,8 @@ pub fn verdict(view: &View, asked: &Asked) -> Verdict {
 fn stuck(view: &View) -> Option<(String, String)> {
     if let Some(lxc_cluster) = &view.lxc_cluster
         && let Some(found) = condition(cluster_conditions(lxc_cluster), LOAD_BALANCER_AVAILABLE)
-        && found.reason == reasons::LOAD_BALANCER_PROVISIONING_ABORTED
+        && [reasons::LOAD_BALANCER_PROVISIONING_ABORTED, reasons::ADDRESS_MISSING]
+            .contains(&found.reason.as_str())
     {
         let object = format!("the load balancer of cluster `{}`", lxc_cluster.name_any());
         return Some((object, complaint(found)));
@@ -155,8 +156,12 @@ fn never_provisioned(view: &View) -> Option<(String, String)> {
     view.lxc_machines.iter().find_map(|machine| {
         let found = condition(machine_conditions(machine), INSTANCE_PROVISIONED)?;
         let is_final = found.status != "True"
-            && [reasons::INSTANCE_PROVISIONING_ABORTED, reasons::INSTANCE_DELETED]
-                .contains(&found.reason.as_str());
+            && [
+                reasons::INSTANCE_PROVISIONING_ABORTED,
+                reasons::INSTANCE_DELETED,
+                reasons::ADDRESS_MISSING,
+            ]
+            .contains(&found.reason.as_str());
         is_final.then(|| (format!("machine `{}`", machine.name_any()), complaint(found)))
     })
 }

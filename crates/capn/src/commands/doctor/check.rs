@@ -6,6 +6,8 @@ use camino::Utf8Path;
 use capn_doctor::facts::{self, HostFacts, ServerFacts};
 use capn_doctor::rules::{self, Wishes};
 use capn_doctor::{Finding, Severity};
+use capn_plan::launch;
+use incus_client::api::Devices;
 use serde::Serialize;
 
 use super::DoctorArgs;
@@ -70,7 +72,7 @@ pub(super) async fn all(
             Some(host)
         }
     };
-    match server_facts(identity, &args.profiles).await {
+    match server_facts(identity, args).await {
         Ok(facts) => {
             findings.extend(rules::server_findings(&facts));
             if let Some(host) = &host {
@@ -85,7 +87,7 @@ pub(super) async fn all(
 
 async fn server_facts(
     identity: &Result<Identity, CommandError>,
-    profiles: &[String],
+    args: &DoctorArgs,
 ) -> Result<ServerFacts, CommandError> {
     let identity = match identity {
         Ok(identity) => identity,
@@ -93,7 +95,11 @@ async fn server_facts(
     };
     let client = identity.client()?;
     preflight::contact(identity, &client).await?;
-    ServerFacts::read(&client, profiles)
+    let mut devices = Devices::new();
+    if let Some(pool) = &args.storage_pool {
+        devices.insert(launch::ROOT_DEVICE.to_owned(), launch::root_disk(pool));
+    }
+    ServerFacts::read(&client, &args.profiles, &devices)
         .await
         .map_err(|error| CommandError::caused(format!("cannot look at {}", identity.server), error))
 }

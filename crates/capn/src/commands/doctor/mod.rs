@@ -22,6 +22,9 @@ pub struct DoctorArgs {
     /// Profile nodes would have, may be given several times [default: default]
     #[arg(long = "profile", value_name = "NAME")]
     pub profiles: Vec<String>,
+    /// Storage pool the root disks of nodes would be in [default: the profiles']
+    #[arg(long, value_name = "POOL")]
+    pub storage_pool: Option<String>,
     /// Nodes run on cgroup v1, as with the option of `create cluster`
     #[arg(long)]
     pub allow_cgroup_v1: bool,
@@ -32,7 +35,7 @@ pub struct DoctorArgs {
     #[arg(long, requires = "fix")]
     pub yes: bool,
     /// Try the doors out of a node instead, as root inside it; nothing outside it is changed
-    #[arg(long, value_name = "NODE", conflicts_with_all = ["fix", "yes", "profiles", "allow_cgroup_v1"])]
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["fix", "yes", "profiles", "storage_pool", "allow_cgroup_v1"])]
     pub escape_test: Option<String>,
     /// Form of the output.
     #[command(flatten)]

@@ -1,0 +1,60 @@
+# Unprivileged nodes on storage pools of each kind, on loop files of their own. Sourced by ./test.
+# shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
+
+# make_pool DRIVER: a pool `capn-t-DRIVER` on a loop file (`dir`: on a folder of the server).
+make_pool() {
+  local driver=$1
+  remove_pool "$driver" >/dev/null 2>&1 || true
+  case $driver in
+    dir) incus storage create capn-t-dir dir ;;
+    *) incus storage create "capn-t-$driver" "$driver" size=12GiB ;;
+  esac
+}
+
+# remove_pool DRIVER: with all that is in it.
+remove_pool() {
+  local pool=capn-t-$1 volume
+  incus storage show "$pool" >/dev/null 2>&1 || return 0
+  for volume in $(incus storage volume list "$pool" type=image -f csv -c n); do
+    incus image delete "$volume" >/dev/null 2>&1 || incus storage volume delete "$pool" "image/$volume" >/dev/null 2>&1
+  done
+  incus storage delete "$pool"
+}
+
+# pool_works DRIVER: why this machine has no such pool, or nothing.
+pool_missing() {
+  case $1 in
+    dir) ;;
+    btrfs) command -v mkfs.btrfs >/dev/null || { echo 'mkfs.btrfs is missing: apt-get install btrfs-progs'; return; }
+      grep -qw btrfs /proc/filesystems || modprobe btrfs 2>/dev/null || echo 'the kernel has no btrfs' ;;
+    lvm) command -v lvcreate >/dev/null || { echo 'lvm is missing: apt-get install lvm2 thin-provisioning-tools'; return; }
+      [ -e /dev/mapper/control ] || modprobe dm_thin_pool 2>/dev/null || echo 'the kernel has no device mapper' ;;
+    zfs) command -v zfs >/dev/null || { echo 'zfs is missing'; return; }
+      [ -e /dev/zfs ] || modprobe zfs 2>/dev/null || echo 'the kernel has no ZFS' ;;
+  esac
+}
+
+# on_pool DRIVER: an unprivileged node and its load balancer come up there, and go.
+on_pool() {
+  local pool=capn-t-$1 cluster=capn-t-on-$1 instance
+  capn create cluster "$cluster" --bootstrap none --workers 0 --storage-pool "$pool" --wait 5m || return 1
+  for instance in $(instances_of "$cluster"); do
+    [ "$(incus config device get "$instance" root pool)" = "$pool" ] || { echo "$instance is elsewhere"; return 1; }
+  done
+  capn delete cluster "$cluster"
+}
+
+for driver in dir btrfs lvm zfs; do
+  missing=$(pool_missing "$driver")
+  if [ -n "$missing" ]; then skip "a node on a pool of driver $driver" "$missing"; continue; fi
+  if check "a pool of driver $driver is made" make_pool "$driver"; then
+    check "a node and a load balancer run on it ($driver)" on_pool "$driver"
+  fi
+  check "the pool is removed ($driver)" remove_pool "$driver"
+done
+no_pool() {
+  local text
+  if text=$(capn create cluster capn-t-nowhere --bootstrap none --storage-pool capn-t-none 2>&1); then return 1; fi
+  has 'no storage pool .capn-t-none' <<<"$text"
+}
+check 'a pool that is not there is refused before anything is made' no_pool
