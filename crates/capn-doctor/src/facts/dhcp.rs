@@ -60,6 +60,14 @@ fn target<'a>(words: &[&'a str], interface: &str) -> Option<&'a str> {
             }
             "-j" | "-g" => return words.next(),
             "-m" if matches!(words.next(), Some("udp" | "comment")) => true,
+            "--comment" => {
+                // In quotes where it has several words.
+                let first = words.next()?;
+                if first.starts_with('"') && !first.ends_with('"') {
+                    words.find(|word| word.ends_with('"'))?;
+                }
+                true
+            }
             "-i" => {
                 let named = words.next()?;
                 let same = match named.strip_suffix('+') {
@@ -101,6 +109,18 @@ mod tests {
             (":INPUT ACCEPT [0:0]\n-A INPUT ! -i br1 -p udp -m udp --dport 67 -j REJECT", true),
             (":INPUT DROP [0:0]\n-A INPUT -i br0 -p udp -m udp --dport 67 -j ACCEPT", false),
             (":INPUT DROP [0:0]\n-A INPUT -i br+ -j ACCEPT", false),
+            // As Incus 6.0 writes it.
+            (
+                ":INPUT DROP [0:0]\n-A INPUT -i br0 -p udp -m udp --dport 67 -m comment \
+                 --comment \"generated for Incus network br0\" -j ACCEPT",
+                false,
+            ),
+            // ufw inserts its chains behind that, a rule of the user's may be before.
+            (
+                ":INPUT DROP [0:0]\n-A INPUT -i br0 -p udp -m udp --dport 67 -j DROP\n\
+                 -A INPUT -i br0 -p udp -m udp --dport 67 -m comment --comment one -j ACCEPT",
+                true,
+            ),
             (":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", true),
             (":INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT", true),
             (

@@ -27,11 +27,17 @@ fn firewall(host: &HostFacts, server: &ServerFacts) -> Option<Finding> {
         Some(rules) if asks_host && rules.drops_dhcp(name) => Some(
             Finding::problem(
                 ID,
-                format!("the host's firewall drops DHCP requests (UDP port 67) from bridge `{name}`"),
+                format!(
+                    "the host's firewall drops DHCP requests (UDP port 67) from bridge `{name}`"
+                ),
                 "instances get no IPv4 address",
             )
-            .mend(format!("with ufw: `sudo ufw allow in on {name} && sudo ufw route allow in on {name}`"))
-            .mend(format!("without: `sudo iptables -I INPUT -i {name} -p udp --dport 67 -j ACCEPT`")),
+            .mend(format!(
+                "with ufw: `sudo ufw allow in on {name} && sudo ufw route allow in on {name}`"
+            ))
+            .mend(format!(
+                "without: `sudo iptables -I INPUT -i {name} -p udp --dport 67 -j ACCEPT`"
+            )),
         ),
         Some(rules) if !rules.lets_through(name) => {
             let whose = if host.has_docker { "Docker's firewall" } else { "the host's firewall" };

@@ -61,7 +61,7 @@ fn an_unprivileged_container_on_incus() {
       },
       "config": {
         "cloud-init.user-data": "#cloud-config\n",
-        "linux.kernel_modules": "ip_vs,ip_vs_rr,ip_vs_wrr,ip_vs_sh,ip_tables,ip6_tables,iptable_raw,netlink_diag,nf_nat,overlay,br_netfilter,xt_socket",
+        "linux.kernel_modules": "ip_vs,ip_vs_rr,ip_vs_wrr,ip_vs_sh,ip_tables,ip6_tables,iptable_raw,netlink_diag,nf_nat,overlay,br_netfilter,xt_socket,vxlan",
         "security.nesting": "true",
         "user.capn.owner": "default/demo-cp-abc",
         "user.capn.owner-uid": "6a0b",
@@ -107,7 +107,7 @@ fn a_privileged_container_on_lxd_with_flavor_profiles_and_devices() {
       "config": {
         "cloud-init.user-data": "#cloud-config\n",
         "limits.cpu": "3",
-        "linux.kernel_modules": "ip_vs,ip_vs_rr,ip_vs_wrr,ip_vs_sh,ip_tables,ip6_tables,iptable_raw,netlink_diag,nf_nat,overlay,br_netfilter,xt_socket",
+        "linux.kernel_modules": "ip_vs,ip_vs_rr,ip_vs_wrr,ip_vs_sh,ip_tables,ip6_tables,iptable_raw,netlink_diag,nf_nat,overlay,br_netfilter,xt_socket,vxlan",
         "raw.lxc": "lxc.apparmor.profile=unconfined\nlxc.mount.auto=proc:rw sys:rw cgroup:rw\nlxc.cgroup.devices.allow=a\nlxc.cgroup2.devices.allow=a\nlxc.cap.drop=\n",
         "security.nesting": "true",
         "security.privileged": "true",
