@@ -234,3 +234,20 @@ fn waiting_for_an_address_is_quick_at_first_and_tells_the_user_later() {
     let name = InstanceName::new("demo-a").unwrap();
     assert!(late.message(&name).contains("DHCP"), "{}", late.message(&name));
 }
+
+#[test]
+fn a_machine_without_an_address_that_its_cluster_needs_is_named_with_the_likely_cause() {
+    use crate::families::Family;
+    let name = InstanceName::new("demo-a").unwrap();
+    let after = |seconds| WaitingOn::Family(Family::V4, Some(Duration::from_secs(seconds)));
+    for (seconds, reason, named) in [
+        (5, reasons::WAITING_FOR_ADDRESS, false),
+        (90, reasons::WAITING_FOR_ADDRESS, true),
+        (200, reasons::ADDRESS_MISSING, true),
+    ] {
+        assert_eq!(after(seconds).reason(), reason, "{seconds}");
+        let message = after(seconds).message(&name);
+        assert_eq!(message.contains("drops DHCP"), named, "{message}");
+        assert!(message.contains("IPv4"), "{message}");
+    }
+}
