@@ -42,7 +42,8 @@ pub const PROPERTY_COREDNS: &str = "capn.coredns";
 
 /// Property: version of containerd in a node image, `2.3.4`, or as its distribution writes it.
 pub const PROPERTY_CONTAINERD_VERSION: &str = "capn.containerd-version";
-/// Property: version of runc in a node image.
+/// Property: version of runc in a node image; images that were built before it was written have
+/// none.
 pub const PROPERTY_RUNC_VERSION: &str = "capn.runc-version";
 
 /// Alias of the node image for one Kubernetes version (`v1.36.0`).

@@ -7,4 +7,5 @@ mod server;
 
 pub use firewall::{Forwarding, forwarding};
 pub use host::{Cgroups, HostFacts, IdRange, Lxcfs};
+pub(crate) use server::IDS_OF_ONE;
 pub use server::{FactsError, InstanceFacts, NetworkFacts, PoolFacts, ServerFacts, merged_devices};

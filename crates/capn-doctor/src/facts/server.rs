@@ -1,9 +1,14 @@
 //! A server, by its API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use incus_client::Client;
-use incus_client::api::{Config, Devices, Flavor, Server};
+use incus_client::api::{Config, Devices, Flavor, Instance, InstanceType, Server};
+
+/// Ids of an isolated instance that does not say how many.
+pub(crate) const IDS_OF_ONE: u64 = 65_536;
+/// Property of a node image, as `capn image build` writes it.
+const RUNC_VERSION: &str = "capn.runc-version";
 
 /// Why a server's facts could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +37,12 @@ pub struct ServerFacts {
     pub kernel_features: BTreeMap<String, String>,
     /// Whether it can start containers.
     pub runs_containers: bool,
-    /// Isolated instances it has, in all projects we may see.
-    pub isolated_instances: u64,
+    /// Ids that its isolated instances have together, in all projects we may see.
+    pub isolated_ids: u64,
+    /// Unprivileged nodes without `security.nesting`, by name. Nodes that capn configures have it.
+    pub nodes_without_nesting: Vec<String>,
+    /// Versions of the runc in its node images, as far as the images say so.
+    pub runc_versions: BTreeSet<String>,
     /// What a new instance gets.
     pub instances: InstanceFacts,
 }
@@ -122,28 +131,63 @@ impl ServerFacts {
     ) -> Result<Self, FactsError> {
         let server = client.server().await.map_err(ask("its version"))?;
         let instances = client.instances_of_all_projects().await.map_err(ask("its instances"))?;
-        let is = |config: &Config, key| config.get(key).is_some_and(|v| v == "true" || v == "1");
-        let isolated = instances.iter().filter(|instance| {
-            is(&instance.expanded_config, "security.idmap.isolated")
-                && !is(&instance.expanded_config, "security.privileged")
-        });
-        let isolated_instances = u64::try_from(isolated.count()).unwrap_or(u64::MAX);
+        let (isolated_ids, nodes_without_nesting) =
+            (isolated_ids(&instances), nodes_without_nesting(&instances));
         let instances = InstanceFacts::read(client, profiles, devices).await?;
-        Ok(Self::new(&server, isolated_instances, instances))
+        let images = client.images().await.map_err(ask("its images"))?;
+        let runc = images.iter().filter_map(|image| image.properties.get(RUNC_VERSION));
+        let runc_versions = runc.cloned().collect();
+        let known = Self::new(&server, instances);
+        Ok(Self { isolated_ids, nodes_without_nesting, runc_versions, ..known })
     }
 
-    /// From the server's own words.
-    pub fn new(server: &Server, isolated_instances: u64, instances: InstanceFacts) -> Self {
+    /// From the server's own words; nothing is known of its instances and images.
+    pub fn new(server: &Server, instances: InstanceFacts) -> Self {
         Self {
             flavor: server.flavor(),
             version: server.environment.server_version.clone(),
             kernel: server.environment.kernel_version.clone(),
             kernel_features: server.environment.kernel_features.clone(),
             runs_containers: server.environment.driver.split(" | ").any(|driver| driver == "lxc"),
-            isolated_instances,
+            isolated_ids: 0,
+            nodes_without_nesting: Vec::new(),
+            runc_versions: BTreeSet::new(),
             instances,
         }
     }
+}
+
+fn is(config: &Config, key: &str) -> bool {
+    config.get(key).is_some_and(|value| value == "true" || value == "1")
+}
+
+fn is_privileged(instance: &Instance) -> bool {
+    is(&instance.expanded_config, "security.privileged")
+}
+
+fn isolated_ids(instances: &[Instance]) -> u64 {
+    let isolated = instances.iter().filter(|instance| {
+        is(&instance.expanded_config, "security.idmap.isolated") && !is_privileged(instance)
+    });
+    let size = |instance: &Instance| {
+        let asked = instance.expanded_config.get("security.idmap.size")?.parse().ok()?;
+        (asked > 0).then_some(asked)
+    };
+    isolated.map(|instance| size(instance).unwrap_or(IDS_OF_ONE)).fold(0, u64::saturating_add)
+}
+
+fn nodes_without_nesting(instances: &[Instance]) -> Vec<String> {
+    let is_node = |instance: &&Instance| {
+        let role = instance.config.get("user.cluster-role").map(String::as_str);
+        matches!(role, Some("control-plane" | "worker"))
+            && instance.instance_type == InstanceType::Container
+    };
+    instances
+        .iter()
+        .filter(is_node)
+        .filter(|node| !is(&node.expanded_config, "security.nesting") && !is_privileged(node))
+        .map(|node| node.name.clone())
+        .collect()
 }
 
 /// The devices of profiles, later ones over earlier ones, and then those given; and the profiles

@@ -12,7 +12,7 @@ pub use host::{host_findings, id_findings};
 pub use instances::instance_findings;
 pub use server::server_findings;
 pub use sysctl::{raise_command, sysctl_findings};
-pub use together::together_findings;
+pub use together::{together_findings, writes_through_detached_procfs};
 
 /// What is asked of a cluster, where it changes how bad something is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -66,7 +66,9 @@ fn server() -> ServerFacts {
         kernel: "6.8.0-40-generic".into(),
         kernel_features: BTreeMap::from([("idmapped_mounts".into(), "true".into())]),
         runs_containers: true,
-        isolated_instances: 3,
+        isolated_ids: 3 * 65_536,
+        nodes_without_nesting: Vec::new(),
+        runc_versions: ["1.1.15+ds1-2".into()].into(),
         instances: InstanceFacts {
             profiles: vec!["default".into()],
             missing_profiles: Vec::new(),
@@ -138,8 +140,10 @@ fn every_broken_host_is_told_by_its_own_finding() {
         ),
         (
             HostFacts { subuid: vec![range("root:100000:65536")], ..host() },
-            &["warning isolated-ids"],
+            &["warning isolated-ids", "warning pod-ids"],
         ),
+        // Enough for isolated nodes, but not for all pods of a shared one.
+        (HostFacts { subuid: vec![range("root:100000:3276800")], ..host() }, &["warning pod-ids"]),
         (with_sysctl("kernel.keys.maxkeys", "200"), &["problem keys-number"]),
         (with_sysctl("fs.inotify.max_user_instances", "128"), &["problem inotify-instances"]),
         (with_sysctl("user.max_user_namespaces", "0"), &["problem user-namespaces"]),
@@ -179,15 +183,23 @@ fn every_broken_server_is_told_by_its_own_finding() {
     let pool = |change: fn(&mut PoolFacts)| instances(|i| change(i.root.as_mut().unwrap()));
     let network =
         |change: fn(&mut NetworkFacts)| instances(|i| change(i.network.as_mut().unwrap()));
+    let affected = |version: &str, runc: &[&str], nodes: &[&str]| ServerFacts {
+        version: version.into(),
+        runc_versions: runc.iter().map(|runc| (*runc).to_owned()).collect(),
+        nodes_without_nesting: nodes.iter().map(|node| (*node).to_owned()).collect(),
+        ..server()
+    };
     let no_features = BTreeMap::from([("idmapped_mounts".into(), "false".into())]);
     let cases: Vec<(ServerFacts, &[&str])> = vec![
         (ServerFacts { kernel: "6.1.0-18-amd64".into(), ..server() }, &["warning kernel"]),
         (ServerFacts { kernel: "4.19.0".into(), ..server() }, &["problem kernel"]),
-        (
-            ServerFacts { version: "0.7".into(), ..server() },
-            &["problem server-version", "warning apparmor-runc"],
-        ),
-        (ServerFacts { version: "6.0.4".into(), ..server() }, &["warning apparmor-runc"]),
+        (ServerFacts { version: "0.7".into(), ..server() }, &["problem server-version"]),
+        (ServerFacts { version: "6.0.4".into(), ..server() }, &[]),
+        (affected("6.0.4", &["1.1.15", "1.3.3"], &["n"]), &["warning apparmor-runc"]),
+        (affected("6.0.4", &["1.1.15", "1.3.3"], &[]), &[]),
+        (affected("6.0.4", &["1.1.15"], &["n"]), &[]),
+        (affected("6.0.4", &[], &["n"]), &[]),
+        (affected("6.20", &["1.3.3"], &["n"]), &[]),
         (
             ServerFacts { flavor: Flavor::Lxd, version: "4.0.9".into(), ..server() },
             &["problem server-version"],

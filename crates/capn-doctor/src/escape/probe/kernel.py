@@ -230,10 +230,26 @@ def rtc():
     return char_device(major, minor, "rtc0", ["/dev/rtc0"])
 
 
+KEYCTL_GET_KEYRING_ID, KEYCTL_JOIN_SESSION_KEYRING = 0, 1
+
+
+def session_keyring():
+    """The serial number of this process's session keyring, or None."""
+    KEY_SPEC_SESSION_KEYRING = -3
+    serial, _ = call("keyctl", KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0, 0, 0)
+    return serial & 0xFFFFFFFF if serial >= 0 else None
+
+
 @door("host-keys", "kernel")
 def keys():
-    """Describes keys of the host's root; a description says type, owner, rights and name."""
-    tried = TARGETS.get("keys", [])
+    """Describes keys of the host's root; a description says type, owner, rights and name.
+
+    The program was started by the server and has the server's session keyring, as nothing has that
+    the node itself started. So it takes one of its own first."""
+    inherited = session_keyring()
+    call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, None)
+    still_has_it = inherited is not None and session_keyring() == inherited
+    tried = [key for key in TARGETS.get("keys", []) if not (still_has_it and key == inherited)]
     for serial in tried:
         buffer = ctypes.create_string_buffer(256)
         length, error = call("keyctl", 6, serial, buffer, 255, 0)
@@ -245,7 +261,7 @@ def keys():
         fields = line.split()
         if len(fields) > 8 and fields[8].startswith(".") and in_initial_user_namespace():
             return OPEN, f"a key of the system is listed: {fields[8]}"
-    _, error = call("keyctl", 0, -3, 0, 0, 0)
+    _, error = call("keyctl", KEYCTL_GET_KEYRING_ID, -3, 0, 0, 0)
     if error == errno.ENOSYS:
         return verdict(error)
     return CLOSED, f"{len(tried)} keys of the host tried, none is seen"
