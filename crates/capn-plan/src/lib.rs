@@ -45,6 +45,7 @@ pub mod fence;
 pub mod files;
 pub mod flannel;
 pub mod haproxy;
+pub mod id_map;
 pub mod kind;
 pub mod kube_vip;
 pub mod launch;

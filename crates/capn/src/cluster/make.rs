@@ -39,6 +39,7 @@ pub async fn manifests(
         prepared.request.image_facts.without_host_boot =
             preflight::hides_host_paths(&server).await.unwrap_or(false);
     }
+    note_newer(context, &prepared.request);
     Ok(prepared.documents())
 }
 
@@ -110,6 +111,7 @@ impl Work<'_> {
             if self.args.kubernetes_version.is_none() && found.kubernetes_version.is_some() {
                 prepared.request.kubernetes_version = found.kubernetes_version;
             }
+            note_newer(self.context, &prepared.request);
         }
         for document in prepared.documents() {
             create_missing(&self.client, &document, namespace).await?;
@@ -191,6 +193,14 @@ impl Work<'_> {
                 .hint(format!("remove it: `capn delete cluster {name}`")),
             _ => error.while_doing(format!("cannot create cluster `{name}`")),
         }
+    }
+}
+
+/// Says that a version is newer than all that are known here, if it is.
+fn note_newer(context: &Context, request: &ClusterRequest) {
+    let version = request.kubernetes_version.as_deref();
+    if let Some(note) = version.and_then(preflight::newer_than_known) {
+        context.ui.note(note);
     }
 }
 

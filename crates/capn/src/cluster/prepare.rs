@@ -3,7 +3,7 @@
 use std::str::FromStr as _;
 
 use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
-use capn_plan::{families, versions};
+use capn_plan::{families, id_map, versions};
 
 use super::Existing;
 use crate::Context;
@@ -142,6 +142,7 @@ fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     } else if request.install_kubeadm {
         return Err(CommandError::usage("`--install-kubeadm` is for `--bootstrap kubeadm`"));
     }
+    max_pods(request)?;
     preflight::balancer_options(request)?;
     images::parse_servers(&request.image_servers)?;
     for (option, cidr) in
@@ -200,6 +201,30 @@ fn same(recorded: &ClusterRequest, request: &ClusterRequest) -> Result<(), Comma
         .hint(format!("or choose another name, or begin anew: `capn delete cluster {name}`")))
 }
 
+/// How many pods with a user namespace of their own an isolated node has ids for.
+fn pods_with_namespaces(request: &ClusterRequest) -> u64 {
+    let config = request.machine_config();
+    id_map::pods_of(id_map::size(config.get(id_map::SIZE_KEY).map(String::as_str)))
+}
+
+/// Refuses a limit of pods that would say something else than the rest of the request.
+fn max_pods(request: &ClusterRequest) -> Result<(), CommandError> {
+    let Some(pods) = request.max_pods else { return Ok(()) };
+    if request.bootstrap == Bootstrap::None {
+        return Err(CommandError::usage("`--max-pods` is for `--bootstrap kubeadm`")
+            .hint("without kubeadm nobody configures a kubelet; ids of isolated instances are set with `--config security.idmap.size=N`"));
+    }
+    if request.isolation == Isolation::Isolated && pods_with_namespaces(request) < u64::from(pods) {
+        let needed = id_map::size_for(pods);
+        return Err(CommandError::usage(format!(
+            "`--config {}` gives a node too few ids for `--max-pods {pods}`: {needed} are needed",
+            id_map::SIZE_KEY
+        ))
+        .hint("leave that key out: `--max-pods` sets it"));
+    }
+    Ok(())
+}
+
 /// What a person is told about a request before anything is made.
 pub(super) fn summary(request: &ClusterRequest) -> String {
     let count = |n: u32, one: &str| match n {
@@ -212,9 +237,17 @@ pub(super) fn summary(request: &ClusterRequest) -> String {
         (None, _) => "Kubernetes".to_owned(),
     };
     let isolation = match request.isolation {
-        Isolation::Shared => "unprivileged containers",
-        Isolation::Isolated => "unprivileged containers, each with user ids of its own",
-        Isolation::Privileged => "privileged containers: root in a node is root on the host",
+        Isolation::Shared => "unprivileged containers".to_owned(),
+        Isolation::Isolated => {
+            let own = "unprivileged containers, each with user ids of its own";
+            match pods_with_namespaces(request) {
+                0 => format!("{own} (none for pods with `hostUsers: false`: see `--max-pods`)"),
+                pods => format!("{own}, enough for {pods} pods with `hostUsers: false`"),
+            }
+        }
+        Isolation::Privileged => {
+            "privileged containers: root in a node is root on the host".to_owned()
+        }
     };
     format!(
         "cluster `{}`: {version}, {}, {}, {isolation}",
@@ -257,6 +290,31 @@ mod tests {
         assert!(text.contains("--isolation is shared, not isolated"), "{text}");
         assert!(text.contains("`capn scale demo --workers 3`"), "{text}");
         assert!(same(&demo(), &demo()).is_ok());
+    }
+
+    #[test]
+    fn a_limit_of_pods_that_contradicts_the_rest_is_refused() {
+        let key = |size: &str| [(id_map::SIZE_KEY.to_owned(), size.to_owned())].into();
+        let isolated =
+            ClusterRequest { isolation: Isolation::Isolated, max_pods: Some(16), ..demo() };
+        for (request, is_fine) in [
+            (isolated.clone(), true),
+            (ClusterRequest { config: key("1114112"), ..isolated.clone() }, true),
+            (ClusterRequest { config: key("1114111"), ..isolated.clone() }, false),
+            (ClusterRequest { isolation: Isolation::Shared, ..isolated.clone() }, true),
+            (ClusterRequest { bootstrap: Bootstrap::None, ..isolated.clone() }, false),
+        ] {
+            assert_eq!(max_pods(&request).is_ok(), is_fine, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn the_summary_of_isolated_nodes_says_for_which_pods_they_have_ids() {
+        let of = |max_pods| {
+            summary(&ClusterRequest { isolation: Isolation::Isolated, max_pods, ..demo() })
+        };
+        assert!(of(None).ends_with("(none for pods with `hostUsers: false`: see `--max-pods`)"));
+        assert!(of(Some(16)).ends_with("enough for 16 pods with `hostUsers: false`"));
     }
 
     #[test]

@@ -112,6 +112,10 @@ pub struct ClusterArgs {
     /// Instance config of the machines; can be repeated
     #[arg(long = "config", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Machines")]
     pub config: Vec<(String, String)>,
+    /// The most pods of a node; isolated nodes also get the ids that as many pods with
+    /// `hostUsers: false` need, 65536 each [default: 110, and isolated nodes have no such pods]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=250), help_heading = "Machines")]
+    pub max_pods: Option<u32>,
     /// Run nodes on a host with hybrid cgroup v1, which Kubernetes no longer supports
     #[arg(long, help_heading = "Machines")]
     pub allow_cgroup_v1: bool,
@@ -227,6 +231,7 @@ impl ClusterArgs {
             }),
             devices: list(&self.devices, |r| r.devices.clone()),
             config,
+            max_pods: self.max_pods.or(recorded.and_then(|r| r.max_pods)),
             allow_cgroup_v1: self.allow_cgroup_v1 || recorded.is_some_and(|r| r.allow_cgroup_v1),
             image_servers: list(&self.image_servers, |r| r.image_servers.clone()),
             install_kubeadm: self.install_kubeadm || recorded.is_some_and(|r| r.install_kubeadm),

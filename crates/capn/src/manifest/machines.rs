@@ -31,8 +31,9 @@ pub(super) fn machine_spec(request: &ClusterRequest) -> Value {
     if !devices.is_empty() {
         spec["devices"] = json!(devices);
     }
-    if !request.config.is_empty() {
-        spec["config"] = json!(request.config);
+    let config = request.machine_config();
+    if !config.is_empty() {
+        spec["config"] = json!(config);
     }
     spec
 }

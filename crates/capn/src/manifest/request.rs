@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use capn_plan::{families, launch};
+use capn_plan::{families, id_map, launch};
 use serde::{Deserialize, Serialize};
 
 /// Who turns an instance into a node.
@@ -177,6 +177,10 @@ pub struct ClusterRequest {
     /// Instance config of the machines.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
+    /// The most pods of a node; none is kubelet's own limit. Isolated nodes get ids for as many
+    /// pods with user namespaces of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pods: Option<u32>,
     /// Whether nodes have to run on a host with hybrid cgroup v1.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_cgroup_v1: bool,
@@ -252,6 +256,17 @@ impl ClusterRequest {
         root.chain(self.devices.iter().cloned()).collect()
     }
 
+    /// Instance config of the machines: what was given, and the ids of an isolated node that is to
+    /// have pods with user namespaces of their own.
+    pub fn machine_config(&self) -> BTreeMap<String, String> {
+        let mut config = self.config.clone();
+        if let (Isolation::Isolated, Some(pods)) = (self.isolation, self.max_pods) {
+            let size = id_map::size_for(pods).to_string();
+            config.entry(id_map::SIZE_KEY.to_owned()).or_insert(size);
+        }
+        config
+    }
+
     /// Name of the Secret with bootstrap data for `--bootstrap none`.
     pub fn bootstrap_name(&self) -> String {
         format!("{}-bootstrap", self.name)
@@ -295,6 +310,7 @@ pub(crate) mod testing {
             load_balancer_profiles: Vec::new(),
             devices: Vec::new(),
             config: BTreeMap::new(),
+            max_pods: None,
             allow_cgroup_v1: false,
             image_servers: Vec::new(),
             install_kubeadm: false,

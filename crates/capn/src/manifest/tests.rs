@@ -104,6 +104,19 @@ fn a_stock_image_becomes_a_node_before_kubeadm_runs() {
 }
 
 #[test]
+fn a_limit_of_pods_reaches_kubelets_and_gives_isolated_nodes_ids() {
+    for (isolation, has_ids) in [(Isolation::Shared, false), (Isolation::Isolated, true)] {
+        let text = yaml(&ClusterRequest { isolation, max_pods: Some(16), ..demo() });
+        // Control plane and workers.
+        assert_eq!(text.matches("maxPods: 16").count(), 2, "{isolation:?}");
+        let ids = text.matches("security.idmap.size: \"1114112\"").count();
+        assert_eq!(ids, if has_ids { 2 } else { 0 }, "{isolation:?}: {text}");
+    }
+    let text = yaml(&ClusterRequest { isolation: Isolation::Isolated, ..demo() });
+    assert!(!text.contains("maxPods") && !text.contains("idmap.size"));
+}
+
+#[test]
 fn the_lifecycle_writes_the_documents_that_the_table_names() {
     use capn_plan::versions;
     for version in ["1.21.0", "1.22.0", "1.30.99", "1.31.0", "1.36.2", "1.37.0"] {
@@ -126,6 +139,28 @@ fn both_families_reach_every_document_that_names_them() {
         ..demo()
     };
     insta::assert_snapshot!("dual-stack", yaml(&request));
+}
+
+#[test]
+fn the_lifecycle_makes_the_binding_for_kubelets_where_the_table_says() {
+    use capn_plan::versions;
+    for minor in 30..=38 {
+        for patch in 0..16 {
+            let version = format!("1.{minor}.{patch}");
+            let expected = versions::needs_kubelet_client_binding(version.parse().unwrap());
+            let found = capn_lifecycle::needs_kubelet_client_binding(&format!("v{version}"));
+            assert_eq!(found, expected, "{version}");
+        }
+    }
+}
+
+#[test]
+fn doctor_knows_the_runc_that_the_table_names() {
+    use capn_plan::versions;
+    for runc in ["1.1.15+ds1-2", "1.2.7", "1.2.8", "1.3.0", "1.3.2", "1.3.3", "1.4.0-rc.1", "2.0"] {
+        let expected = versions::runc_needs_nesting(runc.parse().unwrap());
+        assert_eq!(capn_doctor::writes_through_detached_procfs(runc), expected, "{runc}");
+    }
 }
 
 #[test]

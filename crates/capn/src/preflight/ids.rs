@@ -5,17 +5,15 @@
 //! the first 65536 ids stay unused, each instance takes 65536 unless `security.idmap.size` says
 //! otherwise, and a range has to end before the last id.
 
+use capn_plan::id_map::{IDS_OF_ONE, SIZE_KEY, size, size_for};
 use incus_client::Client;
 use incus_client::api::Instance;
 
 use crate::error::CommandError;
 use crate::manifest::{ClusterRequest, Isolation, LoadBalancer};
 
-/// Ids of one isolated instance, and those the server keeps free at the beginning.
-const USUAL_SIZE: u64 = 65536;
 /// The kernel has no more; the very last one means none.
 const LAST_ID: u64 = 4_294_967_294;
-const SIZE_KEY: &str = "security.idmap.size";
 
 /// Ids of the host: the first, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +58,7 @@ fn judge(
     instances: &[Instance],
     request: &ClusterRequest,
 ) -> Result<(), CommandError> {
-    let size = size(request.config.get(SIZE_KEY).map(String::as_str));
+    let size = size(request.machine_config().get(SIZE_KEY).map(String::as_str));
     let is_ours = |instance: &&Instance| {
         let key = |key: &str| instance.config.get(key).map_or("", String::as_str);
         key(capn_api::keys::INSTANCE_CLUSTER_NAME) == request.name
@@ -84,7 +82,7 @@ fn judge(
     }
     // One range stays unused, and one id at the end.
     let ranges = u64::try_from(taken.len()).unwrap_or(0) + needed + 1;
-    let wanted = ranges.saturating_mul(size.max(USUAL_SIZE)).saturating_add(1).max(host.count);
+    let wanted = ranges.saturating_mul(size.max(IDS_OF_ONE)).saturating_add(1).max(host.count);
     let error = CommandError::new(format!(
         "the host has user ids for {free} more isolated instances of {size} ids each, but {needed} are to be made; it has {} ids from {}, and isolated instances that have some of them: {}",
         host.count,
@@ -99,13 +97,15 @@ fn judge(
         // No host has as many.
         _ => error,
     };
+    let error = match request.max_pods.filter(|pods| *pods > 1 && size == size_for(*pods)) {
+        Some(pods) => error.hint(format!(
+            "or take fewer pods a node, each of which has 65536 ids: `--max-pods` is {pods} now"
+        )),
+        None => error,
+    };
     Err(error
         .hint("or delete isolated instances that nobody needs, or ask for fewer nodes")
         .hint("or let nodes share one range: `--isolation shared`"))
-}
-
-fn size(value: Option<&str>) -> u64 {
-    value.and_then(|value| value.parse().ok()).filter(|size| *size > 0).unwrap_or(USUAL_SIZE)
 }
 
 fn is_isolated(instance: &Instance) -> bool {
@@ -125,7 +125,7 @@ fn taken(instance: &Instance) -> Option<Ids> {
 fn free(host: Ids, taken: &[Ids], size: u64) -> u64 {
     let mut taken = taken.to_vec();
     taken.sort_by_key(|ids| ids.first);
-    let mut next = host.first.saturating_add(USUAL_SIZE);
+    let mut next = host.first.saturating_add(IDS_OF_ONE);
     let mut found = 0;
     let mut gap = |from: u64, to: u64| {
         // A range that would end exactly at the next one is passed over.
@@ -248,6 +248,27 @@ mod tests {
         };
         let text = judge(&[HOST], &[], &request).unwrap_err().render(|_, text| text.to_owned());
         assert!(!text.contains("root:"), "no host has as many: {text}");
+    }
+
+    #[test]
+    fn pods_with_user_namespaces_of_their_own_need_ids_too() {
+        // A node and the load balancer with 17 times 65536 each, the first range and one id more.
+        let enough = 17 * 2 * 65536 + 65536 + 1;
+        let request = |max_pods| ClusterRequest {
+            isolation: Isolation::Isolated,
+            workers: 0,
+            max_pods,
+            ..demo()
+        };
+        let host = |count| Ids { count, ..HOST };
+        assert!(judge(&[host(enough)], &[], &request(Some(16))).is_ok());
+        let error = judge(&[host(enough - 1)], &[], &request(Some(16))).unwrap_err();
+        let text = error.render(|_, text| text.to_owned());
+        assert!(text.contains("of 1114112 ids each"), "{text}");
+        assert!(text.contains("`--max-pods` is 16 now"), "{text}");
+        assert!(judge(&[host(3 * 65536 + 1)], &[], &request(None)).is_ok());
+        let shared = ClusterRequest { isolation: Isolation::Shared, ..request(Some(16)) };
+        assert!(!shared.machine_config().contains_key(SIZE_KEY));
     }
 
     #[test]

@@ -17,4 +17,4 @@ pub use ids::isolated_ids;
 pub use name::cluster_name;
 pub use quorum::control_planes;
 pub use server::{contact, hides_host_paths, profiles, root_on_zfs};
-pub use version::{KubernetesVersion, OLDEST};
+pub use version::{KubernetesVersion, OLDEST, newer_than_known};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use capn_plan::versions;
+
 /// The oldest minor version of Kubernetes 1 whose nodes we know how to configure.
 pub const OLDEST: u32 = 31;
 
@@ -19,6 +21,20 @@ impl KubernetesVersion {
     pub fn minor(&self) -> u32 {
         self.minor
     }
+}
+
+/// What to say of a version that is newer than all that are known here; `None` for others, and for
+/// what is no version.
+pub fn newer_than_known(version: &str) -> Option<String> {
+    let known = versions::NEWEST;
+    let asked: KubernetesVersion = version.parse().ok()?;
+    (asked.minor > known.minor).then(|| {
+        format!(
+            "Kubernetes {asked} is newer than this capn knows: its nodes are configured like those \
+             of {}.{}",
+            known.major, known.minor
+        )
+    })
 }
 
 impl FromStr for KubernetesVersion {
@@ -73,6 +89,21 @@ mod tests {
         {
             assert_eq!(text.parse::<KubernetesVersion>().unwrap().to_string(), shown);
         }
+    }
+
+    #[test]
+    fn a_version_beyond_the_table_is_taken_with_a_note() {
+        for (version, is_newer) in [
+            ("v1.38.0-alpha.1", true),
+            ("v1.37.9", false),
+            ("v1.33.0", false),
+            ("v1.31.0", false),
+            ("no", false),
+        ] {
+            assert_eq!(newer_than_known(version).is_some(), is_newer, "{version}");
+        }
+        let note = newer_than_known("v1.38.0").unwrap();
+        assert!(note.ends_with("like those of 1.37"), "{note}");
     }
 
     #[test]
