@@ -112,8 +112,8 @@ pub struct ClusterArgs {
     /// Instance config of the machines; can be repeated
     #[arg(long = "config", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Machines")]
     pub config: Vec<(String, String)>,
-    /// The most pods of a node; isolated nodes also get the ids that as many pods with
-    /// `hostUsers: false` need, 65536 each [default: 110, and isolated nodes have no such pods]
+    /// The most pods of a node; an isolated node also gets 65536 ids for each of them, for pods with
+    /// user namespaces of their own [default: kubelet's 110, and no such ids]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=250), help_heading = "Machines")]
     pub max_pods: Option<u32>,
     /// Run nodes on a host with hybrid cgroup v1, which Kubernetes no longer supports
