@@ -1,7 +1,5 @@
 //! KubeadmControlPlane and KubeadmConfigTemplate, with what a node in a container needs.
 
-use std::fmt::Write as _;
-
 use capn_image::install::{INSTALL_SCRIPT_PATH, InstallScript};
 use capn_plan::versions::{self, NodeFacts, Version};
 use serde_json::{Value, json};
@@ -141,9 +139,7 @@ fn kubelet_patch(request: &ClusterRequest) -> Value {
          nodefs.available: \"0%\"\n  nodefs.inodesFree: \"0%\"\n\
          failSwapOn: false\n",
     );
-    if let Some(pods) = request.max_pods {
-        let _ = writeln!(text, "maxPods: {pods}");
-    }
+    text.extend(request.max_pods.map(|pods| format!("maxPods: {pods}\n")));
     let kubernetes = version(request);
     if request.allow_cgroup_v1 && versions::has_fail_cgroup_v1(kubernetes) {
         text.push_str("failCgroupV1: false\n");

@@ -159,7 +159,7 @@ fn doctor_knows_the_runc_that_the_table_names() {
     use capn_plan::versions;
     for runc in ["1.1.15+ds1-2", "1.2.7", "1.2.8", "1.3.0", "1.3.2", "1.3.3", "1.4.0-rc.1", "2.0"] {
         let expected = versions::runc_needs_nesting(runc.parse().unwrap());
-        assert_eq!(capn_doctor::writes_through_detached_procfs(runc), expected, "{runc}");
+        assert_eq!(capn_doctor::rules::writes_through_detached_procfs(runc), expected, "{runc}");
     }
 }
 
