@@ -177,7 +177,7 @@ async fn findings(
             .await
             .map_err(|error| unknown(&error))?;
         // How many isolated instances there are matters only beside the host's ranges of ids.
-        let facts = ServerFacts::new(&server, 0, instances);
+        let facts = ServerFacts::new(&server, instances);
         for finding in rules::server_findings(&facts) {
             if !all.contains(&finding) {
                 all.push(finding);
