@@ -164,9 +164,8 @@ pub(crate) fn kubernetes_images(
     if let Some(path) = folder.optional("flanneld") {
         let mut files = common_files();
         files.push(binary("opt/bin/flanneld", path));
-        files.extend(library_files(libraries, "/mnt/flanneld", root));
         // It calls iptables, as kube-proxy does.
-        files.extend(proxy_files(libraries, root)?);
+        files.extend(proxy_files(root)?);
         images.push(ContainerImage {
             references: vec![FLANNEL_IMAGE.to_owned()],
             files,
