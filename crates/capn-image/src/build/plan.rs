@@ -325,7 +325,10 @@ mod tests {
         program("ctr", "");
         program("runc", "runc version 1.4.3");
         let runtime = RuntimeFolder::open(folder).await.unwrap();
-        let with = |request: &mut BuildRequest| request.runtime = Some(runtime.clone());
+        let with = |request: &mut BuildRequest| {
+            request.runtime = Some(runtime.clone());
+            request.cache_dir = folder.join("cache");
+        };
         let node = plan(Kind::Node, with).await;
         let packages = plan(Kind::Node, |_| {}).await;
         assert_ne!(node.recipe, packages.recipe);
