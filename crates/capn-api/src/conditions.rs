@@ -105,8 +105,10 @@ pub mod reasons {
 
     /// The bootstrap data is at work in the instance.
     pub const BOOTSTRAPPING: &str = "Bootstrapping";
-    /// The bootstrap data ended well, or the node registered.
+    /// The bootstrap data ended well; of an instance that cannot tell, the node registered.
     pub const BOOTSTRAP_SUCCEEDED: &str = "BootstrapSucceeded";
+    /// The instance cannot tell how its bootstrap data fares, so the node has to register.
+    pub const WAITING_FOR_NODE: &str = "WaitingForNode";
     /// The bootstrap data failed; it does not run again.
     pub const BOOTSTRAP_FAILED: &str = "BootstrapFailed";
 }

@@ -16,6 +16,8 @@ pub struct Rechecks {
     pub change: Duration,
     /// At bootstrap data that has not ended, or at an instance that did not let itself be asked.
     pub bootstrap: Duration,
+    /// The shortest pause at bootstrap data whose node has registered, so that the end is near.
+    pub bootstrap_end: Duration,
     /// At the machines that a deletion waits for.
     pub remaining: Duration,
 }
@@ -24,13 +26,14 @@ pub struct Rechecks {
 pub const ADDRESS_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Default for Rechecks {
-    /// 0.5 s, 5 s, 2 s, 5 s, 5 s.
+    /// 0.5 s, 5 s, 2 s, 5 s, 1 s, 5 s.
     fn default() -> Self {
         Self {
             address: Duration::from_millis(500),
             late_address: Duration::from_secs(5),
             change: Duration::from_secs(2),
             bootstrap: Duration::from_secs(5),
+            bootstrap_end: Duration::from_secs(1),
             remaining: Duration::from_secs(5),
         }
     }
@@ -42,6 +45,17 @@ impl Rechecks {
     pub(crate) fn of_address(&self, running_for: Option<Duration>) -> Duration {
         let pause = running_for.unwrap_or_default() / 8;
         pause.min(self.late_address).max(self.address)
+    }
+
+    /// When to ask again how bootstrap data fares that began this long ago, if known. Once the node
+    /// has registered the end is near: after a sixteenth of that time.
+    #[must_use]
+    pub fn of_bootstrap(&self, is_registered: bool, running_for: Option<Duration>) -> Duration {
+        if !is_registered {
+            return self.bootstrap;
+        }
+        let pause = running_for.unwrap_or_default() / 16;
+        pause.max(self.bootstrap_end).min(self.bootstrap)
     }
 }
 
@@ -77,6 +91,21 @@ mod tests {
             (Some(600), 5000),
         ] {
             assert_eq!(pause(ran), expected, "{ran:?}");
+        }
+    }
+
+    #[test]
+    fn bootstrap_data_is_asked_for_more_often_once_its_node_has_registered() {
+        let rechecks = Rechecks::default();
+        for (is_registered, ran, expected) in [
+            (false, Some(8), 5000),
+            (true, None, 1000),
+            (true, Some(8), 1000),
+            (true, Some(32), 2000),
+            (true, Some(600), 5000),
+        ] {
+            let pause = rechecks.of_bootstrap(is_registered, ran.map(Duration::from_secs));
+            assert_eq!(pause.as_millis(), expected, "{is_registered} {ran:?}");
         }
     }
 }

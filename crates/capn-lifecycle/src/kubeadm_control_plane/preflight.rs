@@ -42,6 +42,13 @@ pub(super) fn problems_without(
         }
         let status = owned.machine.status.as_ref();
         let all = status.and_then(|status| status.conditions.as_ref());
+        // A node registers before the last phases of kubeadm: the machine below it says when they
+        // failed.
+        let kind = capi_api::conditions::INFRASTRUCTURE_READY;
+        if let Some(condition) = conditions::get(all, kind).filter(|found| found.status == "False")
+        {
+            problems.push(format!("Machine {name}: {kind}: {}", condition.message));
+        }
         for kind in kinds {
             match conditions::get(all, kind) {
                 Some(condition) if condition.status == "True" => {}

@@ -1,4 +1,4 @@
-//! Asks an instance how its bootstrap data fares, while there is no node yet.
+//! Asks an instance how its bootstrap data fares, until that is known.
 //!
 //! Without this a failed `kubeadm` looks like one that takes long, and only a look into the
 //! instance tells.
@@ -6,51 +6,81 @@
 use std::time::Duration;
 
 use capi_api::conditions;
-use capn_api::{LXCMachine, conditions as kinds};
-use capn_plan::bootstrap::{FAILED, LOOK, Progress};
+use capn_api::{
+    LXCMachine,
+    conditions::{self as kinds, reasons},
+};
+use capn_plan::bootstrap::{Answer, FAILED, Facts, LOOK, Progress, QUIET, progress};
 use incus_client::{Client, ExecRequest};
 
 use super::{
     observe::{self, References},
+    report::Bootstrap,
     validate::Subject,
 };
 use crate::context::Context;
 
-/// How long the instance may take to answer.
-const LOOK_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the instance may take to answer. On an emulated machine each `systemctl` takes seconds.
+const LOOK_DEADLINE: Duration = Duration::from_secs(30);
+/// The kind of kubeadm's bootstrap configuration, whose data writes the sentinel file.
+const KUBEADM: &str = "KubeadmConfig";
 
-/// How the bootstrap data fares. `None` where nothing is to be said: the instance has only just
-/// started, is known to have ended, or does not let itself be asked.
+/// How the bootstrap data fares. An instance whose data is known to have ended well is not asked.
 pub(super) async fn observe(
     ctx: &Context,
     machine: &LXCMachine,
     found: &References,
     subject: &Subject,
+) -> Bootstrap {
+    let facts = facts(found);
+    let progress = ask(ctx, machine, found, subject, facts).await;
+    Bootstrap { progress, is_registered: facts.is_registered }
+}
+
+async fn ask(
+    ctx: &Context,
+    machine: &LXCMachine,
+    found: &References,
+    subject: &Subject,
+    facts: Facts,
 ) -> Option<Progress> {
-    if found.machine.as_ref().is_some_and(|owner| owner.node_name().is_some()) {
-        return Some(Progress::Ended);
-    }
-    let status = machine.status.as_ref()?;
+    let Some(status) = machine.status.as_ref() else { return Some(Progress::Running) };
     let known = conditions::get(Some(&status.conditions), kinds::BOOTSTRAP_SUCCEEDED);
     if known.is_some_and(|known| known.status == "True") {
         return None;
     }
+    // It has only just started.
     if !status.ready {
         return Some(Progress::Running);
     }
-    let remote = observe::remote(ctx, found).await.ok()?;
+    let facts = Facts {
+        has_failed: known.is_some_and(|known| known.reason == reasons::BOOTSTRAP_FAILED),
+        ..facts
+    };
+    let Ok(remote) = observe::remote(ctx, found).await else { return Some(Progress::Untold) };
     let mut request = ExecRequest::new(["sh", "-c", LOOK]);
     request.deadline = LOOK_DEADLINE;
-    match look(&remote.client, subject.name.as_str(), request).await {
-        Ok(progress) => Some(progress),
-        Err(error) => {
-            tracing::debug!(
-                instance = subject.name.as_str(),
-                error = &error as &dyn std::error::Error,
-                "cannot ask how the bootstrap data fares"
-            );
-            None
-        }
+    let answer = look(&remote.client, subject.name.as_str(), request, facts).await;
+    let answer = answer.unwrap_or_else(|error| {
+        tracing::debug!(
+            instance = subject.name.as_str(),
+            error = &error as &dyn std::error::Error,
+            "cannot ask how the bootstrap data fares"
+        );
+        // An agent may come yet, as long as there is no node.
+        if is_final(&error) && facts.is_registered { Answer::Mute } else { Answer::Unasked }
+    });
+    Some(progress(answer, facts))
+}
+
+fn facts(found: &References) -> Facts {
+    let owner = found.machine.as_ref();
+    Facts {
+        is_kubeadm: owner
+            .and_then(|owner| owner.spec.bootstrap.config_ref.as_ref())
+            .is_some_and(|reference| reference.kind == KUBEADM),
+        is_registered: owner.is_some_and(|owner| owner.node_name().is_some()),
+        has_failed: false,
     }
 }
 
@@ -59,12 +89,21 @@ async fn look(
     client: &Client,
     instance: &str,
     request: ExecRequest,
-) -> Result<Progress, incus_client::Error> {
+    facts: Facts,
+) -> Result<Answer, incus_client::Error> {
     match client.exec_code(instance, &request).await? {
-        FAILED => {
+        code if code == FAILED || (code == QUIET && facts.is_kubeadm) => {
             let output = client.exec(instance, request).await?;
-            Ok(Progress::read(output.exit_code, &output.stdout_text()))
+            Ok(Answer::read(output.exit_code, &output.stdout_text()))
         }
-        code => Ok(Progress::read(code, "")),
+        code => Ok(Answer::read(code, "")),
     }
+}
+
+/// Whether the instance does not let itself be asked at all: a virtual machine without an agent,
+/// or an identity that may run no commands.
+fn is_final(error: &incus_client::Error) -> bool {
+    // Incus: "VM agent isn't currently running", LXD: "LXD VM agent isn't currently running".
+    let no_agent = error.server_text().is_some_and(|text| text.contains("VM agent isn't"));
+    error.is_forbidden() || no_agent
 }

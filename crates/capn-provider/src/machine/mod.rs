@@ -24,7 +24,7 @@ use crate::{
     triggers,
 };
 use observe::References;
-use report::Outcome;
+use report::{Bootstrap, Outcome};
 use validate::{Standing, Subject};
 
 /// More steps than any machine needs; a server that undoes each of them is left for later.
@@ -74,15 +74,16 @@ async fn keep(
     subject: Subject,
 ) -> Result<Action, Failure> {
     if let Some(gate) = subject.held_by() {
-        return report::outcome(ctx, machine, &subject, Outcome::gated(gate), None).await;
+        let asked = Bootstrap::default();
+        return report::outcome(ctx, machine, &subject, Outcome::gated(gate), asked).await;
     }
     match settle(ctx, &mut machine, found, &subject).await {
         Ok(outcome) => {
-            let progress = match &outcome {
+            let asked = match &outcome {
                 Outcome::Ready { .. } => bootstrap::observe(ctx, &machine, found, &subject).await,
-                _ => None,
+                _ => Bootstrap::default(),
             };
-            report::outcome(ctx, machine, &subject, outcome, progress).await
+            report::outcome(ctx, machine, &subject, outcome, asked).await
         }
         Err(failure) => Err(report::failed(ctx, &machine, failure).await),
     }

@@ -1,6 +1,6 @@
 //! Turns what is known of one machine into its status.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use capi_api::conditions::{self, Conditions, Status};
 use capn_api::{
@@ -10,7 +10,7 @@ use capn_api::{
 };
 use capn_plan::{
     InstanceName, address,
-    bootstrap::Progress,
+    bootstrap::{Progress, failure},
     diagnosis::Class,
     machine::{Gate, Observed, Plan, WaitingOn},
 };
@@ -81,13 +81,22 @@ impl Outcome {
     }
 }
 
+/// What the instance says of its bootstrap data.
+#[derive(Debug, Default)]
+pub(crate) struct Bootstrap {
+    /// `None` where it was not asked, since nothing depends on it any more.
+    pub(crate) progress: Option<Progress>,
+    /// The node has registered, so that the end is near.
+    pub(crate) is_registered: bool,
+}
+
 /// Reports the outcome for a machine that is kept.
 pub(crate) async fn outcome(
     ctx: &Context,
     mut machine: LXCMachine,
     subject: &Subject,
     outcome: Outcome,
-    bootstrap: Option<Progress>,
+    bootstrap: Bootstrap,
 ) -> Result<Action, Failure> {
     let name = &subject.name;
     let api = api(ctx, &machine);
@@ -109,10 +118,7 @@ pub(crate) async fn outcome(
                 let note = format!("instance {name} runs at {}", list.join(", "));
                 tell(ctx, &machine, EventType::Normal, "InstanceReady", note).await;
             }
-            match bootstrapped(ctx, &machine, &mut verdict, name, bootstrap.as_ref()).await {
-                true => Action::requeue(ctx.options.resync),
-                false => Action::requeue(ctx.options.rechecks.bootstrap),
-            }
+            Action::requeue(bootstrapped(ctx, &machine, &mut verdict, name, &bootstrap).await)
         }
         Outcome::Waiting(on) => {
             if on == WaitingOn::Replacement && next.ready {
@@ -135,34 +141,58 @@ pub(crate) async fn outcome(
     Ok(action)
 }
 
-/// Reports how the bootstrap data fares. Whether there is nothing more to ask.
+/// Reports how the bootstrap data fares, and says when to look again. A machine whose data failed
+/// is not ready.
 async fn bootstrapped(
     ctx: &Context,
     machine: &LXCMachine,
     verdict: &mut Verdict,
     name: &InstanceName,
-    progress: Option<&Progress>,
-) -> bool {
-    let Some(progress) = progress else {
-        let known = verdict.0.get(kinds::BOOTSTRAP_SUCCEEDED);
-        return known.is_some_and(|known| known.status == "True");
-    };
-    let (status, reason, message) = match progress {
-        Progress::Running => (Status::False, reasons::BOOTSTRAPPING, String::new()),
-        Progress::Ended => (Status::True, reasons::BOOTSTRAP_SUCCEEDED, String::new()),
-        Progress::Unknown => return true,
-        Progress::Failed(lines) => {
-            let message = Progress::failure(lines, name.as_str());
-            (Status::False, reasons::BOOTSTRAP_FAILED, message)
+    bootstrap: &Bootstrap,
+) -> Duration {
+    let options = &ctx.options;
+    let before = verdict.conditions.get(kinds::BOOTSTRAP_SUCCEEDED).cloned();
+    let began = before.as_ref().map(|before| before.last_transition_time.0);
+    let had_failed =
+        before.as_ref().is_some_and(|before| before.reason == reasons::BOOTSTRAP_FAILED);
+    let (status, reason, message) = match &bootstrap.progress {
+        None => return options.resync,
+        // The instance was started again, or somebody tries by hand.
+        Some(Progress::Running) if had_failed => {
+            verdict.is_unready();
+            return options.rechecks.bootstrap;
+        }
+        Some(Progress::Untold) if had_failed => {
+            verdict.is_unready();
+            return options.resync;
+        }
+        Some(Progress::Untold) => return options.rechecks.bootstrap,
+        Some(Progress::Running) => (Status::False, reasons::BOOTSTRAPPING, String::new()),
+        Some(Progress::Ended) => (Status::True, reasons::BOOTSTRAP_SUCCEEDED, String::new()),
+        Some(Progress::Awaited(why)) => {
+            (Status::Unknown, reasons::WAITING_FOR_NODE, (*why).to_owned())
+        }
+        Some(Progress::Failed(lines)) => {
+            (Status::False, reasons::BOOTSTRAP_FAILED, failure(lines, name.as_str()))
         }
     };
-    let before = verdict.0.get(kinds::BOOTSTRAP_SUCCEEDED);
-    let is_news = before.is_none_or(|before| before.reason != reason);
-    if is_news && reason == reasons::BOOTSTRAP_FAILED {
+    if reason == reasons::BOOTSTRAP_FAILED && !had_failed {
         tell(ctx, machine, EventType::Warning, reason, message.clone()).await;
     }
-    verdict.0.set(kinds::BOOTSTRAP_SUCCEEDED, status, reason, message);
-    *progress == Progress::Ended
+    verdict.conditions.set(kinds::BOOTSTRAP_SUCCEEDED, status, reason, message);
+    match reason {
+        reasons::BOOTSTRAPPING => {
+            let running_for =
+                began.and_then(|began| ctx.now().duration_since(began).try_into().ok());
+            options.rechecks.of_bootstrap(bootstrap.is_registered, running_for)
+        }
+        reasons::BOOTSTRAP_FAILED => {
+            verdict.is_unready();
+            options.resync
+        }
+        // The node that is waited for wakes this machine when it registers.
+        _ => options.resync,
+    }
 }
 
 /// No event of a server is needed to go on where Kubernetes tells.
@@ -342,34 +372,44 @@ fn deleting(
     next
 }
 
-/// The conditions of a machine that is kept: `Ready` follows `InstanceProvisioned`.
-struct Verdict(Conditions);
+/// The conditions of a machine that is kept: `Ready` follows `InstanceProvisioned`, unless the
+/// bootstrap data failed.
+struct Verdict {
+    conditions: Conditions,
+    ready: Option<(Status, &'static str, String)>,
+}
 
 impl Verdict {
     fn from(machine: &LXCMachine, ctx: &Context) -> Self {
         let mut conditions = conditions(machine, ctx);
         conditions.set(kinds::PAUSED, Status::False, reasons::NOT_PAUSED, "");
-        Self(conditions)
+        Self { conditions, ready: None }
     }
 
     /// Whether this differs from what was reported before.
     fn is_news(&self, reason: &str, message: &str) -> bool {
-        let before = self.0.get(kinds::INSTANCE_PROVISIONED);
+        let before = self.conditions.get(kinds::INSTANCE_PROVISIONED);
         before.is_none_or(|before| before.reason != reason || before.message != message)
     }
 
     fn set(&mut self, status: Status, reason: &'static str, message: String) {
         let ready = if status == Status::True { reasons::READY } else { reason };
-        self.0.set(kinds::INSTANCE_PROVISIONED, status, reason, message.clone()).set(
-            kinds::READY,
-            status,
-            ready,
-            message,
-        );
+        self.conditions.set(kinds::INSTANCE_PROVISIONED, status, reason, message.clone());
+        self.ready = Some((status, ready, message));
     }
 
-    fn finish(self) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-        self.0.finish()
+    /// The instance runs, and its bootstrap data failed as the condition for that says.
+    fn is_unready(&mut self) {
+        let said = self.conditions.get(kinds::BOOTSTRAP_SUCCEEDED);
+        let message = said.map(|said| said.message.clone()).unwrap_or_default();
+        self.ready = Some((Status::False, reasons::BOOTSTRAP_FAILED, message));
+    }
+
+    fn finish(mut self) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+        if let Some((status, reason, message)) = self.ready {
+            self.conditions.set(kinds::READY, status, reason, message);
+        }
+        self.conditions.finish()
     }
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn options(namespace: &str) -> Options {
     rechecks.address = Duration::from_millis(20);
     rechecks.change = Duration::from_millis(100);
     rechecks.bootstrap = Duration::from_millis(100);
+    rechecks.bootstrap_end = Duration::from_millis(20);
     rechecks.remaining = Duration::from_millis(100);
     options.rechecks = rechecks;
     options.namespace = Some(namespace.to_owned());

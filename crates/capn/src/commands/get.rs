@@ -154,6 +154,15 @@ async fn read_machines(session: &Session, args: &GetArgs) -> Result<Vec<MachineR
     Ok(rows)
 }
 
+/// Whether the bootstrap data of a machine failed, which a node that is Ready does not tell.
+fn has_failed(lxc_machine: Option<&LXCMachine>) -> bool {
+    let status = lxc_machine.and_then(|found| found.status.as_ref());
+    let known = status.and_then(|status| {
+        conditions::get(Some(&status.conditions), capn_api::conditions::BOOTSTRAP_SUCCEEDED)
+    });
+    known.is_some_and(|known| known.reason == capn_api::conditions::reasons::BOOTSTRAP_FAILED)
+}
+
 fn machine_row(machine: &Machine, lxc_machine: Option<&LXCMachine>) -> MachineRow {
     let status = machine.status.as_ref();
     let conditions = status.and_then(|status| status.conditions.as_ref());
@@ -169,7 +178,7 @@ fn machine_row(machine: &Machine, lxc_machine: Option<&LXCMachine>) -> MachineRo
             .map_or("Pending", |phase| phase.as_str())
             .to_owned(),
         ready: match has_node {
-            true => conditions::is_true(conditions, NODE_READY),
+            true => conditions::is_true(conditions, NODE_READY) && !has_failed(lxc_machine),
             false => conditions::is_true(conditions, READY),
         },
         instance: machine.spec.infrastructure_ref.name.clone(),

@@ -27,6 +27,20 @@ impl Deadline {
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(100 * 365 * 24 * 3600));
         Self { at, given }
     }
+
+    /// When it passes.
+    pub fn at(self) -> Instant {
+        self.at
+    }
+}
+
+impl std::fmt::Display for Deadline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match jiff::SignedDuration::try_from(self.given) {
+            Ok(given) => write!(f, "{given:#}"),
+            Err(_) => f.write_str("the time"),
+        }
+    }
 }
 
 /// Shows the steps of a cluster until what was asked for holds. Steps in `known` held before the
@@ -118,12 +132,10 @@ async fn next(
     tokio::select! {
         view = objects.changed() => Ok(view),
         () = tokio::time::sleep_until(deadline.at) => {
-            let waited = jiff::SignedDuration::try_from(deadline.given)
-                .map_or_else(|_| "the time".to_owned(), |given| format!("{given:#}"));
             Err(match shown.missing() {
-                missing if missing.is_empty() => CommandError::new(format!("not done within {waited}")),
+                missing if missing.is_empty() => CommandError::new(format!("not done within {deadline}")),
                 missing => CommandError::caused(
-                    format!("not done within {waited}"),
+                    format!("not done within {deadline}"),
                     format!("still under way: {}", missing.join("; ")),
                 ),
             })

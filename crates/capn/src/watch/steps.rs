@@ -109,8 +109,11 @@ pub fn steps(view: &View, asked: &Asked) -> Vec<StepView> {
         let instance = instance_step(view, machine);
         let has_instance = instance.state == State::Done;
         steps.push(instance);
-        if has_instance && asked.readiness != Readiness::Instances {
-            steps.push(node_step(machine, asked.readiness));
+        if has_instance {
+            steps.push(match asked.readiness {
+                Readiness::Instances => bootstrap_step(view, machine),
+                _ => node_step(view, machine, asked.readiness),
+            });
         }
     }
     steps
@@ -221,7 +224,7 @@ fn instance_step(view: &View, machine: &Machine) -> StepView {
     }
 }
 
-fn node_step(machine: &Machine, readiness: Readiness) -> StepView {
+fn node_step(view: &View, machine: &Machine, readiness: Readiness) -> StepView {
     let name = machine.name_any();
     let conditions = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
     let node = machine.node_name();
@@ -230,15 +233,40 @@ fn node_step(machine: &Machine, readiness: Readiness) -> StepView {
         Readiness::Nodes | Readiness::Instances => node.is_some(),
     };
     let what = if readiness == Readiness::ReadyNodes { "is Ready" } else { "has joined" };
-    let waits = match node {
-        None => "waits for the node to register".to_owned(),
-        Some(_) => conditions::get(conditions, NODE_READY).map(complaint).unwrap_or_default(),
+    let bootstrap = bootstrap(view, machine);
+    let waits = match (node, &bootstrap) {
+        (None, _) => "waits for the node to register".to_owned(),
+        // A node is Ready before the last phases of kubeadm.
+        (Some(_), State::Busy(why)) if reached => why.clone(),
+        (Some(_), _) => conditions::get(conditions, NODE_READY).map(complaint).unwrap_or_default(),
     };
     StepView {
         key: format!("node/{name}"),
         doing: format!("node `{name}`"),
         done: format!("node `{}` {what}", node.unwrap_or(&name)),
-        state: if reached { State::Done } else { State::Busy(waits) },
+        state: if reached && bootstrap == State::Done { State::Done } else { State::Busy(waits) },
+    }
+}
+
+fn bootstrap_step(view: &View, machine: &Machine) -> StepView {
+    let name = machine.name_any();
+    StepView {
+        key: format!("bootstrap/{name}"),
+        doing: format!("bootstrap data of `{name}`"),
+        done: format!("the bootstrap data of `{name}` has run"),
+        state: bootstrap(view, machine),
+    }
+}
+
+/// Whether the bootstrap data of a machine has ended. Of an instance that cannot tell, nothing
+/// more is waited for.
+fn bootstrap(view: &View, machine: &Machine) -> State {
+    let known = view
+        .lxc_machine(machine)
+        .and_then(|found| condition(machine_conditions(found), BOOTSTRAP_SUCCEEDED));
+    match known {
+        Some(known) if known.status != "False" => State::Done,
+        _ => State::Busy("waits for its bootstrap data to end".to_owned()),
     }
 }
 

@@ -50,7 +50,15 @@ fn running() -> Value {
     json!({
         "initialization": { "provisioned": true },
         "addresses": [{ "type": "InternalIP", "address": "10.0.0.3" }],
+        "conditions": condition_of("BootstrapSucceeded", "True", "BootstrapSucceeded", ""),
     })
+}
+
+/// Runs, and says this of its bootstrap data.
+fn bootstrapping(status: &str, reason: &str) -> Value {
+    let mut running = running();
+    running["conditions"] = condition_of("BootstrapSucceeded", status, reason, "");
+    running
 }
 
 fn condition_of(kind: &str, status: &str, reason: &str, message: &str) -> Value {
@@ -172,6 +180,43 @@ fn bootstrap_data_that_failed_ends_the_wait_with_its_last_lines() {
             problem: "Port 6443 is in use".into()
         }
     );
+}
+
+#[test]
+fn a_ready_node_does_not_hold_until_its_bootstrap_data_has_ended() {
+    let asked = Asked { workers: 0, ..ONE_EACH };
+    let cases = [
+        (bootstrapping("False", "Bootstrapping"), Verdict::NotYet),
+        (bootstrapping("True", "BootstrapSucceeded"), Verdict::Holds),
+        // The instance cannot be asked: its node is the answer.
+        (bootstrapping("Unknown", "WaitingForNode"), Verdict::Holds),
+    ];
+    for readiness in [Readiness::ReadyNodes, Readiness::Nodes] {
+        for (status, want) in &cases {
+            let machines = [machine("a", true, ready("a"))];
+            let view = view(&machines, &[lxc_machine("a", status.clone())]);
+            assert_eq!(verdict(&view, &Asked { readiness, ..asked }), *want, "{status}");
+        }
+    }
+    let mut unsaid = running();
+    unsaid["conditions"] = json!([]);
+    let view = view(&[machine("a", true, ready("a"))], &[lxc_machine("a", unsaid)]);
+    assert_eq!(verdict(&view, &asked), Verdict::NotYet);
+    let waits = State::Busy("waits for its bootstrap data to end".into());
+    assert_eq!(steps(&view, &asked).pop().unwrap().state, waits);
+}
+
+#[test]
+fn without_bootstrap_the_data_that_the_user_gave_has_to_end() {
+    let asked = Asked { workers: 0, readiness: Readiness::Instances, ..ONE_EACH };
+    for (status, want) in [
+        (bootstrapping("False", "Bootstrapping"), Verdict::NotYet),
+        (bootstrapping("Unknown", "WaitingForNode"), Verdict::Holds),
+        (running(), Verdict::Holds),
+    ] {
+        let view = view(&[machine("a", true, json!({}))], &[lxc_machine("a", status)]);
+        assert_eq!(verdict(&view, &asked), want);
+    }
 }
 
 #[test]
