@@ -32,6 +32,11 @@ pub fn kubeadm_api(kubernetes: Version) -> Option<&'static str> {
     value_of("kubeadm API version", kubernetes)
 }
 
+/// Whether kubeadm's documents have `timeouts`.
+pub fn has_kubeadm_timeouts(kubernetes: Version) -> bool {
+    kubeadm_api(kubernetes) == Some("kubeadm.k8s.io/v1beta4")
+}
+
 /// The sandbox image that this Kubernetes version's kubeadm asks for; `None` for one that is too
 /// old.
 pub fn pause_image(kubernetes: Version) -> Option<&'static str> {

@@ -151,6 +151,12 @@ fn cgroup_v1_is_allowed_where_kubelet_has_the_field() {
 }
 
 #[test]
+fn kubeadm_has_timeouts_from_1_31_on() {
+    assert!(!has_kubeadm_timeouts(v("1.30.9")));
+    assert!(has_kubeadm_timeouts(v("1.31.0")));
+}
+
+#[test]
 fn nftables_needs_no_feature_gate_from_1_31_on() {
     assert!(!has_nftables_proxy(v("1.30.9")));
     assert!(has_nftables_proxy(v("1.31.0")));

@@ -9,7 +9,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
-use crate::manifest::{ClusterRequest, REQUEST_ANNOTATION};
+use crate::manifest::{ClusterRequest, REQUEST_ANNOTATION, SERVICES_ANNOTATION};
 
 /// A cluster that the plane has.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Existing {
     pub identity: Option<Identity>,
     /// Whether it is being deleted.
     pub is_leaving: bool,
+    /// Whether Services were seen to answer from its nodes.
+    pub services_answered: bool,
 }
 
 /// Looks a cluster up.
@@ -66,6 +68,7 @@ pub async fn find(
         request,
         identity: secret.as_ref().and_then(identity),
         is_leaving: cluster.metadata.deletion_timestamp.is_some(),
+        services_answered: cluster.annotations().contains_key(SERVICES_ANNOTATION),
     }))
 }
 

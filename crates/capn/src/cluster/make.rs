@@ -7,7 +7,7 @@ use kube::Client;
 
 use super::made::Made;
 use super::prepare::{Prepared, prepare, summary};
-use super::{Existing, create_missing, find, prove, workload};
+use super::{Existing, create_missing, find, prove, services, workload};
 use crate::Context;
 use crate::commands::cluster_args::ClusterArgs;
 use crate::error::CommandError;
@@ -19,6 +19,9 @@ use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::{StateDir, write_private};
 use crate::watch::{self, Asked, Deadline, Objects, Readiness, Verdict};
+
+/// How long is waited for a cluster, as long as `--timeouts` does not make it longer.
+const WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// The manifests of a new cluster. The server is asked about its image if it answers.
 ///
@@ -43,7 +46,9 @@ pub async fn manifests(
     Ok(prepared.documents())
 }
 
-/// Makes the cluster, or continues to, and waits until it is ready.
+/// Makes the cluster, or continues to, and waits until it is ready and Services answer.
+///
+/// Without a `wait`, 15 minutes, or longer with `--timeouts`.
 ///
 /// # Errors
 ///
@@ -52,12 +57,13 @@ pub async fn make(
     context: &Context,
     name: &str,
     args: &ClusterArgs,
-    wait: Duration,
+    wait: Option<Duration>,
 ) -> Result<Made, CommandError> {
     preflight::cluster_name(name)?;
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
-    let need = if wait.is_zero() { Need::Objects } else { Need::Controllers };
+    let need =
+        if wait.is_some_and(|wait| wait.is_zero()) { Need::Objects } else { Need::Controllers };
     let mut session = Session::open_or_make(&state, need).await?;
     let work = Work { context, state: &state, client: session.client().clone(), name, args, wait };
     let result = tokio::select! {
@@ -74,7 +80,8 @@ struct Work<'a> {
     client: Client,
     name: &'a str,
     args: &'a ClusterArgs,
-    wait: Duration,
+    /// As given; none is [`WAIT`].
+    wait: Option<Duration>,
 }
 
 impl Work<'_> {
@@ -83,13 +90,19 @@ impl Work<'_> {
         let existing = find(&self.client, namespace, self.name).await?;
         let mut prepared = prepare(self.context, self.name, self.args, existing.as_ref()).await?;
         let asked = asked(&prepared.request);
+        let wait = self.wait.unwrap_or(WAIT * prepared.request.timeouts.factor());
+        let deadline = Deadline::after(wait);
+        let unproven = !wait.is_zero() && services::are_due(&prepared.request, existing.as_ref());
         let mut known = HashSet::new();
         if existing.is_some() {
             let view = watch::read(&self.client, namespace, self.name).await;
             if watch::verdict(&view, &asked) == Verdict::Holds {
-                let ui = &self.context.ui;
-                ui.say(format!("cluster `{}` is as asked: nothing to do", self.name));
-                return self.outcome(&prepared, false).await;
+                if !unproven {
+                    let ui = &self.context.ui;
+                    ui.say(format!("cluster `{}` is as asked: nothing to do", self.name));
+                }
+                let proof = unproven.then_some(deadline);
+                return self.outcome(&prepared, false, proof).await;
             }
             known = watch::reached(&view, &asked);
         }
@@ -116,16 +129,16 @@ impl Work<'_> {
         for document in prepared.documents() {
             create_missing(&self.client, &document, namespace).await?;
         }
-        if self.wait.is_zero() {
+        if wait.is_zero() {
             self.context
                 .ui
                 .note("recorded; `capn serve` makes it, or this command without `--wait 0`");
             return Ok(Made::recorded(&prepared.request));
         }
         let mut objects = Objects::of(&self.client, namespace, self.name);
-        let deadline = Deadline::after(self.wait);
+        let deadline = Deadline::after(wait);
         watch::follow(&self.context.ui, &mut objects, &asked, deadline, known).await?;
-        self.outcome(&prepared, true).await
+        self.outcome(&prepared, true, unproven.then_some(deadline)).await
     }
 
     async fn check_server(
@@ -163,8 +176,14 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// What there is now that everything holds.
-    async fn outcome(&self, prepared: &Prepared, changed: bool) -> Result<Made, CommandError> {
+    /// What there is now that everything holds. With a deadline it is proven that Services
+    /// answer.
+    async fn outcome(
+        &self,
+        prepared: &Prepared,
+        changed: bool,
+        proof: Option<Deadline>,
+    ) -> Result<Made, CommandError> {
         let request = &prepared.request;
         let exec = prepared.identity.exec_command();
         let view = watch::read(&self.client, &request.namespace, self.name).await;
@@ -177,6 +196,16 @@ impl Work<'_> {
         let path = self.state.cluster_kubeconfig(self.name);
         if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
             write_private(&path, &text)?;
+        }
+        if let Some(deadline) = proof {
+            let subject = services::Subject {
+                request,
+                view: &view,
+                workload: workload::client(&text).await?,
+                server: prepared.identity.client()?,
+                exec: exec.as_deref(),
+            };
+            services::prove(&self.context.ui, &self.client, &subject, deadline).await?;
         }
         let nodes = workload::nodes(&text).await?;
         Ok(Made { exec, ..Made::cluster(request, &view, nodes, path, changed) })

@@ -7,6 +7,7 @@ mod make;
 mod prepare;
 mod prove;
 mod remove;
+mod services;
 mod workload;
 
 pub use apply::{Applied, apply, create_missing};

@@ -11,7 +11,7 @@ use crate::commands::cluster_args::ClusterArgs;
 use crate::error::{CommandError, Doing as _};
 use crate::identity::{self, Identity};
 use crate::images;
-use crate::manifest::request::KubeProxyMode;
+use crate::manifest::request::{KubeProxyMode, Timeouts};
 use crate::manifest::{
     Bootstrap, ClusterRequest, Cni, Difference, Document, Isolation, differences, documents,
 };
@@ -128,6 +128,19 @@ fn proxy_mode(request: &ClusterRequest) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// kubeadm's configuration has had timeouts since v1beta4.
+fn timeouts(request: &ClusterRequest) -> Result<(), CommandError> {
+    let version = request.kubernetes_version.as_deref().unwrap_or_default();
+    let known = version.parse().is_ok_and(versions::has_kubeadm_timeouts);
+    if request.timeouts != Timeouts::Default && !known {
+        return Err(CommandError::usage(format!(
+            "kubeadm of Kubernetes {version} has no timeouts to be set"
+        ))
+        .hint("it has since v1.31.0; leave out `--timeouts`"));
+    }
+    Ok(())
+}
+
 /// Refuses options that contradict each other or cannot be carried out.
 fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     if let Some(version) = &request.kubernetes_version {
@@ -139,6 +152,7 @@ fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     if request.bootstrap == Bootstrap::Kubeadm {
         preflight::control_planes(request.control_planes)?;
         proxy_mode(request)?;
+        timeouts(request)?;
     } else if request.install_kubeadm {
         return Err(CommandError::usage("`--install-kubeadm` is for `--bootstrap kubeadm`"));
     }
@@ -276,11 +290,17 @@ mod tests {
             ClusterRequest { service_cidr: "10.96.0.0/33".into(), ..demo() },
             ClusterRequest { pod_cidr: "10.244.0.0/16,10.245.0.0/16".into(), ..demo() },
             ClusterRequest { service_cidr: "10.96.0.0/12,fd00::/112".into(), ..demo() },
+            ClusterRequest {
+                timeouts: Timeouts::Slow,
+                kubernetes_version: Some("v1.30.4".into()),
+                ..demo()
+            },
         ];
         for request in cases {
             assert_eq!(check(&request).unwrap_err().exit(), Exit::Usage, "{request:?}");
         }
         assert!(check(&demo()).is_ok());
+        assert!(check(&ClusterRequest { timeouts: Timeouts::Slow, ..demo() }).is_ok());
     }
 
     #[test]

@@ -47,10 +47,9 @@ pub(super) async fn all(
     for machine in &view.machines {
         let instance = &machine.spec.infrastructure_ref.name;
         let step = ui.step(format!("look into `{instance}`"));
-        let proof =
-            one(client, instance, request.isolation.is_unprivileged()).await.map_err(|error| {
-                error.while_doing(format!("instance `{instance}` is not as it should be"))
-            })?;
+        let proof = one(client, instance, request).await.map_err(|error| {
+            error.while_doing(format!("instance `{instance}` is not as it should be"))
+        })?;
         step.done(format!(
             "`{instance}`: user ids {}, {}, pod sandbox {} ran",
             proof.uid_map.join(" + "),
@@ -62,13 +61,18 @@ pub(super) async fn all(
     Ok(proofs)
 }
 
-async fn one(client: &Client, instance: &str, unprivileged: bool) -> Result<Proof, CommandError> {
+async fn one(
+    client: &Client,
+    instance: &str,
+    request: &ClusterRequest,
+) -> Result<Proof, CommandError> {
+    let unprivileged = request.isolation.is_unprivileged();
     let uid_map = uid_map(&output(client, instance, &["cat", "/proc/self/uid_map"]).await?);
     let is_host = uid_map.iter().any(|range| range == "0 0 4294967295");
     if is_host == unprivileged {
         return Err(CommandError::new(format!("its map of user ids is {}", uid_map.join(" + "))));
     }
-    containerd_runs(client, instance).await?;
+    containerd_runs(client, instance, BOOT * request.timeouts.factor()).await?;
     let config = output(client, instance, &["containerd", "config", "dump"]).await?;
     let settings: Vec<String> = SETTINGS
         .iter()
@@ -97,8 +101,12 @@ async fn one(client: &Client, instance: &str, unprivileged: bool) -> Result<Proo
 }
 
 /// Waits until systemd says that containerd is active.
-async fn containerd_runs(client: &Client, instance: &str) -> Result<(), CommandError> {
-    let deadline = Instant::now() + BOOT;
+async fn containerd_runs(
+    client: &Client,
+    instance: &str,
+    patience: Duration,
+) -> Result<(), CommandError> {
+    let deadline = Instant::now() + patience;
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     loop {
         tick.tick().await;
@@ -113,7 +121,7 @@ async fn containerd_runs(client: &Client, instance: &str) -> Result<(), CommandE
         if Instant::now() > deadline {
             return Err(CommandError::new(format!(
                 "its containerd did not start within {} s: {state}",
-                BOOT.as_secs()
+                patience.as_secs()
             ))
             .hint(format!("see `incus exec {instance} -- journalctl -u containerd`")));
         }

@@ -44,18 +44,26 @@ pub async fn kubeconfig(
 /// When its API server does not answer.
 pub async fn nodes(kubeconfig: &str) -> Result<Vec<NodeRow>, CommandError> {
     let doing = "cannot ask the cluster for its nodes";
-    let parsed = Kubeconfig::from_yaml(kubeconfig).doing("cannot read the cluster's kubeconfig")?;
-    let config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
-        .await
-        .doing("cannot use the cluster's kubeconfig")?;
-    let client = Client::try_from(config).doing("cannot use the cluster's kubeconfig")?;
-    let nodes: Api<Node> = Api::all(client);
+    let nodes: Api<Node> = Api::all(client(kubeconfig).await?);
     let params = ListParams::default();
     let list =
         tokio::time::timeout(PATIENCE, nodes.list(&params)).await.doing(doing)?.doing(doing)?;
     let mut rows: Vec<NodeRow> = list.items.iter().map(row).collect();
     rows.sort_by_key(|row| (row.role != "control-plane", row.name.clone()));
     Ok(rows)
+}
+
+/// A client of the cluster.
+///
+/// # Errors
+///
+/// When the kubeconfig cannot be used.
+pub(super) async fn client(kubeconfig: &str) -> Result<Client, CommandError> {
+    let parsed = Kubeconfig::from_yaml(kubeconfig).doing("cannot read the cluster's kubeconfig")?;
+    let config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
+        .await
+        .doing("cannot use the cluster's kubeconfig")?;
+    Client::try_from(config).doing("cannot use the cluster's kubeconfig")
 }
 
 fn row(node: &Node) -> NodeRow {

@@ -6,7 +6,9 @@ use camino::Utf8PathBuf;
 use clap::Args;
 
 use crate::manifest::request::{ImageFacts, KubeProxyMode};
-use crate::manifest::{Bootstrap, ClusterRequest, Cni, Endpoint, Isolation, LoadBalancer};
+use crate::manifest::{
+    Bootstrap, ClusterRequest, Cni, Endpoint, Isolation, LoadBalancer, Timeouts,
+};
 
 /// Image of machines that install Kubernetes themselves.
 const STOCK_IMAGE: &str = "ubuntu:24.04";
@@ -119,6 +121,9 @@ pub struct ClusterArgs {
     /// Run nodes on a host with hybrid cgroup v1, which Kubernetes no longer supports
     #[arg(long, help_heading = "Machines")]
     pub allow_cgroup_v1: bool,
+    /// How long kubeadm and this command wait before they give up [default: default]
+    #[arg(long, value_enum, value_name = "KIND", help_heading = "Machines")]
+    pub timeouts: Option<Timeouts>,
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, String> {
@@ -233,6 +238,7 @@ impl ClusterArgs {
             config,
             max_pods: self.max_pods.or(recorded.and_then(|r| r.max_pods)),
             allow_cgroup_v1: self.allow_cgroup_v1 || recorded.is_some_and(|r| r.allow_cgroup_v1),
+            timeouts: self.timeouts.or(recorded.map(|r| r.timeouts)).unwrap_or_default(),
             image_servers: list(&self.image_servers, |r| r.image_servers.clone()),
             install_kubeadm: self.install_kubeadm || recorded.is_some_and(|r| r.install_kubeadm),
             root_on_zfs: recorded.is_some_and(|r| r.root_on_zfs),

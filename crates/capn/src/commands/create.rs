@@ -29,8 +29,9 @@ pub struct CreateArgs {
 #[derive(Clone, Debug, Args)]
 pub struct HowArgs {
     /// How long to wait until the cluster is ready; 0 only records what is asked for
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15m")]
-    pub wait: Duration,
+    /// [default: 15m, and 75m with `--timeouts slow`]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub wait: Option<Duration>,
     /// Print what would be applied, and make nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Document;
 use super::cluster::{BOOTSTRAP, CONTROL_PLANE, INFRASTRUCTURE, metadata};
 use super::families;
-use super::request::ClusterRequest;
+use super::request::{ClusterRequest, Timeouts};
 
 /// Where kubeadm finds the patches of what it writes.
 const PATCHES: &str = "/etc/kubernetes/patches";
@@ -26,6 +26,14 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
         "nodeRegistration": node_registration(request),
         "patches": { "directory": PATCHES },
     });
+    let mut join = json!({
+        "nodeRegistration": node_registration(request),
+        "patches": { "directory": PATCHES },
+    });
+    if let Some(timeouts) = timeouts(request.timeouts) {
+        init["timeouts"] = timeouts.clone();
+        join["timeouts"] = timeouts;
+    }
     if request.image_facts.without_coredns {
         init["skipPhases"] = json!(["addon/coredns"]);
     }
@@ -75,6 +83,9 @@ pub(super) fn worker_template(request: &ClusterRequest) -> Document {
             "patches": { "directory": PATCHES },
         },
     });
+    if let Some(timeouts) = timeouts(request.timeouts) {
+        spec["joinConfiguration"]["timeouts"] = timeouts;
+    }
     let commands = commands(request, []);
     if !commands.is_empty() {
         spec["preKubeadmCommands"] = json!(commands);
@@ -123,6 +134,23 @@ fn node_registration(request: &ClusterRequest) -> Value {
     registration
 }
 
+/// How long kubeadm waits for what, where that is not its own choice. Its defaults, as
+/// `SetDefaultsTimeouts` in `cmd/kubeadm/app/apis/kubeadm/v1beta4/defaults.go` has them: 4 min, 4 min,
+/// 1 min, 2 min, 5 min, 5 min.
+fn timeouts(timeouts: Timeouts) -> Option<Value> {
+    let seconds = |usual: u32| usual * timeouts.factor();
+    (timeouts != Timeouts::Default).then(|| {
+        json!({
+            "controlPlaneComponentHealthCheckSeconds": seconds(240),
+            "kubeletHealthCheckSeconds": seconds(240),
+            "kubernetesAPICallSeconds": seconds(60),
+            "etcdAPICallSeconds": seconds(120),
+            "tlsBootstrapSeconds": seconds(300),
+            "discoverySeconds": seconds(300),
+        })
+    })
+}
+
 /// The version of the nodes; one that is not given or not known is a new one.
 fn version(request: &ClusterRequest) -> Version {
     let text = request.kubernetes_version.as_deref().unwrap_or_default();
@@ -131,12 +159,15 @@ fn version(request: &ClusterRequest) -> Version {
 
 /// The patch of kubelet's configuration.
 fn kubelet_patch(request: &ClusterRequest) -> Value {
-    // The disk of a node is the pool's, and the host's swap is not the node's to turn off.
+    // The disk of a node is the pool's: how full it is says nothing of the node, and images that
+    // came with the node image or were loaded could not be pulled again. At 100 % kubelet deletes
+    // none. The host's swap is not the node's to turn off.
     let mut text = String::from(
         "apiVersion: kubelet.config.k8s.io/v1beta1\n\
          kind: KubeletConfiguration\n\
          evictionHard:\n  imagefs.available: \"0%\"\n  imagefs.inodesFree: \"0%\"\n  \
          nodefs.available: \"0%\"\n  nodefs.inodesFree: \"0%\"\n\
+         imageGCHighThresholdPercent: 100\n\
          failSwapOn: false\n",
     );
     text.extend(request.max_pods.map(|pods| format!("maxPods: {pods}\n")));

@@ -12,7 +12,7 @@ mod yaml;
 
 pub use difference::{Difference, differences};
 pub use document::Document;
-pub use request::{Bootstrap, ClusterRequest, Cni, Endpoint, Isolation, LoadBalancer};
+pub use request::{Bootstrap, ClusterRequest, Cni, Endpoint, Isolation, LoadBalancer, Timeouts};
 pub(crate) use yaml::value_to_yaml;
 pub use yaml::{parse as from_yaml, to_yaml};
 
@@ -20,6 +20,8 @@ use crate::identity::Identity;
 
 /// Annotation of a Cluster: the request it was made from, as JSON.
 pub const REQUEST_ANNOTATION: &str = "capn.cluster.x-k8s.io/request";
+/// Annotation of a Cluster: when Services and DNS were seen to answer from its nodes (RFC 3339).
+pub const SERVICES_ANNOTATION: &str = "capn.cluster.x-k8s.io/services-answered";
 
 /// All objects of a cluster, in the order they are applied.
 ///

@@ -102,6 +102,32 @@ impl KubeProxyMode {
     }
 }
 
+/// How long things may take before they count as failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Timeouts {
+    /// As kubeadm has them
+    #[default]
+    Default,
+    /// Five times as long, for slow disks, emulated machines and busy hosts
+    Slow,
+}
+
+impl Timeouts {
+    /// How many times longer than usual is waited.
+    pub fn factor(self) -> u32 {
+        match self {
+            Self::Default => 1,
+            Self::Slow => 5,
+        }
+    }
+
+    /// Whether it is the default.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -184,6 +210,9 @@ pub struct ClusterRequest {
     /// Whether nodes have to run on a host with hybrid cgroup v1.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_cgroup_v1: bool,
+    /// How long kubeadm waits, and the command itself.
+    #[serde(default, skip_serializing_if = "Timeouts::is_default")]
+    pub timeouts: Timeouts,
     /// Image servers, as `--image-server` has them; none are the project's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_servers: Vec<String>,
@@ -312,6 +341,7 @@ pub(crate) mod testing {
             config: BTreeMap::new(),
             max_pods: None,
             allow_cgroup_v1: false,
+            timeouts: Timeouts::Default,
             image_servers: Vec::new(),
             install_kubeadm: false,
             root_on_zfs: false,

@@ -30,6 +30,7 @@ fn everything() -> ClusterRequest {
         devices: vec!["data,type=disk,source=/srv,path=/srv".into()],
         config: [("limits.cpu".to_owned(), "2".to_owned())].into(),
         allow_cgroup_v1: true,
+        timeouts: Timeouts::Slow,
         image_facts: ImageFacts {
             etcd_image_tag: Some("3.5.16-0".into()),
             without_coredns: true,
@@ -87,6 +88,20 @@ fn settings_of_kubelet_and_kube_proxy_follow_version_and_node() {
     assert!(!with("v1.36.2", |_| {}).contains(off));
     let text = with("v1.36.2", |request| request.kube_proxy_mode = KubeProxyMode::Nftables);
     assert!(text.contains("mode: nftables") && text.contains("maxPerCore: 0"), "{text}");
+}
+
+#[test]
+fn slow_timeouts_reach_every_kubeadm() {
+    let text = yaml(&ClusterRequest { timeouts: Timeouts::Slow, ..demo() });
+    // The first control plane, those that join it, and workers.
+    assert_eq!(text.matches("kubernetesAPICallSeconds: 300").count(), 3, "{text}");
+    assert_eq!(text.matches("discoverySeconds: 1500").count(), 3, "{text}");
+    assert!(!yaml(&demo()).contains("timeouts"));
+}
+
+#[test]
+fn kubelet_deletes_no_images_that_could_not_be_pulled_again() {
+    assert_eq!(yaml(&demo()).matches("imageGCHighThresholdPercent: 100").count(), 2);
 }
 
 #[test]
