@@ -83,7 +83,7 @@ app_within() {
 # Many replicas: so many that nearly each is met.
 app_most() {
   local answered
-  answered=$(app_answers "$(app_clients | head -n 1)" "http://$(app_ip web)" $(($1 * 8)) | grep -c .)
+  answered=$(app_answers "$(app_clients | head -n 1)" "http://$(app_ip web)" $(($1 * 5)) | grep -c .)
   [ "$answered" -ge $(($1 - 2)) ] || { echo "$answered of $1 replicas answer"; return 1; }
 }
 app_with_many() { app_scale "$1" && app_within 60 "$1 replicas answer" app_most "$1"; }
