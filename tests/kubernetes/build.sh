@@ -6,12 +6,12 @@
 #   build.sh runtime      containerd, its shim, ctr, runc and crictl
 #
 # Prints the directory with the programs. They are kept by version in a cache directory outside the
-# tree (CAPN_TEST_CACHE, else $XDG_CACHE_HOME/capn-test) and built again only when a go.mod, a go.sum
+# tree (CAPN_KUBERNETES_CACHE, else $XDG_CACHE_HOME/capn-test) and built again only when a go.mod, a go.sum
 # or this script changes.
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")"
 
-cache=${CAPN_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/capn-test}
+cache=${CAPN_KUBERNETES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/capn-test}
 # Debian's Go stays with its own version unless told otherwise.
 export GOTOOLCHAIN=auto GOFLAGS=-buildvcs=false CGO_ENABLED=0
 

@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     request.base = Base::ALL.into_iter().find(|base| Some(base.suite()) == suite.as_deref());
     let mut show = |event: Event| match event {
         Event::StageStarted { stage } => println!("{} …", stage.describe()),
-        Event::Line { text, .. } => println!("    {text}"),
+        Event::Line { text, .. } | Event::Notice { text, .. } => println!("    {text}"),
         Event::Percent { percent, .. } => println!("    {percent} %"),
         Event::StageFinished { stage, elapsed, cached } => {
             let how = if cached { "cached".to_owned() } else { format!("{elapsed:.1?}") };

@@ -225,17 +225,6 @@ pub(crate) async fn until(client: &Client, name: &str, what: &str, script: &str)
     }
 }
 
-/// The folder of these programs on this machine; prints that there is none.
-pub(crate) fn folder_of(programs: Programs) -> Option<Utf8PathBuf> {
-    let (variable, default) = (programs.variable(), programs.default_folder());
-    let value = std::env::var(variable).unwrap_or_default();
-    let found = find_folder(programs, None, Some(value.as_str().into()), default).unwrap();
-    if found.is_none() {
-        println!("SKIPPED: what needs {programs:?} binaries: no {variable} and no {default}");
-    }
-    found
-}
-
 /// Builds an image, waiting for its turn where another build runs.
 pub(crate) async fn build_patiently(
     client: &Client,
