@@ -37,10 +37,6 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
     if request.image_facts.without_coredns {
         init["skipPhases"] = json!(["addon/coredns"]);
     }
-    let mut join = json!({
-        "nodeRegistration": node_registration(request),
-        "patches": { "directory": PATCHES },
-    });
     if let Some(endpoint) = families::endpoint(request) {
         init["localAPIEndpoint"] = endpoint.clone();
         join["controlPlane"] = json!({ "localAPIEndpoint": endpoint });
