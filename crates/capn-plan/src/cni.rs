@@ -41,24 +41,32 @@ pub enum Carrier {
     },
 }
 
+/// The address ranges of a cluster, of one family or both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ranges {
+    /// Of pods (`10.244.0.0/16`).
+    pub pods: Vec<String>,
+    /// Of Services; empty where the Cluster names none.
+    pub services: Vec<String>,
+}
+
 /// The two files of one node, and a mark that changes with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     /// For [`CONFLIST_PATH`].
     pub conflist: String,
     /// For [`POD_NETWORK_PATH`]: `KEY="value value"` lines. Traffic from `CLUSTER_CIDRS` to
-    /// elsewhere is masqueraded; each of `PEERS` is another node's pod subnet and the address to
-    /// route it to.
+    /// elsewhere is masqueraded; what is for `SERVICE_CIDRS` and for no Service is refused; each of
+    /// `PEERS` is another node's pod subnet and the address to route it to.
     pub pod_network: String,
     /// 16 hex digits of the SHA-256 of all of them.
     pub hash: String,
 }
 
-/// The files of `node` in a cluster of `nodes` (which may include it) with the pod subnets
-/// `cluster_cidrs`.
+/// The files of `node` in a cluster of `nodes` (which may include it) with these ranges.
 ///
 /// Subnets of a family that `node` has none of are left out: no route can lead to them.
-pub fn files(node: &Node, nodes: &[Node], cluster_cidrs: &[String], carrier: Carrier) -> Files {
+pub fn files(node: &Node, nodes: &[Node], cluster: &Ranges, carrier: Carrier) -> Files {
     let v6 = |cidr: &str| cidr.contains(':');
     let any = |cidr: &str| if v6(cidr) { "::/0" } else { "0.0.0.0/0" };
     let own = || node.subnets.iter().map(|subnet| subnet.pod_cidr.as_str());
@@ -91,11 +99,12 @@ pub fn files(node: &Node, nodes: &[Node], cluster_cidrs: &[String], carrier: Car
         .collect();
     let routes: Vec<_> = peers.iter().map(|(cidr, via)| format!("{cidr}={via}")).collect();
     let masqueraded = match carrier {
-        Carrier::Routes => cluster_cidrs.join(" "),
+        Carrier::Routes => cluster.pods.join(" "),
         Carrier::Overlay { .. } => String::new(),
     };
     let pod_network = format!(
-        "CLUSTER_CIDRS=\"{masqueraded}\"\nPOD_CIDR=\"{}\"\nPEERS=\"{}\"\n",
+        "CLUSTER_CIDRS=\"{masqueraded}\"\nSERVICE_CIDRS=\"{}\"\nPOD_CIDR=\"{}\"\nPEERS=\"{}\"\n",
+        cluster.services.join(" "),
         own().collect::<Vec<_>>().join(" "),
         routes.join(" "),
     );
@@ -121,6 +130,11 @@ mod tests {
         Node { name: name.into(), subnets: vec![subnet(address, pod_cidr)] }
     }
 
+    fn ranges(pods: &[&str], services: &[&str]) -> Ranges {
+        let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        Ranges { pods: owned(pods), services: owned(services) }
+    }
+
     fn subnet(address: &str, pod_cidr: &str) -> Subnet {
         Subnet { pod_cidr: pod_cidr.into(), via: address.parse().unwrap() }
     }
@@ -135,10 +149,11 @@ mod tests {
             ],
         };
         let nodes = [both("a", 1), both("b", 2), node("c", "10.0.0.3", "10.244.3.0/24")];
-        let cidrs = ["10.244.0.0/16".to_owned(), "fd00::/56".to_owned()];
+        let cidrs = ranges(&["10.244.0.0/16", "fd00::/56"], &["10.96.0.0/12", "fd01::/112"]);
         let files = files(&nodes[0], &nodes, &cidrs, Carrier::Routes);
         insta::assert_snapshot!(files.pod_network, @r#"
         CLUSTER_CIDRS="10.244.0.0/16 fd00::/56"
+        SERVICE_CIDRS="10.96.0.0/12 fd01::/112"
         POD_CIDR="10.244.1.0/24 fd00:0:0:1::/64"
         PEERS="10.244.2.0/24=10.0.0.2 10.244.3.0/24=10.0.0.3 fd00:0:0:2::/64=fd42::2"
         "#);
@@ -155,12 +170,12 @@ mod tests {
     fn an_overlay_needs_smaller_packets_and_no_routes_of_ours() {
         let nodes =
             [node("a", "10.0.0.7", "10.244.0.0/24"), node("b", "10.0.0.8", "10.244.1.0/24")];
-        let cidrs = ["10.244.0.0/16".to_owned()];
+        let cidrs = ranges(&["10.244.0.0/16"], &[]);
         let files = files(&nodes[0], &nodes, &cidrs, Carrier::Overlay { mtu: 1450 });
         assert!(files.conflist.contains("\"mtu\": 1450"), "{}", files.conflist);
         assert_eq!(
             files.pod_network,
-            "CLUSTER_CIDRS=\"\"\nPOD_CIDR=\"10.244.0.0/24\"\nPEERS=\"\"\n"
+            "CLUSTER_CIDRS=\"\"\nSERVICE_CIDRS=\"\"\nPOD_CIDR=\"10.244.0.0/24\"\nPEERS=\"\"\n"
         );
     }
 
@@ -171,9 +186,15 @@ mod tests {
             node("b", "10.0.0.8", "10.244.1.0/24"),
             node("c", "2001:db8::9", "fd00:1::/64"),
         ];
-        let files = files(&nodes[0], &nodes, &["10.244.0.0/16".into()], Carrier::Routes);
+        let files = files(
+            &nodes[0],
+            &nodes,
+            &ranges(&["10.244.0.0/16"], &["10.96.0.0/12"]),
+            Carrier::Routes,
+        );
         insta::assert_snapshot!(files.pod_network, @r#"
         CLUSTER_CIDRS="10.244.0.0/16"
+        SERVICE_CIDRS="10.96.0.0/12"
         POD_CIDR="10.244.0.0/24"
         PEERS="10.244.1.0/24=10.0.0.8"
         "#);
@@ -220,7 +241,7 @@ mod tests {
         let a = node("a", "10.0.0.7", "10.244.0.0/24");
         let b = node("b", "10.0.0.8", "10.244.1.0/24");
         let c = node("c", "10.0.0.9", "10.244.2.0/24");
-        let cidrs = ["10.244.0.0/16".to_owned()];
+        let cidrs = ranges(&["10.244.0.0/16"], &[]);
         let two = files(&a, &[a.clone(), b.clone()], &cidrs, Carrier::Routes);
         let three = files(&a, &[c.clone(), b.clone(), a.clone()], &cidrs, Carrier::Routes);
         assert_ne!(two.hash, three.hash);

@@ -73,20 +73,20 @@ async fn reconcile(
         // The Secret with the kubeconfig is not watched.
         return Ok(Action::requeue(observe::KUBECONFIG_PAUSE));
     };
-    let cidrs = validate::pod_cidrs(cluster);
+    let ranges = validate::ranges(cluster);
     let mut carriers = HashMap::new();
     if overlay {
         // Without a node there is none to run on, and perhaps no API server that answers.
         if let Some(client) = watches.client(cluster).filter(|_| !found.nodes.is_empty()) {
-            flannel::apply(&client, &cidrs).await?;
+            flannel::apply(&client, &ranges.pods).await?;
         }
-        carriers = observe::overlay(&found, &cidrs).await?;
+        carriers = observe::overlay(&found, &ranges.pods).await?;
     }
     let carrier = |machine: &LXCMachine| match overlay {
         true => carriers.get(machine.instance_name()).copied(),
         false => Some(Carrier::Routes),
     };
-    for change in validate::changes(&cidrs, &found.nodes, &found.machines, carrier) {
+    for change in validate::changes(&ranges, &found.nodes, &found.machines, carrier) {
         apply::write(ctx, &found, &change).await?;
     }
     Ok(Action::requeue(ctx.options.resync))

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use capi_api::core::Cluster;
 use capn_api::{LXCMachine, keys};
 use capn_plan::{
-    cni::{self, Carrier, Files, Subnet},
+    cni::{self, Carrier, Files, Ranges, Subnet},
     families::Family,
 };
 use k8s_openapi::api::core::v1::Node;
@@ -23,7 +23,7 @@ pub(crate) struct Change {
 ///
 /// Nodes that are not machines of ours get routes to them, and no files.
 pub(crate) fn changes(
-    cluster_cidrs: &[String],
+    cluster: &Ranges,
     nodes: &[Arc<Node>],
     machines: &[LXCMachine],
     carrier: impl Fn(&LXCMachine) -> Option<Carrier>,
@@ -35,7 +35,7 @@ pub(crate) fn changes(
         .filter(|machine| machine.status.as_ref().is_some_and(|status| status.ready))
         .filter_map(|machine| {
             let node = nodes.iter().find(|node| node.name == name(&machine.metadata))?;
-            let files = cni::files(node, &nodes, cluster_cidrs, carrier(machine)?);
+            let files = cni::files(node, &nodes, cluster, carrier(machine)?);
             let written = annotation(&machine.metadata, keys::POD_NETWORK_ANNOTATION);
             (written != Some(files.hash.as_str()))
                 .then(|| Change { machine: machine.clone(), files })
@@ -43,11 +43,15 @@ pub(crate) fn changes(
         .collect()
 }
 
-/// The cluster's ranges of pods.
-pub(crate) fn pod_cidrs(cluster: &Cluster) -> Vec<String> {
+/// The cluster's ranges of pods and Services.
+pub(crate) fn ranges(cluster: &Cluster) -> Ranges {
     let network = cluster.spec.cluster_network.as_ref();
     let pods = network.and_then(|network| network.pods.as_ref());
-    pods.map(|pods| pods.cidr_blocks.clone()).unwrap_or_default()
+    let services = network.and_then(|network| network.services.as_ref());
+    Ranges {
+        pods: pods.map(|pods| pods.cidr_blocks.clone()).unwrap_or_default(),
+        services: services.map(|services| services.cidr_blocks.clone()).unwrap_or_default(),
+    }
 }
 
 /// A node, with those of its pod subnets of whose family it has an address, if there are any.
@@ -119,13 +123,13 @@ mod tests {
         ];
         let machines =
             [machine("a", true, None), machine("b", false, None), machine("young", true, None)];
-        let found = changes(&pod_cidrs(&cluster()), &nodes, &machines, routes);
+        let found = changes(&ranges(&cluster()), &nodes, &machines, routes);
         assert_eq!(found.len(), 1);
         let change = &found[0];
         assert!(change.files.pod_network.contains("10.244.1.0/24=10.0.0.8"));
 
         let done = [machine("a", true, Some(&change.files.hash))];
-        assert!(changes(&pod_cidrs(&cluster()), &nodes, &done, routes).is_empty());
+        assert!(changes(&ranges(&cluster()), &nodes, &done, routes).is_empty());
     }
 
     #[test]
@@ -133,8 +137,8 @@ mod tests {
         let a = node_object("a", "10.0.0.7", Some("10.244.0.0/24"));
         let b = node_object("b", "10.0.0.8", Some("10.244.1.0/24"));
         let before =
-            changes(&pod_cidrs(&cluster()), &[a.clone(), b], &[machine("a", true, None)], routes);
+            changes(&ranges(&cluster()), &[a.clone(), b], &[machine("a", true, None)], routes);
         let written = [machine("a", true, Some(&before[0].files.hash))];
-        assert_eq!(changes(&pod_cidrs(&cluster()), &[a], &written, routes).len(), 1);
+        assert_eq!(changes(&ranges(&cluster()), &[a], &written, routes).len(), 1);
     }
 }
