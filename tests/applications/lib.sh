@@ -77,6 +77,7 @@ app_with() { app_scale "$1" && app_within 60 "$1 replicas answer pods, nodes and
 app_within() {
   local seconds=$1 what=$2 said=$scratch/said
   shift 2
+  # shellcheck disable=SC2317 # called by until_true
   app_try() { "$@" >"$said" 2>&1; }
   until_true "$what" "$seconds" app_try "$@" || { cat "$said"; return 1; }
 }
