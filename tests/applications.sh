@@ -13,6 +13,7 @@ fi
 
 cluster=capn-t-apps
 app_up() {
+  app_leftovers || return 1
   # shellcheck disable=SC2046 # no flag or one
   capn up "$cluster" --workers 2 $(cgroup_flag) --wait 10m
 }

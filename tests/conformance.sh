@@ -19,6 +19,7 @@ fi
 cluster=capn-t-conf
 isolation=${CAPN_TEST_ISOLATION:-shared}
 conf_up() {
+  app_leftovers || return 1
   # shellcheck disable=SC2046 # no flag or one
   capn up "$cluster" --workers 2 --isolation "$isolation" $(cgroup_flag) --wait 10m
 }

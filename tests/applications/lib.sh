@@ -3,6 +3,8 @@
 # shellcheck shell=bash disable=SC2154,SC2016 # scratch and capn_bin are set by ./test
 
 app_kubectl() { "$kubernetes/kubectl" --kubeconfig "$scratch/state/clusters/$cluster.kubeconfig" "$@"; }
+# What a run that was killed left.
+app_leftovers() { instances_of "$cluster" | xargs -r incus delete --force; }
 app_nodes() { instances_of "$cluster" | grep -v -- '-lb$'; }
 app_agnhost() { cut -d' ' -f1 <<<"$(grep '/agnhost:' "$test_images.names" | tail -n 1)"; }
 
