@@ -90,6 +90,7 @@ pub(crate) const SYSCTLS: &[&str] = &[
     "kernel.dmesg_restrict",
     "kernel.keys.maxbytes",
     "kernel.keys.maxkeys",
+    "net.core.wmem_default",
     "kernel.perf_event_paranoid",
     "kernel.unprivileged_bpf_disabled",
     "kernel.unprivileged_userns_clone",

@@ -55,6 +55,17 @@ const SETTINGS: &[Setting] = &[
         severity: Severity::Warning,
         means: "that is low for several nodes: programs in them fail with `no space left on device`",
     },
+    // iptables and nft send one transaction in one netlink message. In a user namespace they may not
+    // enlarge the socket's buffer for it (SO_SNDBUFFORCE needs the host's CAP_NET_ADMIN), so that the
+    // host's default is the limit. Measured: 212992, the kernel's, holds about 530 rules of kube-proxy.
+    Setting {
+        id: "netlink-buffer",
+        key: "net.core.wmem_default",
+        wanted: Wanted::AtLeast(4_194_304),
+        severity: Severity::Warning,
+        means: "kube-proxy in unprivileged nodes cannot write more rules at once than fit: beyond about \
+                50 Services it fails with `Message too long`, and changes of Services have no effect",
+    },
     Setting {
         id: "user-namespaces",
         key: "user.max_user_namespaces",

@@ -30,6 +30,7 @@ fn host() -> HostFacts {
         ("kernel.dmesg_restrict", "1"),
         ("kernel.keys.maxbytes", "2000000"),
         ("kernel.keys.maxkeys", "2000"),
+        ("net.core.wmem_default", "4194304"),
         ("kernel.perf_event_paranoid", "3"),
         ("kernel.unprivileged_bpf_disabled", "2"),
         ("kernel.unprivileged_userns_clone", "1"),
@@ -145,6 +146,7 @@ fn every_broken_host_is_told_by_its_own_finding() {
         // Enough for isolated nodes, but not for all pods of a shared one.
         (HostFacts { subuid: vec![range("root:100000:3276800")], ..host() }, &["warning pod-ids"]),
         (with_sysctl("kernel.keys.maxkeys", "200"), &["problem keys-number"]),
+        (with_sysctl("net.core.wmem_default", "212992"), &["warning netlink-buffer"]),
         (with_sysctl("fs.inotify.max_user_instances", "128"), &["problem inotify-instances"]),
         (with_sysctl("user.max_user_namespaces", "0"), &["problem user-namespaces"]),
         (with_sysctl("net.ipv4.ip_forward", "0"), &["problem forwarding"]),

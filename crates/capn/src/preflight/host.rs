@@ -3,6 +3,7 @@
 use camino::Utf8Path;
 use capn_doctor::facts::HostFacts;
 use capn_doctor::rules::{self, Wishes};
+use capn_doctor::{Finding, Severity};
 
 use super::findings::refuse;
 use crate::error::CommandError;
@@ -29,14 +30,23 @@ fn judge(request: &ClusterRequest, facts: &HostFacts) -> Result<Vec<String>, Com
         refuse(&rules::sysctl_findings(facts))?;
         // A door, and no reason why nodes would not run.
         let doors = of(&["lxcfs-writes"]);
-        notes.extend(doors.iter().filter(|finding| finding.is_problem()).map(|finding| {
-            format!("{}: {}; mend it with `sudo capn doctor --fix`", finding.found, finding.means)
-        }));
+        notes.extend(doors.iter().filter(|finding| finding.is_problem()).map(note));
+        if request.bootstrap == Bootstrap::Kubeadm {
+            // Small clusters run all the same.
+            let found = rules::sysctl_findings(facts);
+            let buffer =
+                found.iter().filter(|it| it.id == "netlink-buffer" && it.severity != Severity::Ok);
+            notes.extend(buffer.map(note));
+        }
     }
     if request.bootstrap == Bootstrap::Kubeadm {
         refuse(&of(&["cgroups"]))?;
     }
     Ok(notes)
+}
+
+fn note(finding: &Finding) -> String {
+    format!("{}: {}; mend it with `sudo capn doctor --fix`", finding.found, finding.means)
 }
 
 #[cfg(test)]
@@ -78,6 +88,18 @@ mod tests {
             text.contains("sudo sysctl -w kernel.keys.maxkeys=2000 kernel.keys.maxbytes=2000000 fs.inotify.max_user_instances=1024`"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_small_netlink_buffer_is_said_for_unprivileged_nodes_of_kubernetes() {
+        let sysctls = [("net.core.wmem_default".to_owned(), "212992".to_owned())].into();
+        let facts = HostFacts { sysctls, ..HostFacts::default() };
+        let notes = |request| judge(&request, &facts).unwrap();
+        let found = notes(demo());
+        assert!(found[0].contains("net.core.wmem_default is 212992"), "{found:?}");
+        let privileged = ClusterRequest { isolation: Isolation::Privileged, ..demo() };
+        assert_eq!(notes(privileged), [""; 0]);
+        assert_eq!(notes(ClusterRequest { bootstrap: Bootstrap::None, ..demo() }), [""; 0]);
     }
 
     #[test]
