@@ -4,8 +4,9 @@
 # The images of the tests, as an archive that containerd imports; kept beside the programs.
 conformance_images() {
   test_images=$kubernetes_tests/images.tar
-  if ! [ "$test_images.names" -nt "$kubernetes_tests/.stamp" ]; then
-    local source
+  local source newer
+  newer=$(find "$kubernetes_tests/.stamp" crates/e2e/src crates/capn-oci/src -type f -newer "$test_images.names" 2>&1)
+  if [ -n "$newer" ]; then
     source=$(cd "tests/kubernetes/$kubernetes_release/kubernetes" && GOFLAGS=-mod=mod go list -m -f '{{.Dir}}' k8s.io/kubernetes) || return 1
     cargo run --quiet --package e2e -- images --kubernetes "$kubernetes" --tests "$kubernetes_tests" \
       --source "$source" --out "$test_images" >"$scratch/images.names" || return 1

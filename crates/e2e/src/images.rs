@@ -41,8 +41,8 @@ const GROUP_AGNHOST: &str = "root:x:0:\nnobody:x:65534:\nuser-defined-in-image:x
 const PAGE: &str = "<html><body><h1>It works!</h1></body></html>\n";
 
 /// What tests call in agnhost, besides agnhost.
-const AGNHOST_PROGRAMS: [&str; 9] =
-    ["bash", "curl", "dig", "host", "nslookup", "nc", "ss", "ip", "ipcs"];
+const AGNHOST_PROGRAMS: [&str; 10] =
+    ["bash", "curl", "dig", "getent", "host", "nslookup", "nc", "ss", "ip", "ipcs"];
 
 /// Makes every image that the tests name and that can be made here.
 pub(crate) fn write(arguments: &Arguments) -> anyhow::Result<()> {
@@ -108,7 +108,7 @@ fn image(name: &str, arguments: &Arguments) -> anyhow::Result<Option<ContainerIm
         "nonroot" => shell(&["sh"], "1234")?,
         "glibc-dns-testing" => {
             let mut image = shell(&["sh"], "")?;
-            for program in ["dig", "host", "nslookup"] {
+            for program in ["dig", "getent", "host", "nslookup"] {
                 image.files.extend(installed(program)?);
             }
             unique(image)
