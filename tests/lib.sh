@@ -30,7 +30,7 @@ check() {
 }
 
 install_tools() {
-  local wanted=(busybox-static e2fsprogs openssl python3 xz-utils) missing=() package
+  local wanted=(btrfs-progs busybox-static e2fsprogs lvm2 openssl python3 thin-provisioning-tools xz-utils) missing=() package
   for package in "${wanted[@]}"; do
     if ! dpkg -s "$package" >/dev/null 2>&1; then missing+=("$package"); fi
   done

@@ -28,7 +28,7 @@ pool_missing() {
     btrfs) command -v mkfs.btrfs >/dev/null || { echo 'mkfs.btrfs is missing: apt-get install btrfs-progs'; return; }
       grep -qw btrfs /proc/filesystems || modprobe btrfs 2>/dev/null || echo 'the kernel has no btrfs' ;;
     lvm) command -v lvcreate >/dev/null || { echo 'lvm is missing: apt-get install lvm2 thin-provisioning-tools'; return; }
-      [ -e /dev/mapper/control ] || modprobe dm_thin_pool 2>/dev/null || echo 'the kernel has no device mapper' ;;
+      grep -qw device-mapper /proc/misc || modprobe dm_thin_pool 2>/dev/null || echo 'the kernel has no device mapper' ;;
     zfs) command -v zfs >/dev/null || { echo 'zfs is missing'; return; }
       [ -e /dev/zfs ] || modprobe zfs 2>/dev/null || echo 'the kernel has no ZFS' ;;
   esac
