@@ -8,7 +8,7 @@ conformance_images() {
   newer=$(find "$kubernetes_tests/.stamp" crates/e2e/src crates/capn-oci/src -type f -newer "$test_images.names" 2>&1)
   if [ -n "$newer" ]; then
     source=$(cd "tests/kubernetes/$kubernetes_release/kubernetes" && GOFLAGS=-mod=mod go list -m -f '{{.Dir}}' k8s.io/kubernetes) || return 1
-    cargo run --quiet --package e2e -- images --kubernetes "$kubernetes" --tests "$kubernetes_tests" \
+    "$e2e_bin" images --kubernetes "$kubernetes" --tests "$kubernetes_tests" \
       --source "$source" --out "$test_images" >"$scratch/images.names" || return 1
     mv "$scratch/images.names" "$test_images.names"
   fi
@@ -42,6 +42,6 @@ conformance_verdict() {
   local output=$1 junit
   shift
   mapfile -t junit < <(find "$output" -name 'junit*.xml')
-  cargo run --quiet --package e2e -- verdict --known tests/conformance/known.txt "$@" "${junit[@]}" ||
+  "$e2e_bin" verdict --known tests/conformance/known.txt "$@" "${junit[@]}" ||
     { find "$output" -name log -exec tail -n 40 {} +; return 1; }
 }
