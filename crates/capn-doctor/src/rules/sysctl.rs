@@ -63,8 +63,8 @@ const SETTINGS: &[Setting] = &[
         key: "net.core.wmem_default",
         wanted: Wanted::AtLeast(4_194_304),
         severity: Severity::Warning,
-        means: "kube-proxy in unprivileged nodes cannot write more rules at once than fit: beyond about \
-                50 Services it fails with `Message too long`, and changes of Services have no effect",
+        means: "that limits what kube-proxy in an unprivileged node can write at once: beyond about \
+                50 Services it fails with `Message too long`, and Services stop following their pods",
     },
     Setting {
         id: "user-namespaces",
