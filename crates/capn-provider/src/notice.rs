@@ -24,3 +24,35 @@ where
         tracing::debug!(reason, error = chain(&error), "cannot publish an event");
     }
 }
+
+/// What is new about an object, judged by the status that was read.
+///
+/// It is told after the status is written: whoever judged by a status that somebody has written since
+/// gets a conflict and tells nothing, so that the same is not told twice.
+pub(crate) struct News {
+    kind: EventType,
+    reason: &'static str,
+    note: String,
+}
+
+impl News {
+    /// What is as it should be.
+    pub(crate) const fn normal(reason: &'static str, note: String) -> Self {
+        Self { kind: EventType::Normal, reason, note }
+    }
+
+    /// What somebody may have to do something about.
+    pub(crate) const fn warning(reason: &'static str, note: String) -> Self {
+        Self { kind: EventType::Warning, reason, note }
+    }
+}
+
+/// Publishes what is new, if anything.
+pub(crate) async fn tell_news<K>(ctx: &Context, object: &K, news: Option<News>)
+where
+    K: Resource<DynamicType = ()>,
+{
+    if let Some(News { kind, reason, note }) = news {
+        tell(ctx, object, kind, reason, note).await;
+    }
+}

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     context::Context,
     failure::Failure,
-    notice::tell,
+    notice::{News, tell, tell_news},
     patch,
     references::{annotation, name, namespace},
     remote::Certificates,
@@ -160,10 +160,7 @@ async fn serving(
         (Status::True, reasons::LOAD_BALANCER_AVAILABLE, String::new())
     };
     let ready = !elsewhere;
-    if ready && !provisioned {
-        let note = format!("the control plane is reached at {host}:{}", subject.port);
-        tell(ctx, &cluster, EventType::Normal, reasons::LOAD_BALANCER_AVAILABLE, note).await;
-    }
+    let news = (ready && !provisioned).then(|| reached(&host, subject.port));
     let change = |next: &mut LXCClusterStatus| {
         next.ready = ready;
         if ready {
@@ -171,6 +168,7 @@ async fn serving(
         }
     };
     write(ctx, &mut cluster, change, verdict).await?;
+    tell_news(ctx, &cluster, news).await;
     tell_machines(ctx, found).await?;
     let_leave(ctx, found).await?;
     Ok(Action::requeue(ctx.options.resync))
@@ -251,17 +249,21 @@ async fn provisioned(
     port: u16,
 ) -> Result<(), Failure> {
     cluster = endpoint(ctx, cluster, host, port).await?;
-    if !is_provisioned(&cluster) {
-        let note = format!("the control plane is reached at {host}:{port}");
-        tell(ctx, &cluster, EventType::Normal, reasons::LOAD_BALANCER_AVAILABLE, note).await;
-    }
+    let news = (!is_provisioned(&cluster)).then(|| reached(host, port));
     let verdict = (Status::True, reasons::LOAD_BALANCER_AVAILABLE, String::new());
     let change = |next: &mut LXCClusterStatus| {
         next.ready = true;
         next.initialization = Some(ClusterInitialization { provisioned: Some(true) });
     };
     write(ctx, &mut cluster, change, verdict).await?;
+    tell_news(ctx, &cluster, news).await;
     tell_machines(ctx, found).await
+}
+
+/// That the cluster has its endpoint.
+fn reached(host: &str, port: u16) -> News {
+    let note = format!("the control plane is reached at {host}:{port}");
+    News::normal(reasons::LOAD_BALANCER_AVAILABLE, note)
 }
 
 /// Shows what the server tells of itself.
@@ -271,19 +273,21 @@ pub(crate) async fn server(
     told: Told,
 ) -> Result<LXCCluster, Failure> {
     let mut next = cluster.status.clone().unwrap_or_default();
+    let mut news = None;
     if let Some(domains) = told.domains {
         next.failure_domains = domains;
     }
     if let Some((status, reason, message)) = told.health {
         let before = condition(&cluster, kinds::SERVER_HEALTHY);
         if status == Status::False && before.is_none_or(|before| before.message != message) {
-            tell(ctx, &cluster, EventType::Warning, reason, message.clone()).await;
+            news = Some(News::warning(reason, message.clone()));
         }
         let mut conditions = conditions(ctx, &cluster);
         conditions.set(kinds::SERVER_HEALTHY, status, reason, message);
         next.conditions = conditions.finish();
     }
     store(ctx, &mut cluster, &next).await?;
+    tell_news(ctx, &cluster, news).await;
     Ok(cluster)
 }
 
@@ -295,12 +299,13 @@ pub(crate) async fn certificates(
 ) -> Result<LXCCluster, Failure> {
     let secret = format!("{}/{}", namespace(&cluster.metadata), cluster.spec.secret_ref.name);
     let mut next = cluster.status.clone().unwrap_or_default();
+    let mut news = None;
     match found.verdict(&secret, ctx.now()) {
         Some((status, reason, message)) => {
             let before = condition(&cluster, kinds::CERTIFICATES_VALID);
             let is_news = before.is_none_or(|before| before.message != message);
             if is_news && !message.is_empty() {
-                tell(ctx, &cluster, EventType::Warning, reason, message.clone()).await;
+                news = Some(News::warning(reason, message.clone()));
             }
             let mut conditions = conditions(ctx, &cluster);
             conditions.set(kinds::CERTIFICATES_VALID, status, reason, message);
@@ -309,6 +314,7 @@ pub(crate) async fn certificates(
         None => next.conditions.retain(|it| it.type_ != kinds::CERTIFICATES_VALID),
     }
     store(ctx, &mut cluster, &next).await?;
+    tell_news(ctx, &cluster, news).await;
     Ok(cluster)
 }
 
@@ -350,16 +356,17 @@ pub(crate) async fn failed(ctx: &Context, cluster: &LXCCluster, failure: Failure
     );
     let message = failure.message();
     let before = condition(cluster, kinds::LOAD_BALANCER_AVAILABLE);
-    if before.is_none_or(|before| before.reason != reason || before.message != message) {
-        tell(ctx, cluster, EventType::Warning, reason, message.clone()).await;
-    }
+    let news = before
+        .is_none_or(|before| before.reason != reason || before.message != message)
+        .then(|| News::warning(reason, message.clone()));
     let was_ready = cluster.status.as_ref().is_some_and(|status| status.ready);
     let known = was_ready && (failure.is_server_away() || matches!(failure, Failure::Kube { .. }));
     let status = if known { Status::Unknown } else { Status::False };
     let change = |next: &mut LXCClusterStatus| next.ready = known;
     let mut cluster = cluster.clone();
-    if let Err(error) = write(ctx, &mut cluster, change, (status, reason, message)).await {
-        tracing::debug!(error = error.message(), "cannot report a failure");
+    match write(ctx, &mut cluster, change, (status, reason, message)).await {
+        Ok(()) => tell_news(ctx, &cluster, news).await,
+        Err(error) => tracing::debug!(error = error.message(), "cannot report a failure"),
     }
     failure
 }
@@ -526,3 +533,6 @@ fn conditions(ctx: &Context, cluster: &LXCCluster) -> Conditions {
 fn api(ctx: &Context, cluster: &LXCCluster) -> Api<LXCCluster> {
     Api::namespaced(ctx.client.clone(), namespace(&cluster.metadata))
 }
+
+#[cfg(test)]
+mod tests;

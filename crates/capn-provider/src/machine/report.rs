@@ -21,7 +21,13 @@ use kube::{
 use serde_json::json;
 
 use super::validate::Subject;
-use crate::{context::Context, failure::Failure, notice::tell, patch, references::namespace};
+use crate::{
+    context::Context,
+    failure::Failure,
+    notice::{News, tell, tell_news},
+    patch,
+    references::namespace,
+};
 
 /// What became of a reconcile that did not fail.
 #[must_use = "an outcome is nothing until it is reported"]
@@ -103,6 +109,7 @@ pub(crate) async fn outcome(
     let mut next = status(&machine);
     next.isolation = subject.is_contained().then_some(subject.isolation);
     let mut verdict = Verdict::from(&machine, ctx);
+    let mut news = None;
     let action = match outcome {
         Outcome::Ready { addresses, image, location } => {
             machine = named(&api, machine, subject).await?;
@@ -116,14 +123,13 @@ pub(crate) async fn outcome(
             if first {
                 let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
                 let note = format!("instance {name} runs at {}", list.join(", "));
-                tell(ctx, &machine, EventType::Normal, "InstanceReady", note).await;
+                news = Some(News::normal("InstanceReady", note));
             }
-            Action::requeue(bootstrapped(ctx, &machine, &mut verdict, name, &bootstrap).await)
+            Action::requeue(bootstrapped(ctx, &mut verdict, &mut news, name, &bootstrap))
         }
         Outcome::Waiting(on) => {
             if on == WaitingOn::Replacement && next.ready {
-                let note = on.message(name);
-                tell(ctx, &machine, EventType::Warning, reasons::INSTANCE_DELETED, note).await;
+                news = Some(News::warning(reasons::INSTANCE_DELETED, on.message(name)));
             }
             next.ready = false;
             verdict.set(Status::False, on.reason(), on.message(name));
@@ -138,15 +144,16 @@ pub(crate) async fn outcome(
     };
     next.conditions = verdict.finish();
     patch::status(&api, &machine, machine.status.as_ref(), &next).await?;
+    tell_news(ctx, &machine, news).await;
     Ok(action)
 }
 
 /// Reports how the bootstrap data fares, and says when to look again. A machine whose data failed
-/// is not ready.
-async fn bootstrapped(
+/// is not ready, which is news once.
+fn bootstrapped(
     ctx: &Context,
-    machine: &LXCMachine,
     verdict: &mut Verdict,
+    news: &mut Option<News>,
     name: &InstanceName,
     bootstrap: &Bootstrap,
 ) -> Duration {
@@ -177,7 +184,7 @@ async fn bootstrapped(
         }
     };
     if reason == reasons::BOOTSTRAP_FAILED && !had_failed {
-        tell(ctx, machine, EventType::Warning, reason, message.clone()).await;
+        *news = Some(News::warning(reason, message.clone()));
     }
     verdict.conditions.set(kinds::BOOTSTRAP_SUCCEEDED, status, reason, message);
     match reason {
@@ -250,14 +257,13 @@ pub(crate) async fn failed(ctx: &Context, machine: &LXCMachine, failure: Failure
     let status = if known { Status::Unknown } else { Status::False };
     next.ready = known;
     let message = failure.message();
-    if verdict.is_news(reason, &message) {
-        tell(ctx, machine, EventType::Warning, reason, message.clone()).await;
-    }
+    let news = verdict.is_news(reason, &message).then(|| News::warning(reason, message.clone()));
     verdict.set(status, reason, message);
     next.conditions = verdict.finish();
     let mut machine = machine.clone();
-    if let Err(error) = write(ctx, &mut machine, &next).await {
-        tracing::debug!(error = error.message(), "cannot report a failure");
+    match write(ctx, &mut machine, &next).await {
+        Ok(()) => tell_news(ctx, &machine, news).await,
+        Err(error) => tracing::debug!(error = error.message(), "cannot report a failure"),
     }
     failure
 }

@@ -1,0 +1,57 @@
+use std::sync::{Arc, Mutex};
+
+use jiff::SignedDuration;
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::context::Options;
+
+/// A context whose API server answers a patch with this, and who asked for what.
+fn answering(code: u16, answer: &Value) -> (Context, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let (seen, answer) = (asked.clone(), answer.to_string());
+    let server = tower::service_fn(move |request: http::Request<Body>| {
+        let path = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        seen.lock().unwrap().push(format!("{} {path}", request.method()));
+        let code = if request.method() == http::Method::PATCH { code } else { 500 };
+        let body = Body::from(answer.clone().into_bytes());
+        let response = http::Response::builder().status(code).body(body);
+        async move { response }
+    });
+    let client = Client::new(server, "default");
+    (Context::new(client, Options::default(), CancellationToken::new()), asked)
+}
+
+fn cluster() -> Value {
+    json!({
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCCluster",
+        "metadata": { "name": "demo", "namespace": "default", "resourceVersion": "1", "uid": "u" },
+        "spec": { "secretRef": { "name": "incus" }, "loadBalancer": { "external": {} } },
+    })
+}
+
+#[tokio::test]
+async fn who_judges_by_a_status_that_somebody_has_written_since_tells_nothing() {
+    let conflict = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "reason": "Conflict", "message": "changed", "code": 409 });
+    for (code, answer, expected) in [
+        (200, cluster(), vec!["PATCH status", "POST events"]),
+        (409, conflict, vec!["PATCH status"]),
+    ] {
+        let (ctx, asked) = answering(code, &answer);
+        let soon = Certificates {
+            client: Some(ctx.now() + SignedDuration::from_hours(24)),
+            ..Certificates::default()
+        };
+        let read: LXCCluster = serde_json::from_value(cluster()).unwrap();
+        let told = certificates(&ctx, read.clone(), &soon).await;
+        assert_eq!(told.is_ok(), code == 200);
+        assert_eq!(*asked.lock().unwrap(), expected, "certificates, {code}");
+
+        asked.lock().unwrap().clear();
+        failed(&ctx, &read, Failure::Invalid { message: "no".into() }).await;
+        assert_eq!(*asked.lock().unwrap(), expected, "a failure, {code}");
+    }
+}
