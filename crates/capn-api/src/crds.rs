@@ -94,13 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn field_names_of_machines_are_those_of_the_go_provider() {
+    fn field_names_of_machines_are_those_of_the_go_provider_and_one_of_ours() {
         let spec = spec_schema("LXCMachine");
         let fields: Vec<_> = spec["properties"].as_object().unwrap().keys().collect();
         assert_eq!(
             fields,
             [
                 "config",
+                "createBeforeBootstrapData",
                 "devices",
                 "flavor",
                 "image",

@@ -100,6 +100,10 @@ pub struct LXCMachineSpec {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256), regex(pattern = r"^(@?[0-9A-Za-z][0-9A-Za-z._-]*)?$"))]
     pub target: String,
+    /// Create the instance while the Machine waits for its bootstrap data, and start it with the data.
+    /// The unpacking of the image then costs no time once there is a control plane to join.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub create_before_bootstrap_data: bool,
 }
 
 /// What was found.

@@ -40,6 +40,18 @@ pub struct Launch {
     pub pieces: Vec<Piece>,
 }
 
+impl Launch {
+    /// The bootstrap data, where an instance with this config was made before there was any.
+    pub fn missing_data(&self, config: &Config) -> Config {
+        let wanted = self.request.config.get_key_value(USER_DATA);
+        wanted
+            .filter(|(key, value)| config.get(*key) != Some(*value))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .into_iter()
+            .collect()
+    }
+}
+
 /// What a machine's instance is made of.
 #[derive(Clone, Debug)]
 pub struct MachineLaunch<'a> {
@@ -55,8 +67,9 @@ pub struct MachineLaunch<'a> {
     pub skip_defaults: bool,
     /// The image, resolved.
     pub source: InstanceSource,
-    /// Bootstrap data, handed to cloud-init as it is.
-    pub user_data: &'a str,
+    /// Bootstrap data, handed to cloud-init as it is. `None`: there is none yet, and the instance is
+    /// not started.
+    pub user_data: Option<&'a str>,
     /// The server.
     pub server: &'a ServerFacts,
     /// What the project allows.
@@ -113,7 +126,7 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
             config.insert(capn_api::keys::INSTANCE_MODULES.into(), server.unloadable.describe());
         }
     }
-    config.insert(USER_DATA.into(), (*user_data).to_owned());
+    config.extend(user_data.map(|data| (USER_DATA.to_owned(), data.to_owned())));
     config.extend(spec.config.clone());
     config.extend(owner.config());
     all_devices.extend(devices::parse(&spec.devices)?);
@@ -130,7 +143,7 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
         config,
         devices: all_devices,
         profiles: profiles(&spec.profiles),
-        start: server.create_and_start && pieces.is_empty(),
+        start: server.create_and_start && pieces.is_empty() && user_data.is_some(),
         ..InstancesPost::default()
     };
     Ok(Launch { request, target: target(placement, server), pieces: pieces.clone() })

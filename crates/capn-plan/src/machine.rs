@@ -58,7 +58,8 @@ pub struct Machine {
     pub provisioned: bool,
     /// What its making waits for.
     pub gate: Option<Gate>,
-    /// What to ask for; present when the instance is absent or never ran, and nothing holds it up.
+    /// What to ask for; present when the instance is absent or never ran, and may be made. With a gate
+    /// it is made and not started.
     pub launch: Option<Box<Launch>>,
     /// What happens when it stops.
     pub when_stopped: WhenStopped,
@@ -88,8 +89,8 @@ pub enum Step {
     Adopt(Config),
     /// Delete it: its making was interrupted, and nothing ever ran in it.
     Discard,
-    /// Start it, after these were put in.
-    Start(Vec<Piece>),
+    /// Start it, after these were put in and these config keys set.
+    Start(Vec<Piece>, Config),
     /// Let it stop by itself within this time, then stop it by force.
     Stop(Duration),
     /// Stop it by force if it runs, and delete it.
@@ -182,9 +183,10 @@ fn without_instance(machine: &Machine, seen: &Observed) -> Plan {
         (_, Some(operation)) => Plan::Wait(WaitingOn::Operation(operation.clone())),
         (Machine { leaving: Some(_), .. }, None) => Plan::Gone,
         (Machine { provisioned: true, .. }, None) => Plan::Wait(WaitingOn::Replacement),
-        (Machine { gate: Some(gate), .. }, None) => Plan::Wait(WaitingOn::Gate(*gate)),
         (Machine { launch: Some(launch), .. }, None) => Plan::Do(Step::Create(launch.clone())),
-        (Machine { launch: None, .. }, None) => Plan::Wait(WaitingOn::Gate(Gate::BootstrapData)),
+        (Machine { launch: None, gate, .. }, None) => {
+            Plan::Wait(WaitingOn::Gate(gate.unwrap_or(Gate::BootstrapData)))
+        }
     }
 }
 
@@ -208,13 +210,13 @@ fn of_our_instance(machine: &Machine, seen: &Observed, instance: &InstanceFull) 
         // A provisioned instance ran once, whatever its marks say now.
         Life::Unfinished if !machine.provisioned => busy().unwrap_or(Plan::Do(Step::Discard)),
         Life::Unfinished | Life::Stopped if machine.provisioned => match machine.when_stopped {
-            WhenStopped::Restart => busy().unwrap_or(Plan::Do(Step::Start(Vec::new()))),
+            WhenStopped::Restart => busy().unwrap_or_else(again),
             WhenStopped::Report => Plan::Wait(WaitingOn::Start),
         },
-        Life::Fresh if !machine.provisioned => busy().unwrap_or_else(|| first_start(machine)),
-        Life::Unfinished | Life::Fresh | Life::Stopped => {
-            busy().unwrap_or(Plan::Do(Step::Start(Vec::new())))
+        Life::Fresh if !machine.provisioned => {
+            busy().unwrap_or_else(|| first_start(machine, instance))
         }
+        Life::Unfinished | Life::Fresh | Life::Stopped => busy().unwrap_or_else(again),
         Life::Running => {
             let addresses = address::of_instance(instance, machine.not_an_address);
             let missing = families::missing(&machine.families, &addresses);
@@ -233,11 +235,18 @@ fn of_our_instance(machine: &Machine, seen: &Observed, instance: &InstanceFull) 
     }
 }
 
+/// Starts an instance that ran before with what is in it.
+const fn again() -> Plan {
+    Plan::Do(Step::Start(Vec::new(), Config::new()))
+}
+
 /// Starts an instance that never ran, once it is known what has to be in it.
-fn first_start(machine: &Machine) -> Plan {
+fn first_start(machine: &Machine, instance: &InstanceFull) -> Plan {
     match (&machine.launch, machine.gate) {
-        (Some(launch), _) => Plan::Do(Step::Start(launch.pieces.clone())),
-        (None, gate) => Plan::Wait(WaitingOn::Gate(gate.unwrap_or(Gate::BootstrapData))),
+        (Some(launch), None) => {
+            Plan::Do(Step::Start(launch.pieces.clone(), launch.missing_data(&instance.config)))
+        }
+        (_, gate) => Plan::Wait(WaitingOn::Gate(gate.unwrap_or(Gate::BootstrapData))),
     }
 }
 

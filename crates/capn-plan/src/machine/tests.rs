@@ -120,7 +120,7 @@ fn an_instance_goes_from_made_to_ready_one_step_at_a_time() {
         machine().fresh().busy().plan(),
         wait(WaitingOn::Operation("Creating instance".into()))
     );
-    assert_eq!(machine().fresh().plan(), Plan::Do(Step::Start(Vec::new())));
+    assert_eq!(machine().fresh().plan(), Plan::Do(Step::Start(Vec::new(), Config::new())));
     assert_eq!(machine().instance(106, &[], json!({})).plan(), wait(WaitingOn::Change));
     assert_eq!(machine().running().plan(), wait(WaitingOn::Address(None)));
     assert_eq!(
@@ -137,12 +137,29 @@ fn what_belongs_into_an_instance_is_put_in_before_its_first_start_only() {
         case
     };
     let first = with_piece(machine()).fresh().plan();
-    assert_eq!(first, Plan::Do(Step::Start(vec![piece.clone()])));
+    assert_eq!(first, Plan::Do(Step::Start(vec![piece.clone()], Config::new())));
     let later = with_piece(machine()).stopped().plan();
-    assert_eq!(later, Plan::Do(Step::Start(Vec::new())));
+    assert_eq!(later, Plan::Do(Step::Start(Vec::new(), Config::new())));
     // It is not started without.
     let unknown = machine().gated(Gate::BootstrapData).fresh().plan();
     assert_eq!(unknown, wait(WaitingOn::Gate(Gate::BootstrapData)));
+}
+
+#[test]
+fn an_instance_may_be_made_before_its_data_and_is_started_with_it() {
+    let early = |mut case: Case| {
+        case.machine.gate = Some(Gate::ControlPlane);
+        case
+    };
+    assert!(matches!(early(machine()).plan(), Plan::Do(Step::Create(_))));
+    let made = early(machine()).fresh();
+    assert_eq!(made.plan(), wait(WaitingOn::Gate(Gate::ControlPlane)), "there is no data yet");
+
+    let data = Config::from([(crate::launch::USER_DATA.to_owned(), "#cloud-config".to_owned())]);
+    let mut with_data = machine();
+    with_data.machine.launch.as_mut().unwrap().request.config = data.clone();
+    assert_eq!(with_data.fresh().plan(), Plan::Do(Step::Start(Vec::new(), data)));
+    assert_eq!(early(machine()).fresh().deleting().plan(), Plan::Do(Step::Delete));
 }
 
 #[test]
@@ -153,15 +170,21 @@ fn an_instance_whose_making_was_interrupted_is_made_again() {
     assert!(matches!(still_working.plan(), Plan::Wait(WaitingOn::Operation(_))));
     // What was provisioned once holds data, and is never thrown away.
     let provisioned = machine().provisioned().instance(102, &[], json!({}));
-    assert_eq!(provisioned.plan(), Plan::Do(Step::Start(Vec::new())));
+    assert_eq!(provisioned.plan(), Plan::Do(Step::Start(Vec::new(), Config::new())));
 }
 
 #[test]
 fn a_stopped_instance_is_started_again_unless_the_user_wants_a_report() {
-    assert_eq!(machine().provisioned().stopped().plan(), Plan::Do(Step::Start(Vec::new())));
+    assert_eq!(
+        machine().provisioned().stopped().plan(),
+        Plan::Do(Step::Start(Vec::new(), Config::new()))
+    );
     assert_eq!(machine().provisioned().reporting().stopped().plan(), wait(WaitingOn::Start));
     // Before it was provisioned it has to run, or nothing goes on.
-    assert_eq!(machine().reporting().stopped().plan(), Plan::Do(Step::Start(Vec::new())));
+    assert_eq!(
+        machine().reporting().stopped().plan(),
+        Plan::Do(Step::Start(Vec::new(), Config::new()))
+    );
 }
 
 #[test]

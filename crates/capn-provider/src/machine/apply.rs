@@ -53,7 +53,10 @@ pub(crate) async fn step(
             let note = format!("the making of instance {name} was interrupted; it is made again");
             tell(ctx, machine, EventType::Warning, "InstanceDiscarded", note).await;
         }
-        Step::Start(put_in) => {
+        Step::Start(put_in, changes) => {
+            if !changes.is_empty() {
+                instance::set_config(remote, name, &changes).await?;
+            }
             let kind = seen.instance.as_ref().map(|found| found.instance_type.clone());
             pieces::put(remote, name, &kind.unwrap_or_default(), &put_in).await?;
             let config = config.unwrap_or_default();

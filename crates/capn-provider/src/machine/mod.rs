@@ -73,7 +73,9 @@ async fn keep(
     found: &References,
     subject: Subject,
 ) -> Result<Action, Failure> {
-    if let Some(gate) = subject.held_by() {
+    if let Some(gate) = subject.held_by()
+        && !subject.is_made_early()
+    {
         let asked = Bootstrap::default();
         return report::outcome(ctx, machine, &subject, Outcome::gated(gate), asked).await;
     }
@@ -102,10 +104,16 @@ async fn settle(
     if let Some(changed) = patch::add_finalizer(&api, machine, keys::MACHINE_FINALIZER).await? {
         *machine = changed;
     }
-    let mut material = None;
+    let (mut material, mut turn) = (None, None);
     for _ in 0..MAX_STEPS {
         let seen = instance::observe(ctx, &remote, &subject.name).await?;
         if material.is_none() && subject.needs_launch(&seen) {
+            if let (Some(gate), None) = (subject.held_by(), &turn) {
+                turn = remote.early.try_acquire().ok();
+                if turn.is_none() {
+                    return Ok(Outcome::gated(gate));
+                }
+            }
             material = Some(observe::material(ctx, &remote, found, subject).await?);
         }
         let material = material.as_ref();

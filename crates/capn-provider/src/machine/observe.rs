@@ -54,7 +54,8 @@ pub(crate) async fn remote(ctx: &Context, found: &References) -> Result<Arc<Remo
 #[derive(Clone, Debug)]
 pub(crate) struct Material {
     pub(crate) image: Image,
-    pub(crate) user_data: String,
+    /// Bootstrap data; `None` while there is none.
+    pub(crate) user_data: Option<String>,
     /// What the project allows.
     pub(crate) fence: Fence,
 }
@@ -67,7 +68,10 @@ pub(crate) async fn material(
     subject: &Subject,
 ) -> Result<Material, Failure> {
     can_run(remote, subject).await?;
-    let user_data = bootstrap_data(ctx, found).await?;
+    let user_data = match subject.held_by() {
+        Some(_) => None,
+        None => Some(bootstrap_data(ctx, found).await?),
+    };
     let (wanted, version) = (&subject.spec.image, subject.version.as_deref());
     let kind = subject.spec.instance_type;
     let image = images::of_machine(remote, wanted, kind, version, &subject.image_servers).await?;

@@ -80,6 +80,13 @@ impl Subject {
         self.gate.filter(|_| !self.provisioned)
     }
 
+    /// Whether its instance is made while it waits for its bootstrap data. Not before the cluster has
+    /// its infrastructure, since the network card may depend on that.
+    pub(crate) fn is_made_early(&self) -> bool {
+        self.spec.create_before_bootstrap_data
+            && matches!(self.gate, Some(Gate::ControlPlane | Gate::BootstrapData))
+    }
+
     /// Whether it shares the host's kernel.
     pub(crate) fn is_contained(&self) -> bool {
         self.spec.instance_type != InstanceType::VirtualMachine
@@ -87,11 +94,13 @@ impl Subject {
 
     /// Whether the instance is to be made, or never ran and may lack what belongs into it.
     pub(crate) fn needs_launch(&self, seen: &Observed) -> bool {
-        let unused = |instance: &InstanceFull| life::of(instance) == Life::Fresh;
+        // One that waits for its data needs none of it before.
+        let unused =
+            |instance: &InstanceFull| life::of(instance) == Life::Fresh && self.gate.is_none();
         seen.instance.as_deref().is_none_or(unused)
             && !self.provisioned
             && self.deleted_at.is_none()
-            && self.gate.is_none()
+            && (self.gate.is_none() || self.is_made_early())
     }
 }
 
@@ -281,10 +290,13 @@ pub(crate) fn wanted(
                 isolation: subject.isolation,
                 skip_defaults: subject.skip_defaults,
                 source: material.image.source.clone(),
-                user_data: &material.user_data,
+                user_data: material.user_data.as_deref(),
                 server,
                 fence: &material.fence,
-                pieces: pieces(subject, material)?,
+                pieces: match &material.user_data {
+                    Some(user_data) => pieces(subject, user_data)?,
+                    None => Vec::new(),
+                },
                 placement: domains::place(subject.failure_domain.as_deref(), &subject.spec.target),
             })
             .map(Box::new)
@@ -305,8 +317,8 @@ pub(crate) fn wanted(
 }
 
 /// What is put into the instance before its first start.
-fn pieces(subject: &Subject, material: &Material) -> Result<Vec<Piece>, Failure> {
-    let user_data = subject.spec.config.get(launch::USER_DATA).unwrap_or(&material.user_data);
+fn pieces(subject: &Subject, user_data: &str) -> Result<Vec<Piece>, Failure> {
+    let user_data = subject.spec.config.get(launch::USER_DATA).map_or(user_data, String::as_str);
     let version = subject.version.as_deref();
     let mut pieces = Vec::new();
     if subject.spec.instance_type == InstanceType::Kind {

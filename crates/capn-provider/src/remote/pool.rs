@@ -11,7 +11,7 @@ use incus_client::{Client, Observation};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use tokio::{
-    sync::{OnceCell, broadcast},
+    sync::{OnceCell, Semaphore, broadcast},
     time::Instant,
 };
 
@@ -39,11 +39,17 @@ impl std::fmt::Display for RemoteKey {
     }
 }
 
+/// How many instances are made at once before there is bootstrap data for them. More would keep the
+/// disk from the control plane that they wait for; the others are made when there is one.
+const EARLY: usize = 2;
+
 /// A server, reached with one identity.
 pub(crate) struct Remote {
     pub(crate) client: Client,
     facts: ServerFacts,
     unloadable: Mutex<Unloadable>,
+    /// Turns of machines whose instances are made before their bootstrap data.
+    pub(crate) early: Semaphore,
     /// Ends with the last user of this connection.
     _watch: Watch,
 }
@@ -192,6 +198,7 @@ impl Remotes {
             client,
             facts,
             unloadable: Mutex::new(Unloadable::default()),
+            early: Semaphore::new(EARLY),
         }))
     }
 }

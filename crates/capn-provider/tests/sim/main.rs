@@ -10,6 +10,7 @@
 
 mod bootstrap;
 mod certificates;
+mod early;
 mod echoes;
 mod endpoints;
 mod faults;

@@ -39,12 +39,25 @@ pub(super) fn machine_spec(request: &ClusterRequest) -> Value {
 }
 
 pub(super) fn template(request: &ClusterRequest, name: &str) -> Document {
+    of_spec(request, name, &machine_spec(request))
+}
+
+fn of_spec(request: &ClusterRequest, name: &str, spec: &Value) -> Document {
     Document::new(json!({
         "apiVersion": format!("{INFRASTRUCTURE}/v1alpha2"),
         "kind": "LXCMachineTemplate",
         "metadata": metadata(request, name),
-        "spec": { "template": { "spec": machine_spec(request) } },
+        "spec": { "template": { "spec": spec } },
     }))
+}
+
+/// Of workers, whose instances are made while the control plane initializes.
+pub(super) fn worker_template(request: &ClusterRequest) -> Document {
+    let mut spec = machine_spec(request);
+    if request.bootstrap == Bootstrap::Kubeadm {
+        spec["createBeforeBootstrapData"] = json!(true);
+    }
+    of_spec(request, &request.workers_name(), &spec)
 }
 
 pub(super) fn deployment(request: &ClusterRequest) -> Document {

@@ -86,6 +86,22 @@ fn the_making_of_an_instance_waits_for_what_it_needs() {
 }
 
 #[test]
+fn an_instance_may_be_made_before_its_data_but_not_before_its_cluster() {
+    let early = machine(json!({ "spec": { "createBeforeBootstrapData": true } }));
+    let provisioned = json!({ "infrastructureProvisioned": true });
+    for (machine, status, is_early) in [
+        (&early, json!({}), false),
+        (&early, provisioned.clone(), true),
+        (&machine(json!({})), provisioned, false),
+    ] {
+        let subject = kept(standing(machine, &references(status, json!({}))));
+        assert_eq!(subject.is_made_early(), is_early);
+        assert_eq!(subject.needs_launch(&Observed::default()), is_early);
+    }
+    assert!(!kept(standing(&early, &ready())).is_made_early(), "there is data");
+}
+
+#[test]
 fn nothing_holds_up_an_instance_that_was_made() {
     let made = machine(json!({ "spec": { "providerID": "lxc:///demo-x" } }));
     let subject = kept(standing(&made, &references(json!({}), json!({}))));
@@ -150,7 +166,7 @@ fn material() -> Material {
             source: incus_api::InstanceSource::alias("a"),
             text: "a".into(),
         },
-        user_data: "#cloud-config\nruncmd: [kubeadm init]\n".into(),
+        user_data: Some("#cloud-config\nruncmd: [kubeadm init]\n".into()),
         fence: Default::default(),
     }
 }

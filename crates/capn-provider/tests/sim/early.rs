@@ -1,0 +1,53 @@
+//! Instances that are made before there is bootstrap data for them.
+
+use capi_api::core::Machine;
+use capn_api::LXCMachine;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::json;
+
+use crate::{
+    kinds,
+    objects::{CLUSTER, IMAGE},
+    world::{World, plane},
+};
+
+const DATA: &str = "#cloud-config\n# late\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_made_while_its_data_is_awaited_and_starts_with_it() {
+    let mut world = World::new(&plane().await, "early").await;
+    world.start();
+    world.make_cluster().await;
+    world.make_machine("demo-cp", true).await;
+    let labels = json!({ "cluster.x-k8s.io/cluster-name": CLUSTER });
+    let mut machine = kinds::machine(CLUSTER, "demo-md", &labels);
+    machine["spec"]["bootstrap"] = json!({ "configRef": {
+        "apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "KubeadmConfig", "name": "demo-md",
+    } });
+    let machine: Machine = world.create(machine).await;
+    let spec = json!({ "image": { "name": IMAGE }, "createBeforeBootstrapData": true });
+    world.create::<LXCMachine>(kinds::lxc_machine(&machine, &spec)).await;
+    world.provision().await;
+
+    let made = || {
+        let all = world.simulator.instances();
+        all.into_iter().map(|(_, instance)| instance).find(|it| it.name == "demo-md")
+    };
+    world.eventually("the instance to be made", || made().is_some_and(|it| it.is_stopped())).await;
+    assert!(!made().unwrap().config.contains_key("cloud-init.user-data"));
+    world
+        .until::<LXCMachine>("demo-md", "to wait for its data", |machine| {
+            let status = machine.and_then(|machine| machine.status.as_ref());
+            status.is_some_and(|status| {
+                !status.ready
+                    && status.conditions.iter().any(|it| it.reason == "WaitingForBootstrapData")
+            })
+        })
+        .await;
+
+    world.create::<Secret>(kinds::bootstrap("demo-md", DATA)).await;
+    let named = json!({ "spec": { "bootstrap": { "dataSecretName": "demo-md-bootstrap" } } });
+    world.patch::<Machine>("demo-md", named).await;
+    world.until_ready("demo-md").await;
+    assert_eq!(made().unwrap().config["cloud-init.user-data"], DATA);
+}
