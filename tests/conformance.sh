@@ -16,8 +16,9 @@ fi
 # shellcheck source=tests/conformance/lib.sh
 . tests/conformance/lib.sh
 
-cluster=capn-t-conf
 isolation=${CAPN_TEST_ISOLATION:-shared}
+# Modes may be tested beside each other.
+cluster=capn-t-conf-$isolation
 conf_up() {
   app_leftovers || return 1
   # shellcheck disable=SC2046 # no flag or one

@@ -34,10 +34,16 @@ pool_missing() {
   esac
 }
 
-# on_pool DRIVER: an unprivileged node and its load balancer come up there, and go.
+# on_pool DRIVER: a whole cluster comes up there, whose Services answer, and goes; without Kubernetes an
+# unprivileged node and its load balancer.
 on_pool() {
   local pool=capn-t-$1 cluster=capn-t-on-$1 instance
-  capn create cluster "$cluster" --bootstrap none --workers 0 --storage-pool "$pool" --wait 5m || return 1
+  if [ -n "$kubernetes" ]; then
+    # shellcheck disable=SC2046 # no flag or one
+    capn up "$cluster" --storage-pool "$pool" $(cgroup_flag) --wait 10m || return 1
+  else
+    capn create cluster "$cluster" --bootstrap none --workers 0 --storage-pool "$pool" --wait 5m || return 1
+  fi
   for instance in $(instances_of "$cluster"); do
     [ "$(incus config device get "$instance" root pool)" = "$pool" ] || { echo "$instance is elsewhere"; return 1; }
   done
@@ -46,9 +52,9 @@ on_pool() {
 
 for driver in dir btrfs lvm zfs; do
   missing=$(pool_missing "$driver")
-  if [ -n "$missing" ]; then skip "a node on a pool of driver $driver" "$missing"; continue; fi
+  if [ -n "$missing" ]; then skip "a cluster on a pool of driver $driver" "$missing"; continue; fi
   if check "a pool of driver $driver is made" make_pool "$driver"; then
-    check "a node and a load balancer run on it ($driver)" on_pool "$driver"
+    check "a cluster runs on it ($driver)" on_pool "$driver"
   fi
   check "the pool is removed ($driver)" remove_pool "$driver"
 done
