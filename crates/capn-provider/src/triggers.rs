@@ -80,7 +80,8 @@ where
         .collect()
 }
 
-/// The machines whose instances something happened to.
+/// The machines whose instances something happened to. What happens to a control plane also concerns
+/// those that are made early, once it runs.
 pub(crate) fn machines_on_servers(
     signals: Receiver<Signal>,
     store: Store<LXCMachine>,
@@ -88,12 +89,29 @@ pub(crate) fn machines_on_servers(
     references(signals, move |signal| match signal {
         Some(Signal::Instance { remote, name }) => {
             let reference = ObjectRef::new(&name).within(&remote.namespace);
-            store.get(&reference).map(|_| reference).into_iter().collect()
+            let Some(machine) = store.get(&reference) else { return Vec::new() };
+            let mut found = vec![reference];
+            if label(&machine.metadata, labels::CONTROL_PLANE).is_some() {
+                found.extend(early(&store, &machine));
+            }
+            found
         }
         Some(Signal::Lost { remote }) => {
             all(&store, |machine| namespace(&machine.metadata) == remote.namespace)
         }
         None => all(&store, |_| true),
+    })
+}
+
+/// The machines of the same cluster that are made before their bootstrap data and do not run yet.
+fn early(store: &Store<LXCMachine>, control_plane: &LXCMachine) -> Vec<ObjectRef<LXCMachine>> {
+    let meta = &control_plane.metadata;
+    let cluster = label(meta, labels::CLUSTER_NAME);
+    all(store, |machine| {
+        machine.spec.create_before_bootstrap_data
+            && machine.spec.provider_id.is_none()
+            && namespace(&machine.metadata) == namespace(meta)
+            && label(&machine.metadata, labels::CLUSTER_NAME) == cluster
     })
 }
 

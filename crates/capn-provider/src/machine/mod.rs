@@ -109,7 +109,9 @@ async fn settle(
         let seen = instance::observe(ctx, &remote, &subject.name).await?;
         if material.is_none() && subject.needs_launch(&seen) {
             if let (Some(gate), None) = (subject.held_by(), &turn) {
-                turn = remote.early.try_acquire().ok();
+                if observe::is_time(ctx, &remote, subject, gate).await? {
+                    turn = remote.early.try_acquire().ok();
+                }
                 if turn.is_none() {
                     return Ok(Outcome::gated(gate));
                 }

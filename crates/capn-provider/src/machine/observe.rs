@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use capi_api::core::{Cluster, Machine};
+use capi_api::{
+    core::{Cluster, Machine},
+    labels,
+};
 use capn_api::{InstanceType, LXCCluster, LXCMachine};
-use capn_plan::fence::Fence;
+use capn_plan::{fence::Fence, machine::Gate};
 use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::ListParams};
 
 use super::validate::Subject;
 use crate::{
@@ -77,6 +81,34 @@ pub(crate) async fn material(
     let image = images::of_machine(remote, wanted, kind, version, &subject.image_servers).await?;
     let fence = fence(remote, subject).await?;
     Ok(Material { image, user_data, fence })
+}
+
+/// Whether it is time to make an instance before its bootstrap data: once the instance of a control
+/// plane runs, which it would take the disk from.
+pub(crate) async fn is_time(
+    ctx: &Context,
+    remote: &Remote,
+    subject: &Subject,
+    gate: Gate,
+) -> Result<bool, Failure> {
+    if gate != Gate::ControlPlane {
+        return Ok(true);
+    }
+    let api = Api::<LXCMachine>::namespaced(ctx.client.clone(), subject.namespace());
+    let of_cluster =
+        format!("{}={},{}", labels::CLUSTER_NAME, subject.cluster(), labels::CONTROL_PLANE);
+    let control_planes = api.list(&ListParams::default().labels(&of_cluster)).await;
+    let (namespace, cluster) = (subject.namespace(), subject.cluster());
+    let failure = Failure::kube_named("list the control planes of", "Cluster", namespace, cluster);
+    for machine in control_planes.map_err(failure)?.items {
+        let name = machine.instance_name();
+        let failure = Failure::server("look at", name);
+        let found = remote.client.instance(name).await.map_err(failure)?;
+        if found.is_some_and(|found| found.value.is_running()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Extensions of a server that runs nodes of kind's image.

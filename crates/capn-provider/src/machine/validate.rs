@@ -87,6 +87,16 @@ impl Subject {
             && matches!(self.gate, Some(Gate::ControlPlane | Gate::BootstrapData))
     }
 
+    /// Name of the Cluster.
+    pub(crate) fn cluster(&self) -> &str {
+        &self.owner.cluster
+    }
+
+    /// Its namespace.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.owner.namespace
+    }
+
     /// Whether it shares the host's kernel.
     pub(crate) fn is_contained(&self) -> bool {
         self.spec.instance_type != InstanceType::VirtualMachine

@@ -1,15 +1,33 @@
 //! Instances that are made before there is bootstrap data for them.
 
-use capi_api::core::Machine;
+use capi_api::core::{Cluster, Machine};
 use capn_api::LXCMachine;
 use k8s_openapi::api::core::v1::Secret;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     kinds,
     objects::{CLUSTER, IMAGE},
     world::{World, plane},
 };
+
+/// A cluster whose first control plane has not come up yet.
+fn uninitialized() -> Value {
+    json!({ "status": { "initialization": {
+        "infrastructureProvisioned": true, "controlPlaneInitialized": false,
+    } } })
+}
+
+async fn waits_for(world: &World, reason: &str) {
+    world
+        .until::<LXCMachine>("demo-md", reason, |machine| {
+            let status = machine.and_then(|machine| machine.status.as_ref());
+            status.is_some_and(|status| {
+                !status.ready && status.conditions.iter().any(|it| it.reason == reason)
+            })
+        })
+        .await;
+}
 
 const DATA: &str = "#cloud-config\n# late\n";
 
@@ -18,7 +36,6 @@ async fn an_instance_is_made_while_its_data_is_awaited_and_starts_with_it() {
     let mut world = World::new(&plane().await, "early").await;
     world.start();
     world.make_cluster().await;
-    world.make_machine("demo-cp", true).await;
     let labels = json!({ "cluster.x-k8s.io/cluster-name": CLUSTER });
     let mut machine = kinds::machine(CLUSTER, "demo-md", &labels);
     machine["spec"]["bootstrap"] = json!({ "configRef": {
@@ -28,23 +45,23 @@ async fn an_instance_is_made_while_its_data_is_awaited_and_starts_with_it() {
     let spec = json!({ "image": { "name": IMAGE }, "createBeforeBootstrapData": true });
     world.create::<LXCMachine>(kinds::lxc_machine(&machine, &spec)).await;
     world.provision().await;
+    world.patch_status::<Cluster>(CLUSTER, uninitialized()).await;
 
     let made = || {
         let all = world.simulator.instances();
         all.into_iter().map(|(_, instance)| instance).find(|it| it.name == "demo-md")
     };
+    let waits = |reason| waits_for(&world, reason);
+    waits("WaitingForControlPlaneAvailable").await;
+    assert!(made().is_none(), "the disk belongs to the control plane");
+    world.make_machine("demo-cp", true).await;
+    world.until_ready("demo-cp").await;
     world.eventually("the instance to be made", || made().is_some_and(|it| it.is_stopped())).await;
     assert!(!made().unwrap().config.contains_key("cloud-init.user-data"));
-    world
-        .until::<LXCMachine>("demo-md", "to wait for its data", |machine| {
-            let status = machine.and_then(|machine| machine.status.as_ref());
-            status.is_some_and(|status| {
-                !status.ready
-                    && status.conditions.iter().any(|it| it.reason == "WaitingForBootstrapData")
-            })
-        })
-        .await;
+    waits("WaitingForControlPlaneAvailable").await;
 
+    world.patch_status::<Cluster>(CLUSTER, kinds::provisioned()).await;
+    waits("WaitingForBootstrapData").await;
     world.create::<Secret>(kinds::bootstrap("demo-md", DATA)).await;
     let named = json!({ "spec": { "bootstrap": { "dataSecretName": "demo-md-bootstrap" } } });
     world.patch::<Machine>("demo-md", named).await;
