@@ -22,7 +22,7 @@ cluster=capn-t-conf-$isolation
 conf_up() {
   app_leftovers || return 1
   # shellcheck disable=SC2046 # no flag or one
-  capn up "$cluster" --workers 2 --isolation "$isolation" $(cgroup_flag) --wait 10m
+  capn up "$cluster" --workers 2 --isolation "$isolation" --timeouts slow $(cgroup_flag) --wait 20m
 }
 check "a cluster of one control plane and two workers is up ($isolation)" conf_up || return 0
 check 'the images of the tests are made from programs of this machine' conformance_images || return 0
