@@ -71,6 +71,10 @@ const MODES: [Mode; 3] = [
     },
 ];
 
+/// What containerd 2 runs as runc in a user namespace: pods with `hostUsers: false` need it. Those are
+/// beyond containerd 1.
+pub(crate) const RUNC: &str = "/usr/local/lib/capn/runc";
+
 /// The settings that differ between the modes.
 pub(crate) const SETTINGS: [&str; 3] =
     ["disable_apparmor", "restrict_oom_score_adj", "disable_hugetlb_controller"];
@@ -90,7 +94,8 @@ pub(crate) fn files(format: ConfigFormat, pause_image: &str) -> Vec<File> {
                 .template()
                 .replace("{{ pause }}", pause_image)
                 .replace("{{ unprivileged }}", &mode.unprivileged.to_string())
-                .replace("{{ restrict_oom }}", &mode.restrict_oom.to_string());
+                .replace("{{ restrict_oom }}", &mode.restrict_oom.to_string())
+                .replace("{{ runc }}", if mode.unprivileged { RUNC } else { "" });
             File { path: mode.path, mode: 0o644, text }
         })
         .collect()
@@ -140,6 +145,9 @@ mod tests {
                     assert!(file.text.contains(&line), "{format:?} {mode} {setting}");
                 }
                 assert!(file.text.contains("SystemdCgroup = true"));
+                let pods = mode == "unprivileged" && format == ConfigFormat::Version3;
+                assert_eq!(file.text.contains(&format!("BinaryName = \"{RUNC}\"\n")), pods);
+                assert_eq!(file.text.contains("slow_chown = true\n"), pods);
                 let (top, tables) = file.text.split_once("\n[").unwrap();
                 assert!(top.ends_with("\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n"));
                 let registry = format!("{mirrors}\n  config_path = \"/etc/containerd/certs.d\"\n");

@@ -30,6 +30,7 @@ mod metadata;
 mod packages;
 mod recipe;
 mod tree;
+mod user_namespaces;
 
 pub use build::{BuildRequest, BuiltImage, Event, Kind, build};
 pub use containers::FLANNEL_IMAGE;

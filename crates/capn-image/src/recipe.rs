@@ -4,6 +4,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::user_namespaces;
+
 /// A file laid over the root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct File {
@@ -97,7 +99,8 @@ pub(crate) const NEWER_SUITE_OF_DEBIAN_12: &str = "trixie";
 /// The sandbox image of a node without Kubernetes.
 pub(crate) const DEFAULT_PAUSE_IMAGE: &str = "registry.k8s.io/pause:3.10.1";
 
-fn file(path: &'static str, mode: u32, text: &str) -> File {
+/// A file of the recipe.
+pub(crate) fn file(path: &'static str, mode: u32, text: &str) -> File {
     File { path, mode, text: text.to_owned() }
 }
 
@@ -163,9 +166,6 @@ pub(crate) enum NodeRuntime {
     Folder,
 }
 
-/// Which ids of a node pods with user namespaces of their own may have.
-const GETSUBIDS: &str = include_str!("../recipe/node/getsubids");
-
 /// A node, with Kubernetes or without. Its configuration does not depend on that, so that both
 /// images share the cached layer; containerd's configuration comes with
 /// the content.
@@ -210,12 +210,6 @@ pub(crate) fn node(runtime: NodeRuntime) -> Role {
             0o644,
             include_str!("../recipe/node/system.conf"),
         ),
-        file("/usr/local/bin/getsubids", 0o755, GETSUBIDS),
-        file(
-            "/usr/lib/sysusers.d/capn-kubelet.conf",
-            0o644,
-            include_str!("../recipe/node/sysusers.conf"),
-        ),
         file("/etc/crictl.yaml", 0o644, include_str!("../recipe/node/crictl.yaml")),
         file("/etc/sysctl.d/90-capn.conf", 0o644, include_str!("../recipe/node/sysctl.conf")),
         file(
@@ -236,6 +230,7 @@ pub(crate) fn node(runtime: NodeRuntime) -> Role {
         ),
         file("/usr/local/lib/capn/pod-network", 0o755, POD_NETWORK_SCRIPT),
     ]);
+    files.extend(user_namespaces::files());
     Role {
         name: "node",
         packages,
@@ -327,44 +322,6 @@ mod tests {
         assert_ne!(hash(&[("a", "1"), ("b", "2")]), hash(&[("b", "2"), ("a", "1")]));
         assert_eq!(one, hash(&[("ab", "c")]));
         assert_eq!(one.len(), 64);
-    }
-
-    #[test]
-    fn kubelet_is_told_the_ids_that_its_node_has() {
-        const ALL: u64 = (1 << 32) - 65_536;
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        std::fs::write(path("getsubids"), GETSUBIDS).unwrap();
-        let answer = |users: &str, groups: &str, config: &str| {
-            std::fs::write(path("users"), users).unwrap();
-            std::fs::write(path("groups"), groups).unwrap();
-            std::fs::write(path("config"), config).unwrap();
-            let run = |arguments: &[&str]| {
-                let mut command = std::process::Command::new("sh");
-                command.arg(path("getsubids")).args(arguments);
-                command.env("CAPN_UID_MAP", path("users")).env("CAPN_GID_MAP", path("groups"));
-                let output = command.env("CAPN_KUBELET_CONFIG", path("config")).output().unwrap();
-                assert!(output.status.success(), "{output:?}");
-                String::from_utf8(output.stdout).unwrap()
-            };
-            let text = run(&["kubelet"]);
-            assert_eq!(run(&["-g", "kubelet"]), text, "kubelet wants the same for both");
-            let count = text.trim().strip_prefix("0: kubelet 65536 ").unwrap();
-            count.parse::<u64>().unwrap()
-        };
-        let same = |map: &str, config: &str| answer(map, map, config);
-        assert_eq!(same("0 1000000 65536", ""), ALL, "not enough: kubelet has to start");
-        assert_eq!(same("0 1000000 7274496", ""), 110 * 65_536);
-        assert_eq!(same("0 1000000 7274495", ""), ALL);
-        assert_eq!(same("0 1000000 1114112", "maxPods: 16\n"), 16 * 65_536);
-        assert_eq!(same("0 1000000 1114112", "maxPods: 17\n"), ALL);
-        assert_eq!(same("0 1000000 1000000000", "x: 1\n"), 15_257 * 65_536, "shared");
-        assert_eq!(same("0 0 4294967295", ""), 65_534 * 65_536, "privileged");
-        let pieces = "1001 101001 7300000\n0 100000 1000\n1000 1000 1\n";
-        assert_eq!(same(pieces, ""), 110 * 65_536, "a map of several pieces");
-        let gap = "0 100000 65536\n70000 170000 9000000\n";
-        assert_eq!(same(gap, ""), ALL, "a gap ends it");
-        assert_eq!(answer("0 1 99999999", "0 1 7274496", ""), 110 * 65_536, "fewer groups");
     }
 
     #[test]
