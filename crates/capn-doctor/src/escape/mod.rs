@@ -6,6 +6,7 @@
 
 mod doors;
 mod ids;
+mod pod;
 mod probe;
 mod report;
 
@@ -16,6 +17,7 @@ use incus_client::{Client, ExecRequest};
 
 pub use doors::{DOORS, Door, find};
 pub use ids::{Range, ranges};
+pub use pod::{NotAPod, PodName, subject};
 pub use probe::{Namespaces, Targets};
 pub use report::{DoorState, EscapeReport, Mode, Tried};
 
@@ -53,6 +55,14 @@ pub enum EscapeError {
         /// Name of the instance.
         node: String,
     },
+    /// No such pod runs in the node.
+    #[error("no container of pod `{pod}` runs in `{node}`")]
+    NoSuchPod {
+        /// Name of the instance.
+        node: String,
+        /// The pod.
+        pod: PodName,
+    },
     /// The program could not be run in the node.
     #[error("cannot run the probes in `{node}`")]
     RunProbes {
@@ -89,6 +99,9 @@ impl EscapeError {
         match self {
             Self::NoSuchNode { .. } => Some("see those that are there: `incus list`".to_owned()),
             Self::NotRunning { node } => Some(format!("start it: `incus start {node}`")),
+            Self::NoSuchPod { .. } => {
+                Some("see where it runs: `kubectl get pods --all-namespaces -o wide`".to_owned())
+            }
             Self::ProbesFailed { exit_code: 127, .. } => Some(
                 "the node has no python3; images of `capn image build` and all with cloud-init \
                  have it"
@@ -99,7 +112,8 @@ impl EscapeError {
     }
 }
 
-/// Tries every door of a running container, as root in it.
+/// Tries every door of a running container, as root in it; or of a `pod` that runs in it, as root in the
+/// pod: then the node's namespaces lead out, too.
 ///
 /// Nothing outside the node is changed. The program runs in the node without being installed; when
 /// this future is dropped, the server kills it.
@@ -110,6 +124,7 @@ impl EscapeError {
 pub async fn try_doors(
     client: &Client,
     node: &str,
+    pod: Option<&PodName>,
     targets: &Targets,
 ) -> Result<EscapeReport, EscapeError> {
     let name = || node.to_owned();
@@ -127,13 +142,18 @@ pub async fn try_doors(
     let all = client.instances(&InstanceFilter::new()).await.map_err(look_at)?;
 
     let argument = serde_json::to_string(targets).unwrap_or_else(|_| "{}".to_owned());
-    let request = ExecRequest::new(["python3", "-I", "-", argument.as_str()])
-        .stdin(probe::program())
-        .deadline(DEADLINE);
+    let request = match pod {
+        None => ExecRequest::new(["python3", "-I", "-", argument.as_str()]),
+        Some(pod) => ExecRequest::new(pod.command(&argument)),
+    };
+    let request = request.stdin(probe::program()).deadline(DEADLINE);
     let output = client
         .exec(node, request)
         .await
         .map_err(|source| EscapeError::RunProbes { node: name(), source })?;
+    if let (pod::NO_POD, Some(pod)) = (output.exit_code, pod) {
+        return Err(EscapeError::NoSuchPod { node: name(), pod: pod.clone() });
+    }
     if !output.success() {
         let stderr = output.stderr_text();
         let last = stderr.trim().lines().last().unwrap_or("no message").to_owned();
@@ -147,6 +167,7 @@ pub async fn try_doors(
         .map_err(|(line, source)| EscapeError::ReadOutput { node: name(), line, source })?;
     Ok(EscapeReport {
         node: name(),
+        pod: pod.cloned(),
         mode: ids::mode(&instance.expanded_config),
         notes: ids::notes(&instance, &all),
         doors,

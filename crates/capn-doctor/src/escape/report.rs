@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::doors::{self, DOORS, Door};
+use super::pod::PodName;
 
 /// How a door was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,6 +69,9 @@ impl std::fmt::Display for Mode {
 pub struct EscapeReport {
     /// Name of the instance.
     pub node: String,
+    /// The pod in it that was tried, if not the node itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodName>,
     /// How its ids relate to the host's.
     pub mode: Mode,
     /// All doors, in the order of the table.
@@ -135,6 +139,7 @@ mod tests {
     fn report(output: &str) -> EscapeReport {
         EscapeReport {
             node: "n".into(),
+            pod: None,
             mode: Mode::Shared,
             doors: parse(output).unwrap(),
             notes: Vec::new(),

@@ -60,7 +60,7 @@ const OPEN_IN_PRIVILEGED: [&str; 16] = [
 
 async fn tried(node: &Node) -> EscapeReport {
     let targets = Targets::of_host("/".into());
-    let report = escape::try_doors(&node.client, &node.name, &targets).await.unwrap();
+    let report = escape::try_doors(&node.client, &node.name, None, &targets).await.unwrap();
     println!(
         "{} on {}: {} open, {} unknown, {} absent, {} closed",
         node.name,
@@ -126,9 +126,10 @@ async fn a_privileged_node_shows_that_open_doors_are_found() {
 #[tokio::test]
 async fn a_node_that_is_not_there_is_an_error_with_its_name() {
     for server in servers("a_node_that_is_not_there_is_an_error_with_its_name").await {
-        let error = escape::try_doors(&server.client, "capn-t-doctor-none", &Targets::default())
-            .await
-            .unwrap_err();
+        let error =
+            escape::try_doors(&server.client, "capn-t-doctor-none", None, &Targets::default())
+                .await
+                .unwrap_err();
         assert!(matches!(error, escape::EscapeError::NoSuchNode { .. }), "{error:?}");
         assert!(error.to_string().contains("capn-t-doctor-none"));
         assert!(error.hint().is_some());

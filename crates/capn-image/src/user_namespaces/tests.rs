@@ -60,9 +60,8 @@ fn runc_is_run_as_asked_and_only_a_pods_creation_is_looked_at() {
     fs::write(path("other").join("config.json"), "{}").unwrap();
     let run = |arguments: &[&str]| {
         let mut command = Command::new("sh");
-        command.arg(path("wrapper")).args(arguments).current_dir(folder.path());
-        let search = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
-        command.env("PATH", search).env("CAPN_POD_MOUNTS", path("pod-mounts"));
+        command.args(["-c", "PATH=$1:$PATH CAPN_POD_MOUNTS=$1/pod-mounts; export CAPN_POD_MOUNTS; shift; exec sh \"$@\"", "sh"]);
+        command.arg(folder.path()).arg(path("wrapper")).args(arguments).current_dir(folder.path());
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(7), "runc's own exit code: {output:?}");
         String::from_utf8(output.stdout).unwrap()

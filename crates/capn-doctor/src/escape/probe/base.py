@@ -1,4 +1,4 @@
-"""Tries doors out of a node, as root inside it, and prints one line of JSON for each.
+"""Tries doors out of a node, or out of a pod in it, as root inside, and prints one line of JSON for each.
 
 Rules of a probe: it must not change anything outside the node, whether the door is open or not.
 So a file of the host is opened for writing and closed, or gets the value back that was read from
@@ -69,10 +69,23 @@ CALLS = {
 COLUMN = {"x86_64": 0, "aarch64": 1}.get(platform.machine())
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-# What the caller knows of the host: {"keys": [serial, ...], "namespaces": {"net": inode, ...}}
+# What the caller knows of the host: {"keys": [serial, ...], "namespaces": {"net": inode, ...}}; in a pod
+# also {"node": {"net": inode, ...}}, which lead out of the pod, and the handle that Python came from.
 TARGETS = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
-SCRATCH = tempfile.mkdtemp(prefix="capn-doors-", dir="/run" if os.path.isdir("/run") else None)
 DOORS = []
+
+
+def scratch():
+    """A folder of our own. The image of a pod may have none of the usual places."""
+    for place in ("/run", "/tmp", "/var/tmp", "/dev/shm", "/"):
+        try:
+            return tempfile.mkdtemp(prefix="capn-doors-", dir=place)
+        except OSError:
+            continue
+    sys.exit("there is no folder that can be written")
+
+
+SCRATCH = scratch()
 
 
 def door(name, family):
@@ -300,6 +313,10 @@ def run(probe):
 
 def main():
     """Tries every door, in order."""
+    if "handle" in TARGETS:
+        # What Python loads late comes first: after this nothing of the node is within reach.
+        b"".decode("unicode_escape")
+        os.close(TARGETS["handle"])
     try:
         for name, family, probe in DOORS:
             result, detail = run(probe)

@@ -22,7 +22,7 @@ def group_map():
 @door("initial-user-namespace", "identity")
 def user_namespace():
     inode = namespace("user")
-    result = OPEN if inode == INITIAL["user"] else CLOSED
+    result = OPEN if inode in (INITIAL["user"], TARGETS.get("node", {}).get("user")) else CLOSED
     return result, f"user:[{inode}]"
 
 

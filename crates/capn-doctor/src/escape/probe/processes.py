@@ -2,9 +2,13 @@
 
 
 def shared_namespace(kind):
+    """Whether ours is the host's or, in a pod, the node's. Those of control groups are not compared with
+    the node's: with cgroup v1, Kubernetes makes none for pods."""
     inode, known = namespace(kind), TARGETS.get("namespaces", {}).get(kind, INITIAL.get(kind))
     if inode is None:
         return UNKNOWN, f"no /proc/self/ns/{kind}"
+    if inode == TARGETS.get("node", {}).get(kind):
+        return OPEN, f"{kind}:[{inode}] of the node"
     if known is not None:
         return (OPEN if inode == known else CLOSED), f"{kind}:[{inode}]"
     return None

@@ -1,7 +1,7 @@
-//! `--escape-test`: the doors out of a node.
+//! `--escape-test`: the doors out of a node, or of a pod in it.
 
 use camino::Utf8Path;
-use capn_doctor::escape::{self, DoorState, EscapeReport, Targets};
+use capn_doctor::escape::{self, DoorState, EscapeReport, PodName, Targets};
 
 use crate::Context;
 use crate::error::CommandError;
@@ -10,11 +10,12 @@ use crate::output::{self, Format};
 use crate::preflight;
 use crate::ui::Table;
 
-/// Tries the doors of a node and prints them; an open one is a failure.
+/// Tries the doors of a node, or of a pod in it, and prints them; an open one is a failure.
 pub(super) async fn run(
     context: &Context,
     identity: &Identity,
     node: &str,
+    pod: Option<&PodName>,
     root: &Utf8Path,
     format: Format,
 ) -> Result<(), CommandError> {
@@ -25,12 +26,13 @@ pub(super) async fn run(
         Some(_) => Targets::of_host(root),
         None => Targets::default(),
     };
-    let step = context.ui.step(format!("doors out of `{node}`"));
-    let report = escape::try_doors(&client, node, &targets).await.map_err(|error| {
+    let subject = escape::subject(node, pod);
+    let step = context.ui.step(format!("doors out of {subject}"));
+    let report = escape::try_doors(&client, node, pod, &targets).await.map_err(|error| {
         let hint = error.hint();
-        CommandError::caused(format!("cannot try the doors of `{node}`"), error).hints(hint)
+        CommandError::caused(format!("cannot try the doors of {subject}"), error).hints(hint)
     })?;
-    step.done(format!("{} doors out of `{node}` ({}) tried", report.doors.len(), report.mode));
+    step.done(format!("{} doors out of {subject} ({}) tried", report.doors.len(), report.mode));
     print(context, &report, format)?;
     verdict(&report)
 }
@@ -80,20 +82,23 @@ fn verdict(report: &EscapeReport) -> Result<(), CommandError> {
         return Ok(());
     }
     let (open, unknown) = (report.names(DoorState::Open), report.names(DoorState::Unknown));
-    let node = &report.node;
+    let subject = escape::subject(&report.node, report.pod.as_ref());
     if open.is_empty() {
         return Err(CommandError::new(format!(
-            "{} doors of `{node}` could not be told: {}",
+            "{} doors of {subject} could not be told: {}",
             unknown.len(),
             unknown.join(", ")
         )));
     }
     let mut error = CommandError::new(match open.as_slice() {
-        [one] => format!("a door of `{node}` is open: {one}"),
-        many => format!("{} doors of `{node}` are open", many.len()),
+        [one] => format!("a door of {subject} is open: {one}"),
+        many => format!("{} doors of {subject} are open", many.len()),
     });
     if open.contains(&"processors-offline") {
         error = error.hint("`capn doctor` on the host says whether lxcfs lets nodes write");
+    }
+    if report.pod.is_some() && open.contains(&"initial-user-namespace") {
+        error = error.hint("a pod has a user namespace of its own with `hostUsers: false`");
     }
     if report.mode == escape::Mode::Privileged {
         error = error.hint("unprivileged nodes keep them shut: `--isolation shared` or `isolated`");

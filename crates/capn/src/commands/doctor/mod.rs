@@ -6,6 +6,7 @@ mod mend;
 mod show;
 
 use camino::Utf8Path;
+use capn_doctor::escape::PodName;
 use clap::Args;
 
 use super::image::ServerArgs;
@@ -37,6 +38,9 @@ pub struct DoctorArgs {
     /// Try the doors out of a node instead, as root inside it; nothing outside it is changed
     #[arg(long, value_name = "NODE", conflicts_with_all = ["fix", "yes", "profiles", "storage_pool", "allow_cgroup_v1"])]
     pub escape_test: Option<String>,
+    /// Try the doors out of a pod that runs in that node, as root in the pod
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "escape_test")]
+    pub pod: Option<PodName>,
     /// Form of the output.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -53,7 +57,15 @@ pub(in crate::commands) async fn run(
     );
     let root = Utf8Path::new("/");
     if let Some(node) = &args.escape_test {
-        return escape::run(context, &identity?, node, root, args.output.format()).await;
+        return escape::run(
+            context,
+            &identity?,
+            node,
+            args.pod.as_ref(),
+            root,
+            args.output.format(),
+        )
+        .await;
     }
     let mut report = check::all(&identity, &args, root).await;
     if args.fix {
