@@ -8,6 +8,8 @@ if [ -z "$kubernetes" ]; then
 fi
 # shellcheck source=tests/applications/lib.sh
 . tests/applications/lib.sh
+# shellcheck source=tests/applications/userns.sh
+. tests/applications/userns.sh
 # shellcheck source=tests/conformance/lib.sh
 . tests/conformance/lib.sh
 
@@ -21,8 +23,9 @@ check 'a cluster of one control plane and two workers is up' app_up || return 0
 check 'the images of the tests are made from programs of this machine' conformance_images || return 0
 check 'they are loaded into the nodes' app_images
 try_application
+try_userns
 # The node looks Ready until the cluster misses it, so that the whole is asked until it holds.
-again() { app_ready && app_settled && app_everywhere 3 && app_names; }
+again() { app_ready && app_settled && app_everywhere 3 && app_names && userns_root; }
 restarted() {
   local node
   node=$(app_kubectl get pods -l app=one -o jsonpath='{.items[0].spec.nodeName}')
