@@ -10,11 +10,12 @@ fi
 cluster=capn-t-kube
 up_kube() {
   # shellcheck disable=SC2046 # no flag or one
-  capn up "$cluster" --kubernetes-binaries "$binaries" $(cgroup_flag) --wait 10m "$@"
+  capn up "$cluster" --kubernetes-binaries "$binaries" --isolation isolated --max-pods 16 $(cgroup_flag) --wait 10m "$@"
 }
 kubectl_of() { "$binaries/kubectl" --kubeconfig "$scratch/state/clusters/$cluster.kubeconfig" "$@"; }
 
-check 'a cluster of one control plane and one worker is up' up_kube
+# Nodes of the default mode are those of ./test applications.
+check 'a cluster of one control plane and one worker is up, with isolated nodes' up_kube
 ready() { [ "$(kubectl_of get nodes --no-headers | grep -c ' Ready ')" = 2 ]; }
 check 'both nodes are Ready' ready
 readyz() { kubectl_of get --raw /readyz | has ok; }
@@ -80,6 +81,33 @@ across() {
   done <<<"$pods"
 }
 check 'a pod reaches the pod on the other node' across
+# Pods with user namespaces of their own: `--max-pods` gives isolated nodes ids for them.
+userns() {
+  kubectl_of apply -f - <<YAML || return 1
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: userns, namespace: default}
+spec:
+  selector: {matchLabels: {app: userns}}
+  template:
+    metadata: {labels: {app: userns}}
+    spec:
+      hostUsers: false
+      tolerations: [{operator: Exists}]
+      containers: [{name: pause, image: $(pause_image), imagePullPolicy: Never}]
+YAML
+  kubectl_of rollout status daemonset/userns --timeout 120s
+}
+check 'pods with hostUsers: false run in isolated nodes' userns
+userns_doors() {
+  local node pod pods
+  pods=$(kubectl_of get pods -l app=userns -o jsonpath='{range .items[*]}{.spec.nodeName} {.metadata.name}{"\n"}{end}')
+  [ "$(wc -l <<<"$pods")" = 2 ] || { echo "pods: $pods"; return 1; }
+  while read -r node pod; do
+    capn doctor --escape-test "$node" --pod "default/$pod" </dev/null || return 1
+  done <<<"$pods"
+}
+check 'no door is open from inside them, to node or host' userns_doors
 unchanged() { up_kube -o json | has '"changed": false'; }
 check 'the same command again changes nothing' unchanged
 serves() {
