@@ -95,7 +95,7 @@ def main():
         "mounts": mounts,
     }), 0o640)
     program.main(path)
-    # A folder that the tenant of a hostile node image made a link of is refused, not followed.
+    # A link is refused, not followed.
     try:
         program.give(f"{BASE}/link", ids, ids)
     except OSError:

@@ -138,7 +138,8 @@ def quota():
     _, error = call("quotactl_fd", handle, SET_QUOTA_OF_USERS, 0, None)
     if error == errno.ENOSYS and not is_filtered():
         return ABSENT, "no quotas on this file system"
-    return verdict(error, opened=(errno.EFAULT, errno.ESRCH), absent=(errno.EINVAL,))
+    refused = (errno.EPERM, errno.EACCES, errno.EROFS)
+    return verdict(error, opened=(errno.EFAULT, errno.ESRCH), absent=(errno.EINVAL,), closed=refused)
 
 
 @door("swap", "files")
@@ -226,7 +227,10 @@ def chroot():
     inner = os.path.join(SCRATCH, "inner")
     os.makedirs(inner, exist_ok=True)
     outside = os.open("/", os.O_RDONLY)
-    os.chroot(inner)
+    try:
+        os.chroot(inner)
+    except PermissionError as failure:
+        return verdict(failure.errno, what="chroot")
     os.fchdir(outside)
     for _ in range(64):
         os.chdir("..")
