@@ -75,6 +75,9 @@ const MODES: [Mode; 3] = [
 /// beyond containerd 1.
 pub(crate) const RUNC: &str = "/usr/local/lib/capn/runc";
 
+/// Options of an overlay mount by which containerd maps no ids, whatever was asked before.
+const NO_MAP: &str = "\"uidmap=\", \"gidmap=\"";
+
 /// The settings that differ between the modes.
 pub(crate) const SETTINGS: [&str; 3] =
     ["disable_apparmor", "restrict_oom_score_adj", "disable_hugetlb_controller"];
@@ -95,7 +98,8 @@ pub(crate) fn files(format: ConfigFormat, pause_image: &str) -> Vec<File> {
                 .replace("{{ pause }}", pause_image)
                 .replace("{{ unprivileged }}", &mode.unprivileged.to_string())
                 .replace("{{ restrict_oom }}", &mode.restrict_oom.to_string())
-                .replace("{{ runc }}", if mode.unprivileged { RUNC } else { "" });
+                .replace("{{ runc }}", if mode.unprivileged { RUNC } else { "" })
+                .replace("{{ no_map }}", if mode.unprivileged { NO_MAP } else { "" });
             File { path: mode.path, mode: 0o644, text }
         })
         .collect()
@@ -148,6 +152,7 @@ mod tests {
                 let pods = mode == "unprivileged" && format == ConfigFormat::Version3;
                 assert_eq!(file.text.contains(&format!("BinaryName = \"{RUNC}\"\n")), pods);
                 assert_eq!(file.text.contains("slow_chown = true\n"), pods);
+                assert_eq!(file.text.contains("mount_options = [\"uidmap=\", \"gidmap=\"]\n"), pods);
                 let (top, tables) = file.text.split_once("\n[").unwrap();
                 assert!(top.ends_with("\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n"));
                 let registry = format!("{mirrors}\n  config_path = \"/etc/containerd/certs.d\"\n");
