@@ -128,14 +128,15 @@ def raise_limits():
 
 @door("out-of-memory-score", "resources")
 def oom_score():
-    """Would the kernel rather kill the host's processes than this one?"""
+    """Would the kernel rather kill the host's processes than this one? Theirs is 0, a node's too; kubelet
+    gives most pods more, which they may take back in a node that cannot set the lowest."""
     path = "/proc/self/oom_score_adj"
     now = int(read(path))
     if now <= -1000:
         return OPEN, "is exempt already"
     try:
         with open(path, "w") as file:
-            file.write(str(now - 1))
+            file.write(str(min(now, 0) - 1))
     except OSError as failure:
         return verdict(failure.errno)
     return OPEN, f"lowered from {now} to {read(path).strip()}"
