@@ -152,7 +152,10 @@ mod tests {
                 let pods = mode == "unprivileged" && format == ConfigFormat::Version3;
                 assert_eq!(file.text.contains(&format!("BinaryName = \"{RUNC}\"\n")), pods);
                 assert_eq!(file.text.contains("slow_chown = true\n"), pods);
-                assert_eq!(file.text.contains("mount_options = [\"uidmap=\", \"gidmap=\"]\n"), pods);
+                assert_eq!(
+                    file.text.contains("mount_options = [\"uidmap=\", \"gidmap=\"]\n"),
+                    pods
+                );
                 let (top, tables) = file.text.split_once("\n[").unwrap();
                 assert!(top.ends_with("\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n"));
                 let registry = format!("{mirrors}\n  config_path = \"/etc/containerd/certs.d\"\n");

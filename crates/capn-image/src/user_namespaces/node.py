@@ -41,8 +41,8 @@ def put(path, text="", mode=0o644, owner=(0, 0)):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w") as file:
         file.write(text)
-    os.chmod(path, mode)
     os.chown(path, *owner)
+    os.chmod(path, mode)
     return path
 
 
@@ -85,12 +85,22 @@ def main():
         "/dots": f"{BASE}/containers/../../../elsewhere",
     }
     ids = [{"containerID": 0, "hostID": 65536, "size": 65536}]
+    image = f"{FOLDER}/bundle/rootfs"
+    put(f"{image}/bin/su", mode=0o4755)
+    put(f"{image}/bin/mail", owner=(8, 12))
+    ping = put(f"{image}/bin/ping", mode=0o755)
+    os.symlink(elsewhere, f"{image}/link")
+    try:
+        os.setxattr(ping, "security.capability", bytes.fromhex("01000002" + "00200000" + "00" * 12))
+    except OSError:
+        ping = None
     mounts = [{"destination": to, "type": "bind", "source": source, "options": ["rbind", "ro"],
                "uidMappings": ids, "gidMappings": ids} for to, source in sources.items()]
     mounts.append({"destination": "/proc", "type": "proc", "source": "proc"})
     path = put(f"{FOLDER}/bundle/config.json", json.dumps({
         "linux": {"uidMappings": ids, "gidMappings": ids},
         "annotations": {"io.kubernetes.cri.sandbox-uid": POD, "io.kubernetes.cri.sandbox-id": "5a"},
+        "root": {"path": "rootfs"},
         "unknown": {"kept": [1, 1.5, "é"]},
         "mounts": mounts,
     }), 0o640)
@@ -113,6 +123,9 @@ def main():
     owners["resolv.conf"] = owner(sources["/resolv.conf"])
     owners["elsewhere"] = owner(elsewhere)
     owners["of-another-pod"] = owner(sources["/of-another-pod"])
+    owners["image"] = owner(image)
+    for name in ("bin/su", "bin/mail", "link"):
+        owners[f"image/{name}"] = owner(f"{image}/{name}")
     key = os.stat(f"{config}/..1/key")
     with open(f"{config}/..1/key") as file:
         text = f"{stat.S_IMODE(key.st_mode):04o} {key.st_uid} {key.st_gid} {file.read()}"
@@ -122,11 +135,13 @@ def main():
         "owners": owners,
         "mapped": [m["destination"] for m in after["mounts"] if m.get("uidMappings")],
         "config": in_memory,
+        "su": f"{stat.S_IMODE(os.stat(f'{image}/bin/su').st_mode):04o}",
+        "ping": ping and os.getxattr(ping, "security.capability").hex(),
         "config_on_disk": owner(f"{config}/..1/key") == [0, 2000],
         "unknown": after["unknown"],
         "options": after["mounts"][0]["options"],
         "mode": f"{stat.S_IMODE(os.stat(path).st_mode):04o}",
-        "left": [name for name in os.listdir(os.path.dirname(path)) if name != "config.json"],
+        "left": [name for name in os.listdir(os.path.dirname(path)) if name not in ("config.json", "rootfs")],
     }))
 
 

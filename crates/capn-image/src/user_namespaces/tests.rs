@@ -1,4 +1,9 @@
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::{Value, json};
 
@@ -49,33 +54,90 @@ fn program(path: &Path, text: &str) {
 
 #[test]
 fn runc_is_run_as_asked_and_only_a_pods_creation_is_looked_at() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    program(&path("wrapper"), RUNC);
-    program(&path("runc"), "#!/bin/sh\nprintf '<%s>' \"$@\"\nexit 7\n");
-    program(&path("pod-mounts"), "#!/bin/sh\necho \"adapts $1\"\n");
-    fs::create_dir(path("a pod")).unwrap();
-    fs::create_dir(path("other")).unwrap();
-    fs::write(path("a pod").join("config.json"), r#"{"mounts":[{"uidMappings":[]}]}"#).unwrap();
-    fs::write(path("other").join("config.json"), "{}").unwrap();
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new("sh");
-        command.args(["-c", "PATH=$1:$PATH CAPN_POD_MOUNTS=$1/pod-mounts; export CAPN_POD_MOUNTS; shift; exec sh \"$@\"", "sh"]);
-        command.arg(folder.path()).arg(path("wrapper")).args(arguments).current_dir(folder.path());
-        let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(7), "runc's own exit code: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let wrapper = Wrapper::new();
+    wrapper.put("cgroups/cgroup.controllers", "");
+    wrapper.put("a pod/config.json", r#"{"mounts":[{"uidMappings":[]}]}"#);
+    wrapper.put("other/config.json", "{}");
     let adapts = "adapts a pod/config.json\n";
     assert_eq!(
-        run(&["--root", "r", "create", "--bundle", "a pod", "id"]),
-        format!("{adapts}<--root><r><create><--bundle><a pod><id>")
+        wrapper.run(&["--root", "r", "create", "--bundle", "a pod", "id"]),
+        (Some(7), format!("{adapts}<--root><r><create><--bundle><a pod><id>"))
     );
-    assert!(run(&["create", "--bundle=a pod", "id"]).starts_with(adapts));
-    assert_eq!(run(&["create", "--bundle", "other", "id"]), "<create><--bundle><other><id>");
-    assert_eq!(run(&["exec", "--process", "p", "id", "a b"]), "<exec><--process><p><id><a b>");
-    program(&path("pod-mounts"), "#!/bin/sh\nexit 7\n");
-    assert_eq!(run(&["create", "--bundle", "a pod", "id"]), "", "a container that cannot work");
+    let (_, said) = wrapper.run(&["create", "--bundle", "other", "id"]);
+    assert_eq!(said, "<create><--bundle><other><id>");
+    let (_, said) = wrapper.run(&["--root", "r", "exec", "--process", "p", "id", "a b"]);
+    assert_eq!(said, "<--root><r><exec><--process><p><id><a b>");
+    program(&wrapper.path("pod-mounts"), "#!/bin/sh\nexit 9\n");
+    let refused = wrapper.run(&["create", "--bundle", "a pod", "id"]);
+    assert_eq!(refused, (Some(9), String::new()), "a container that cannot work is not made");
+}
+
+#[test]
+fn with_cgroup_v1_what_is_run_in_a_pod_begins_in_the_pods_groups() {
+    let wrapper = Wrapper::new();
+    wrapper.put("a pod/config.json", r#"{"mounts":[{"uidMappings":[]}]}"#);
+    let groups = wrapper.path("cgroups");
+    let state = format!(
+        r#"{{"id":"5a","config":{{"rootfs":"/"}},"cgroup_paths":{{"":"{0}/unified/a","cpu,cpuacct":"{0}/cpu,cpuacct/a"}}}}"#,
+        groups.display()
+    );
+    wrapper.put("r/5a/state.json", &state);
+    wrapper.put("cgroups/cpu,cpuacct/a/cgroup.procs", "");
+    // A container of another pod: runc puts processes into its groups.
+    wrapper.run(&["--root", "r", "exec", "--process", "p", "5a"]);
+    assert_eq!(wrapper.read("cgroups/cpu,cpuacct/a/cgroup.procs"), "");
+
+    program(&wrapper.path("runc"), "#!/bin/sh\nexit 7\n");
+    let failed = wrapper.run(&["--root", "r", "create", "--bundle", "a pod", "5a"]);
+    assert_eq!(failed.0, Some(7));
+    assert_eq!(wrapper.read("r/5a/state.json"), state, "there is none after a failure");
+    program(&wrapper.path("runc"), "#!/bin/sh\necho $$\n");
+    let made = wrapper.run(&["--root", "r", "create", "--bundle", "a pod", "5a"]);
+    assert_eq!(made.0, Some(0));
+    let told = state.replace(r#""config":{"#, r#""config":{"rootless_cgroups":true,"#);
+    assert_eq!(wrapper.read("r/5a/state.json"), told);
+    assert_eq!(wrapper.read("cgroups/cpu,cpuacct/a/cgroup.procs"), "");
+
+    let (_, pid) = wrapper.run(&["--root", "r", "exec", "--process", "p", "5a"]);
+    assert_eq!(wrapper.read("cgroups/cpu,cpuacct/a/cgroup.procs"), pid);
+    assert!(!wrapper.path("cgroups/unified").exists());
+}
+
+/// The wrapper, with a runc that says how it was run, in a folder with control groups.
+struct Wrapper(tempfile::TempDir);
+
+impl Wrapper {
+    fn new() -> Self {
+        let wrapper = Self(tempfile::tempdir().unwrap());
+        program(&wrapper.path("wrapper"), RUNC);
+        program(&wrapper.path("runc"), "#!/bin/sh\nprintf '<%s>' \"$@\"\nexit 7\n");
+        program(&wrapper.path("pod-mounts"), "#!/bin/sh\necho \"adapts $1\" >&2\n");
+        wrapper
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Exit code, and what was said on the error stream and then on the other.
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        const START: &str = "PATH=$1:$PATH CAPN_POD_MOUNTS=$1/pod-mounts CAPN_CGROUPS=$1/cgroups; \
+                             export CAPN_POD_MOUNTS CAPN_CGROUPS; shift; exec sh \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", START, "sh"]).arg(self.0.path()).arg(self.path("wrapper"));
+        let output = command.args(arguments).current_dir(self.0.path()).output().unwrap();
+        let said = [output.stderr, output.stdout].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    }
 }
 
 /// The program in a user namespace of its own, with folders of a kubelet; `None` where this user or
@@ -115,10 +177,18 @@ fn mounts_of_a_pod_fit_a_node_in_a_user_namespace() {
         ("resolv.conf", [65_536, 65_536]),
         ("link", [0, 0]),
         ("elsewhere", [0, 0]),
+        ("image", [65_536, 65_536]),
+        ("image/bin/su", [65_536, 65_536]),
+        ("image/bin/mail", [65_536 + 8, 65_536 + 12]),
+        ("image/link", [65_536, 65_536]),
         ("of-another-pod", [0, 0]),
     ] {
         assert_eq!(found["owners"][what], json!(owner), "{what}");
     }
+    assert_eq!(found["su"], json!("4755"), "the kernel takes it off when the owner changes");
+    // Version 3, cap_net_raw, effective for id 65536 and its namespace.
+    let capabilities = "0100000300200000000000000000000000000000".to_owned() + "00000100";
+    assert!([json!(capabilities), json!(null)].contains(&found["ping"]), "{}", found["ping"]);
     let mapped: Vec<&str> =
         found["mapped"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
     assert_eq!(mapped, ["/secret", "/config"], "these are in a tmpfs of the node");
@@ -135,11 +205,9 @@ fn mounts_of_a_pod_fit_a_node_in_a_user_namespace() {
 fn a_configuration_that_cannot_be_read_ends_the_creation_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     program(&folder.path().join("pod_mounts.py"), POD_MOUNTS);
-    for text in [
-        "no json",
-        "[]",
-        r#"{"linux":{"uidMappings":[{}],"gidMappings":[{}]},"mounts":[{"uidMappings":[1]}]}"#,
-    ] {
+    for text in
+        ["no json", "[]", r#"{"linux":{"uidMappings":[{}],"gidMappings":[{}]},"mounts":[]}"#]
+    {
         let config = folder.path().join("config.json");
         fs::write(&config, text).unwrap();
         let output =
