@@ -64,7 +64,8 @@ def nested_door(kind):
             return verdict(error, opened=(0,), what=f"nested map of the host's {kind} 0")
     owned = max(inside + count for inside, _, count in ids_of(f"/proc/self/{kind}_map"))
     error = nested(owned, kind)
-    closed = (errno.EPERM, errno.EINVAL)
+    # EACCES: where user namespaces are refused, the child is in ours.
+    closed = (errno.EPERM, errno.EINVAL, errno.EACCES)
     return verdict(error, opened=(0,), closed=closed, what=f"nested map of {kind} {owned}, not ours")
 
 
