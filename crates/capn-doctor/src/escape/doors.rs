@@ -182,8 +182,13 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli/doctor.md");
         let page = std::fs::read_to_string(path).unwrap();
         for door in DOORS {
-            let row = format!("| `{}` | {} |", door.name, door.gives);
-            assert!(page.lines().any(|line| line == row), "not in docs/cli/doctor.md: {row}");
+            let row = format!("| `{}` | {} | ", door.name, door.gives);
+            let line = page.lines().find_map(|line| line.strip_prefix(&row));
+            // What it is from a pod with `hostUsers: false`.
+            assert!(
+                matches!(line, Some("closed |" | "absent |")),
+                "not in docs/cli/doctor.md, or open from a pod: {row}"
+            );
         }
         let rows = page.lines().skip_while(|line| *line != "## Doors");
         let rows = rows.filter(|line| line.starts_with("| `") && !line.contains("attempt"));
