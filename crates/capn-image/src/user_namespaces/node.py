@@ -67,6 +67,7 @@ def main():
     put(f"{disk}/of-root")
     config = folder(f"{volumes}configmap/config")
     put(f"{config}/..1/key", "value", 0o400, (0, 2000))
+    put(f"{config}/..1/given", "subpath", 0o400, (65536, 65536 + 2000))
     os.symlink("..1", f"{config}/..data")
     secret = folder(f"{volumes}secret/secret")
     assert LIBC.mount(b"t", secret.encode(), b"tmpfs", 0, None) == 0
@@ -126,10 +127,11 @@ def main():
     owners["image"] = owner(image)
     for name in ("bin/su", "bin/mail", "link"):
         owners[f"image/{name}"] = owner(f"{image}/{name}")
-    key = os.stat(f"{config}/..1/key")
-    with open(f"{config}/..1/key") as file:
-        text = f"{stat.S_IMODE(key.st_mode):04o} {key.st_uid} {key.st_gid} {file.read()}"
-    in_memory = {"..data": os.readlink(f"{config}/..data"), "..1/key": text}
+    in_memory = {"..data": os.readlink(f"{config}/..data")}
+    for name in ("..1/key", "..1/given"):
+        key = os.stat(f"{config}/{name}")
+        with open(f"{config}/{name}") as file:
+            in_memory[name] = f"{stat.S_IMODE(key.st_mode):04o} {key.st_uid} {key.st_gid} {file.read()}"
     assert LIBC.umount2(config.encode(), 0) == 0, "a tmpfs was mounted over the volume"
     print(json.dumps({
         "owners": owners,

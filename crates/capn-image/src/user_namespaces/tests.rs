@@ -193,7 +193,9 @@ fn mounts_of_a_pod_fit_a_node_in_a_user_namespace() {
         found["mapped"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
     assert_eq!(mapped, ["/secret", "/config"], "these are in a tmpfs of the node");
     // As it was on the disk.
-    assert_eq!(found["config"], json!({"..data": "..1", "..1/key": "0400 0 2000 value"}));
+    let given = "0400 0 2000 subpath";
+    let files = json!({"..data": "..1", "..1/key": "0400 0 2000 value", "..1/given": given});
+    assert_eq!(found["config"], files);
     assert_eq!(found["config_on_disk"], json!(true), "kubelet's own files are left alone");
     assert_eq!(found["unknown"], json!({"kept": [1, 1.5, "é"]}));
     assert_eq!(found["options"], json!(["rbind", "ro"]));
