@@ -10,14 +10,23 @@ enum Verdict {
     Drop,
 }
 
-/// Whether a DHCP request that comes in through this interface is dropped, by the output of
-/// `iptables-save -t filter`. A rule that also asks for something else than interface, protocol and
+/// The rule, or the policy of a chain, by which a DHCP request that comes in through this interface is
+/// dropped, by the output of `iptables-save -t filter`. A rule that also asks for something else than interface, protocol and
 /// ports, such as the state of a connection, is taken not to be about it.
-pub(super) fn is_dropped(rules: &str, interface: &str) -> bool {
-    verdict(rules, "INPUT", interface, 0) == Some(Verdict::Drop)
+pub(super) fn dropped_by<'a>(rules: &'a str, interface: &str) -> Option<&'a str> {
+    match verdict(rules, "INPUT", interface, 0) {
+        Some((Verdict::Drop, line)) => Some(line.split(" [").next().unwrap_or(line)),
+        _ => None,
+    }
 }
 
-fn verdict(rules: &str, chain: &str, interface: &str, depth: usize) -> Option<Verdict> {
+/// What becomes of the packet in a chain, and the line that decides it.
+fn verdict<'a>(
+    rules: &'a str,
+    chain: &str,
+    interface: &str,
+    depth: usize,
+) -> Option<(Verdict, &'a str)> {
     if depth > DEPTH {
         return None;
     }
@@ -29,8 +38,8 @@ fn verdict(rules: &str, chain: &str, interface: &str, depth: usize) -> Option<Ve
         let words: Vec<&str> = words.collect();
         let Some(target) = target(&words, interface) else { continue };
         match target {
-            "ACCEPT" => return Some(Verdict::Accept),
-            "DROP" | "REJECT" => return Some(Verdict::Drop),
+            "ACCEPT" => return Some((Verdict::Accept, line)),
+            "DROP" | "REJECT" => return Some((Verdict::Drop, line)),
             "RETURN" => return None,
             // Others, such as LOG, are no chains, and decide nothing.
             other => {
@@ -40,12 +49,14 @@ fn verdict(rules: &str, chain: &str, interface: &str, depth: usize) -> Option<Ve
             }
         }
     }
-    let policy = rules.lines().find_map(|line| line.strip_prefix(':')?.strip_prefix(chain));
-    match policy.and_then(|policy| policy.split_whitespace().next()) {
-        Some("DROP") => Some(Verdict::Drop),
-        Some("ACCEPT") => Some(Verdict::Accept),
+    let policies = rules.lines().filter_map(|line| {
+        Some((line, line.strip_prefix(':')?.strip_prefix(chain)?.strip_prefix(' ')?))
+    });
+    policies.into_iter().find_map(|(line, policy)| match policy.split_whitespace().next()? {
+        "DROP" => Some((Verdict::Drop, line)),
+        "ACCEPT" => Some((Verdict::Accept, line)),
         _ => None,
-    }
+    })
 }
 
 /// Where a rule sends the packet, if it is about it.
@@ -100,6 +111,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_drops_it_is_named() {
+        let rule = "-A INPUT -i br0 -p udp -m udp --dport 67 -j DROP";
+        let rules = format!(":INPUT ACCEPT [0:0]\n{rule}");
+        assert_eq!(dropped_by(&rules, "br0"), Some(rule));
+        assert_eq!(dropped_by(":INPUT DROP [12:720]\n", "br0"), Some(":INPUT DROP"));
+    }
+
+    #[test]
     fn a_request_is_dropped_by_a_rule_or_by_what_is_left() {
         let table = [
             (":INPUT ACCEPT [0:0]", false),
@@ -136,7 +155,7 @@ mod tests {
             ),
         ];
         for (rules, dropped) in table {
-            assert_eq!(is_dropped(rules, "br0"), dropped, "{rules}");
+            assert_eq!(dropped_by(rules, "br0").is_some(), dropped, "{rules}");
         }
     }
 }

@@ -11,6 +11,9 @@ pub struct Forwarding {
     pub accepted: Vec<String>,
     /// All rules, as `iptables-save -t filter` prints them.
     pub rules: String,
+    /// Tables of nftables, but those of iptables and of the server, with a chain for what comes in
+    /// (`inet firewalld`).
+    pub input_tables: Vec<String>,
 }
 
 impl Forwarding {
@@ -27,12 +30,18 @@ impl Forwarding {
                 words.nth(1).map(str::to_owned)
             })
             .collect();
-        Some(Self { drops: policy.starts_with("DROP"), accepted, rules: text.to_owned() })
+        Some(Self {
+            drops: policy.starts_with("DROP"),
+            accepted,
+            rules: text.to_owned(),
+            input_tables: Vec::new(),
+        })
     }
 
-    /// Whether a DHCP request that comes in through this interface is dropped.
-    pub fn drops_dhcp(&self, interface: &str) -> bool {
-        super::dhcp::is_dropped(&self.rules, interface)
+    /// The rule, or the policy of a chain, that drops a DHCP request that comes in through this
+    /// interface.
+    pub fn drops_dhcp(&self, interface: &str) -> Option<&str> {
+        super::dhcp::dropped_by(&self.rules, interface)
     }
 
     /// Whether packets from this interface get through.
@@ -43,10 +52,34 @@ impl Forwarding {
 
 /// Asks the firewall of this machine, which only root may. `None` when it cannot be asked.
 pub async fn forwarding() -> Option<Forwarding> {
-    let mut command = tokio::process::Command::new("iptables-save");
-    command.args(["-t", "filter"]).kill_on_drop(true);
+    let rules = output(&["iptables-save", "-t", "filter"]).await?;
+    // Not every host has the command.
+    let chains = output(&["nft", "list", "chains"]).await.unwrap_or_default();
+    Some(Forwarding { input_tables: input_tables(&chains), ..Forwarding::parse(&rules)? })
+}
+
+async fn output(words: &[&str]) -> Option<String> {
+    let (program, arguments) = words.split_first()?;
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(5), command.output()).await.ok()?.ok()?;
-    Forwarding::parse(&String::from_utf8_lossy(&output.stdout))
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// From the output of `nft list chains`.
+fn input_tables(chains: &str) -> Vec<String> {
+    let mut table = "";
+    let mut found: Vec<String> = Vec::new();
+    for line in chains.lines() {
+        if let Some(name) = line.strip_prefix("table ") {
+            table = name.trim_end_matches([' ', '{']);
+        }
+        let known = ["ip filter", "ip6 filter", "inet incus", "inet lxd"].contains(&table);
+        if line.contains(" hook input ") && !known && !found.iter().any(|name| name == table) {
+            found.push(table.to_owned());
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -67,6 +100,15 @@ mod tests {
             "-A DOCKER-USER -i incusbr0 -j ACCEPT\n-A DOCKER-USER -j",
         );
         assert!(Forwarding::parse(&mended).unwrap().lets_through("incusbr0"));
+    }
+
+    #[test]
+    fn tables_of_nftables_for_what_comes_in_are_found() {
+        let chains = "table ip filter {\n\tchain INPUT {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n\
+            table inet firewalld {\n\tchain filter_INPUT {\n\t\ttype filter hook input priority filter + 10; policy accept;\n\t}\n\
+            \tchain filter_IN_public {\n\t}\n}\ntable inet nat {\n\tchain out {\n\t\ttype nat hook output priority filter; policy accept;\n\t}\n}\n";
+        assert_eq!(input_tables(chains), ["inet firewalld"]);
+        assert_eq!(input_tables(""), [""; 0]);
     }
 
     #[test]

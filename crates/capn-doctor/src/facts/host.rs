@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use camino::Utf8Path;
 
 use super::firewall::Forwarding;
+use super::offer::Offer;
 
 /// How the host divides resources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub struct HostFacts {
     pub has_docker: bool,
     /// What the firewall does with packets that pass through, as far as it can be asked.
     pub forwarding: Option<Forwarding>,
+    /// What a request for an address on the bridge of new instances got, where they get one there.
+    pub offer: Option<Offer>,
     /// Seconds since 1970.
     pub now_s: u64,
     /// When a package was last installed: the clock cannot be before it.
@@ -138,6 +141,7 @@ impl HostFacts {
             memory_bytes: memory_field(&memory, "MemTotal:"),
             has_docker: root.join("sys/class/net/docker0").exists(),
             forwarding: None,
+            offer: None,
             now_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
             last_package_s: modified("var/lib/dpkg/status"),
             kernel,

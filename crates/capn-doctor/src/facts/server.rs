@@ -99,6 +99,18 @@ pub struct NetworkFacts {
     pub config: Config,
 }
 
+impl NetworkFacts {
+    /// Whether it is a bridge of the server's that gives IPv4 addresses to instances.
+    pub fn gives_ipv4(&self) -> bool {
+        let is = |key: &str, value: &str| self.config.get(key).is_some_and(|found| found == value);
+        self.exists
+            && self.is_managed
+            && self.kind == "bridge"
+            && self.config.get("ipv4.address").is_some_and(|address| address != "none")
+            && !is("ipv4.dhcp", "false")
+    }
+}
+
 impl PoolFacts {
     /// Whether volumes can be made in it now. A server that could not mount a pool when it started
     /// says `Unavailable`, and goes on without it.

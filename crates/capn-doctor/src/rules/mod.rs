@@ -1,5 +1,6 @@
 //! From facts to findings. Pure: the same facts give the same findings, in the same order.
 
+mod bridge;
 mod host;
 mod instances;
 mod server;

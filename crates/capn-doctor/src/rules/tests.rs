@@ -1,12 +1,13 @@
 //! Hosts and servers that are broken, and what is said of them.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use incus_client::api::{Config, Flavor};
 
 use super::*;
 use crate::facts::{
-    Cgroups, Forwarding, HostFacts, IdRange, InstanceFacts, Lxcfs, NetworkFacts, PoolFacts,
+    Cgroups, Forwarding, HostFacts, IdRange, InstanceFacts, Lxcfs, NetworkFacts, Offer, PoolFacts,
     ServerFacts,
 };
 use crate::finding::{Finding, Fix, Severity};
@@ -53,7 +54,13 @@ fn host() -> HostFacts {
         available_memory_bytes: Some(8 * GIB),
         memory_bytes: Some(16 * GIB),
         has_docker: false,
-        forwarding: Some(Forwarding { drops: false, accepted: Vec::new(), rules: String::new() }),
+        forwarding: Some(Forwarding {
+            drops: false,
+            accepted: Vec::new(),
+            rules: String::new(),
+            input_tables: Vec::new(),
+        }),
+        offer: Some(Offer::Made(Ipv4Addr::new(10, 0, 0, 7))),
         now_s: 1_800_000_000,
         last_package_s: Some(1_799_000_000),
     }
@@ -127,12 +134,21 @@ fn every_broken_host_is_told_by_its_own_finding() {
         drops,
         accepted: vec!["docker0".into()],
         rules: rules.to_owned(),
+        input_tables: Vec::new(),
     };
     let docker = firewall(true, "");
     let ufw = firewall(false, ":INPUT DROP [0:0]");
     let old_lxcfs = Some(Lxcfs { is_writable: true, version: Some("5.0.3-1+deb12u1".into()) });
     let cases: Vec<(HostFacts, &[&str])> = vec![
-        (HostFacts { forwarding: Some(ufw), ..host() }, &["problem firewall"]),
+        // The rules are read where no request was made.
+        (HostFacts { forwarding: Some(ufw.clone()), offer: None, ..host() }, &["problem firewall"]),
+        (HostFacts { forwarding: Some(ufw.clone()), ..host() }, &[]),
+        (
+            HostFacts { forwarding: Some(ufw), offer: Some(Offer::Missing), ..host() },
+            &["problem dhcp"],
+        ),
+        (HostFacts { offer: Some(Offer::Missing), ..host() }, &["problem dhcp"]),
+        (HostFacts { offer: Some(Offer::NotAsked("why".into())), ..host() }, &[]),
         (HostFacts { cgroups: Cgroups::V1, ..host() }, &["problem cgroups"]),
         (HostFacts { subuid: two_ranges, ..host() }, &["problem subordinate-ids"]),
         (
@@ -284,4 +300,33 @@ fn all_low_limits_are_raised_by_one_command() {
         command.starts_with("sudo sysctl -w kernel.keys.maxkeys=2000 kernel.keys.maxbytes=2000000 fs.inotify.max_user_instances=1024"),
         "{command}"
     );
+}
+
+#[test]
+fn who_drops_requests_for_an_address_is_named_with_the_command_against_it() {
+    let missing = |rules: &str, tables: &[&str]| HostFacts {
+        offer: Some(Offer::Missing),
+        forwarding: Some(Forwarding {
+            drops: false,
+            accepted: Vec::new(),
+            rules: rules.to_owned(),
+            input_tables: tables.iter().map(|table| (*table).to_owned()).collect(),
+        }),
+        ..host()
+    };
+    let rule = ":INPUT ACCEPT [0:0]\n-A INPUT -i incusbr0 -p udp -m udp --dport 67 -j DROP";
+    let ufw = ":INPUT DROP [0:0]\n:ufw-user-input - [0:0]\n-A INPUT -j ufw-user-input";
+    for (rules, tables, cause, command) in [
+        (rule, &[][..], "`-A INPUT -i incusbr0 -p udp -m udp --dport 67 -j DROP`", "iptables -I"),
+        (ufw, &[], "ufw drops it (`:INPUT DROP`)", "ufw allow in on incusbr0"),
+        ("", &["inet own", "inet firewalld"], "firewalld", "firewall-cmd --zone=trusted"),
+        ("", &["inet own"], "table `inet own`", "nft list table inet own"),
+        ("", &[], "no rule is known", "pgrep -a dnsmasq"),
+    ] {
+        let findings = together_findings(&missing(rules, tables), &server());
+        let finding = findings.iter().find(|finding| finding.id == "dhcp").unwrap();
+        assert!(finding.is_problem());
+        assert!(finding.found.contains(cause), "{}", finding.found);
+        assert!(finding.mend[0].contains(command), "{:?}", finding.mend);
+    }
 }

@@ -1,6 +1,6 @@
 //! What shows only when the host and its server are looked at together.
 
-use super::version;
+use super::{bridge, version};
 use crate::facts::{HostFacts, IDS_OF_ONE, ServerFacts};
 use crate::finding::Finding;
 use incus_client::api::Flavor;
@@ -15,66 +15,17 @@ const FEW_NODES: u64 = 8;
 
 /// The firewall against the bridge, AppArmor against the server's version, ids against instances.
 pub fn together_findings(host: &HostFacts, server: &ServerFacts) -> Vec<Finding> {
-    [firewall(host, server), nested_procfs(host, server), isolated_ids(host, server), pod_ids(host)]
-        .into_iter()
-        .flatten()
-        .collect()
-}
-
-fn firewall(host: &HostFacts, server: &ServerFacts) -> Option<Finding> {
-    const ID: &str = "firewall";
-    let bridge = server.instances.network.as_ref().filter(|n| n.exists && n.kind == "bridge")?;
-    let name = &bridge.name;
-    let asks_host = bridge.is_managed
-        && bridge.config.get("ipv4.address").is_some_and(|address| address != "none");
-    match &host.forwarding {
-        Some(rules) if asks_host && rules.drops_dhcp(name) => Some(
-            Finding::problem(
-                ID,
-                format!(
-                    "the host's firewall drops DHCP requests (UDP port 67) from bridge `{name}`"
-                ),
-                "instances get no IPv4 address",
-            )
-            .mend(format!(
-                "with ufw: `sudo ufw allow in on {name} && sudo ufw route allow in on {name}`"
-            ))
-            .mend(format!(
-                "without: `sudo iptables -I INPUT -i {name} -p udp --dport 67 -j ACCEPT`"
-            )),
-        ),
-        Some(rules) if !rules.lets_through(name) => {
-            let whose = if host.has_docker { "Docker's firewall" } else { "the host's firewall" };
-            Some(
-                Finding::problem(
-                    ID,
-                    format!("{whose} drops packets from bridge `{name}`"),
-                    "nodes do not reach the internet, or each other by their pods",
-                )
-                .mend(match host.has_docker {
-                    true => format!(
-                        "sudo iptables -I DOCKER-USER -i {name} -j ACCEPT && sudo iptables -I DOCKER-USER -o {name} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
-                    ),
-                    false => format!(
-                        "sudo iptables -I FORWARD -i {name} -j ACCEPT && sudo iptables -I FORWARD -o {name} -j ACCEPT"
-                    ),
-                }),
-            )
-        }
-        Some(_) => Some(Finding::ok(ID, format!("the firewall lets bridge `{name}` through"))),
-        // Only root may ask the firewall.
-        None if host.has_docker => Some(
-            Finding::warning(
-                ID,
-                "Docker is on this host, and its firewall cannot be asked without root",
-                format!(
-                    "Docker drops what passes through the host: bridge `{name}` may be cut off"
-                ),
-            )
-            .mend("ask it: `sudo capn doctor`"),
-        ),
-        None => None,
-    }
+    let network = server.instances.network.as_ref();
+    [
+        network.and_then(|network| bridge::firewall(host, network)),
+        network.and_then(|network| bridge::dhcp(host, network)),
+        nested_procfs(host, server),
+        isolated_ids(host, server),
+        pod_ids(host),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// runc since its fix of CVE-2025-52881 writes through detached mounts of procfs, which AppArmor

@@ -10,6 +10,7 @@
     reason = "helpers of tests, which clippy does not know for tests"
 )]
 
+mod dhcp;
 mod support;
 
 use capn_doctor::escape::{self, DoorState, EscapeReport, Mode, Targets};

@@ -63,7 +63,7 @@ pub(super) async fn all(
         Err(_) => (None, args.server.remote.is_none()),
     };
     let mut findings = Vec::new();
-    let host = match host_checked {
+    let mut host = match host_checked {
         false => None,
         true => {
             let read = HostFacts::read(root);
@@ -75,7 +75,11 @@ pub(super) async fn all(
     match server_facts(identity, args).await {
         Ok(facts) => {
             findings.extend(rules::server_findings(&facts));
-            if let Some(host) = &host {
+            if let Some(host) = &mut host {
+                let bridge = facts.instances.network.as_ref().filter(|found| found.gives_ipv4());
+                if let Some(bridge) = bridge {
+                    host.offer = Some(facts::offer(&bridge.name).await);
+                }
                 findings.extend(rules::together_findings(host, &facts));
             }
         }
