@@ -1,10 +1,12 @@
-//! The pod network of the default flavor follows the pod CIDRs.
+//! flannel in templates: capn's own, by a label, and that of the default flavor, which follows the pod
+//! CIDRs.
 
 use std::process::Command;
 
+use capn_template::{Template, flavor};
 use serde_json::{Value, json};
 
-use super::{objects, of_kind, parse};
+use super::{objects, of_kind, parse, values};
 
 /// What flannel is configured with for these CIDRs.
 fn net_conf(pod_cidr: &[(&str, &str)]) -> Value {
@@ -33,4 +35,17 @@ fn the_network_is_the_first_of_each_family() {
         net_conf(&[("POD_CIDR", "[fd00:7::/56]")]),
         json!({ "EnableIPv4": false, "EnableIPv6": true, "IPv6Network": "fd00:7::/56", "Backend": vxlan })
     );
+}
+
+#[test]
+fn a_variable_chooses_the_flannel_that_capn_runs() {
+    for name in ["default", "autoscaler", "development", "ubuntu", "kube-vip", "ovn"] {
+        let objects = objects(name, &[("CNI", "flannel")]);
+        let labels = &of_kind(&objects, "Cluster")["metadata"]["labels"];
+        assert_eq!(labels["capn.cluster.x-k8s.io/cni"], "flannel", "{name}");
+        let flavor = flavor::find(name).unwrap();
+        let template = Template::new(flavor.template).unwrap();
+        let refused = template.render(&values(flavor, &[("CNI", "calico")])).unwrap_err();
+        assert!(refused.to_string().contains("CNI is `calico`"), "{name}: {refused}");
+    }
 }

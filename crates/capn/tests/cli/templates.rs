@@ -76,7 +76,7 @@ fn variables_are_listed_with_what_they_are() {
     Optional Variables:
       NAME                            KIND                                DEFAULT          DESCRIPTION
       CLUSTER_NAME                    text                                demo             Name of the cluster, and the beginning of every other name.
-      CNI                             none | bridge                       none             Pod network: bridge is the one that capn keeps itself, none is left to you.
+      CNI                             none | bridge | flannel             none             Pod network: bridge is the one that capn keeps itself, flannel runs with vxlan from an image of the nodes, none is left to you.
       CONTROL_PLANE_MACHINE_CONFIG    entries                             -                Instance config of control plane machines, as limits.cpu.priority: "5", boot.autostart: "true".
       CONTROL_PLANE_MACHINE_COUNT     count                               1                Number of control plane machines; an odd one.
       CONTROL_PLANE_MACHINE_DEVICES   list                                []               Devices of control plane machines, each "name,key=value".
