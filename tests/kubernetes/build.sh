@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Kubernetes and what nodes need besides, from their Go modules.
 #
-#   build.sh v1.36        kubeadm, kubelet, kubectl, the control plane, kube-proxy, etcd, CoreDNS
+#   build.sh v1.36        kubeadm, kubelet, kubectl, the control plane, kube-proxy, etcd, CoreDNS, flanneld
 #   build.sh v1.36-tests  e2e.test and ginkgo of the same release, and the programs of its test images
 #   build.sh runtime      containerd, its shim, ctr, runc and crictl
 #
@@ -45,6 +45,17 @@ kubernetes() {
   build "$release/etcd" "$1/etcd" go.etcd.io/etcd/server/v3 -ldflags '-s -w'
   build "$release/etcd" "$1/etcdctl" go.etcd.io/etcd/etcdctl/v3 -ldflags '-s -w'
   build "$release/coredns" "$1/coredns" github.com/coredns/coredns -ldflags '-s -w'
+  flannel "$1"
+}
+
+# flannel's main program without the backends that need a C compiler (udp) or the library of a cloud (alloc,
+# tencentvpc); that of Tencent's cloud is not on the Go module proxy.
+flannel() {
+  local module=github.com/flannel-io/flannel source=$1/flannel.go
+  (cd flannel && go mod download $module)
+  sed -E '/backend\/(alloc|tencentvpc|udp)"$/d' "$(cd flannel && go list -m -f '{{.Dir}}' $module)/main.go" >"$source"
+  build flannel "$1/flanneld" "$source" -ldflags "-s -w -X $module/pkg/version.Version=$(required flannel $module)"
+  rm "$source"
 }
 
 kubernetes_tests() {
@@ -85,7 +96,8 @@ case $release in
   *) version=$(required "$release/kubernetes" k8s.io/kubernetes) ;;
 esac
 place=$cache/$make/$version
-stamp=$(find "$release" build.sh -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+case $make in kubernetes) parts=("$release" flannel) ;; *) parts=("$release") ;; esac
+stamp=$(find "${parts[@]}" build.sh -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
 if [ "$(cat "$place/.stamp" 2>/dev/null)" != "$stamp" ]; then
   # Built beside it and moved at the end, so that what is there is whole.
   rm -rf "$place.new"

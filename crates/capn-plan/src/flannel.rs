@@ -165,6 +165,14 @@ mod tests {
     }
 
     #[test]
+    fn tests_build_the_version_of_the_image() {
+        let module = include_str!("../../../tests/kubernetes/flannel/go.mod");
+        let (_, version) = IMAGE.split_once(':').unwrap();
+        let required = format!("github.com/flannel-io/flannel {version}");
+        assert!(module.lines().any(|line| line.trim() == required), "no {required}");
+    }
+
+    #[test]
     fn the_daemon_runs_on_every_node_without_privilege() {
         let objects = objects(&["10.244.0.0/16".to_owned()]);
         let kinds: Vec<_> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
