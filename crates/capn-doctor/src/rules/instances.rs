@@ -220,7 +220,7 @@ fn network(network: &NetworkFacts, facts: &InstanceFacts) -> Vec<Finding> {
                 true => Finding::warning(
                     "addresses",
                     found,
-                    "nodes have IPv6 addresses only, which capn does not test",
+                    "clusters need `--pod-cidr` and `--service-cidr` of IPv6 alone",
                 ),
                 false => Finding::problem("addresses", found, "nodes have no address"),
             };
