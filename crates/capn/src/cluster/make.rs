@@ -154,10 +154,13 @@ impl Work<'_> {
             preflight::no_foreign_instances(&server, &request.namespace, self.name, self.state)
                 .await?;
         }
-        preflight::profiles(&server, &request.profiles, &request.machine_devices()).await?;
+        let (of_nodes, of_endpoint) = request.families();
+        preflight::profiles(&server, &request.profiles, &request.machine_devices(), &of_nodes)
+            .await?;
         if matches!(request.load_balancer, LoadBalancer::Lxc | LoadBalancer::Oci) {
             let root: Vec<_> = request.storage_pool.iter().map(|pool| root_device(pool)).collect();
-            preflight::profiles(&server, &request.load_balancer_profiles, &root).await?;
+            preflight::profiles(&server, &request.load_balancer_profiles, &root, &of_endpoint)
+                .await?;
         }
         preflight::balancer(&server, &found, request).await?;
         if identity.socket().is_some() {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use capn_plan::{families, id_map, launch};
+use capn_plan::families::{self, Family};
+use capn_plan::{id_map, launch};
 use serde::{Deserialize, Serialize};
 
 /// Who turns an instance into a node.
@@ -277,6 +278,17 @@ impl ClusterRequest {
     /// The ranges of Services.
     pub fn service_cidrs(&self) -> Vec<String> {
         families::parse(&self.service_cidr).unwrap_or_else(|_| vec![self.service_cidr.clone()])
+    }
+
+    /// The families of addresses that machines need, and those that the load balancer needs. Without
+    /// Kubernetes it is not known which.
+    pub fn families(&self) -> (Vec<Family>, Vec<Family>) {
+        if self.bootstrap == Bootstrap::None {
+            return (Vec::new(), Vec::new());
+        }
+        let (pods, services) = (self.pod_cidrs(), self.service_cidrs());
+        let of_endpoint = families::of(services.iter().take(1));
+        (families::of(pods.iter().chain(&services)), of_endpoint)
     }
 
     /// The devices of the machines, with the root disk where a storage pool is named.

@@ -1,6 +1,7 @@
 //! What can be known to be wrong before anything is made: cheap, and each with the next step.
 
 mod balancer;
+mod families;
 mod findings;
 mod foreign;
 mod host;

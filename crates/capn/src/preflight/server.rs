@@ -2,9 +2,11 @@
 
 use capn_doctor::facts::InstanceFacts;
 use capn_doctor::rules;
+use capn_plan::families::Family;
 use incus_client::Client;
 use incus_client::api::{Devices, Server};
 
+use super::families;
 use super::findings::refuse;
 use crate::error::CommandError;
 use crate::identity::{self, Identity};
@@ -59,7 +61,7 @@ pub async fn hides_host_paths(client: &Client) -> Result<bool, CommandError> {
 }
 
 /// Checks that instances with these profiles and devices have a root disk on a pool with space,
-/// and a network that is there.
+/// and a network that is there and gives addresses of these families.
 ///
 /// # Errors
 ///
@@ -68,9 +70,11 @@ pub async fn profiles(
     client: &Client,
     profiles: &[String],
     devices: &[String],
+    needed: &[Family],
 ) -> Result<(), CommandError> {
     let facts = facts_of(client, profiles, devices).await?;
-    refuse(&rules::instance_findings(&facts))
+    refuse(&rules::instance_findings(&facts))?;
+    facts.network.as_ref().map_or(Ok(()), |network| families::given(network, needed))
 }
 
 /// Whether instances with these profiles and devices have their root file system on a ZFS dataset

@@ -1,0 +1,83 @@
+//! Does the bridge of the instances give the addresses that the cluster needs?
+
+use capn_doctor::facts::NetworkFacts;
+use capn_plan::families::Family;
+
+use crate::error::CommandError;
+
+/// Checks a bridge of the server's against the families of addresses that instances on it need. One that
+/// is connected to a network outside may get its addresses there.
+///
+/// # Errors
+///
+/// The first family that it does not give, with the commands against that.
+pub(super) fn given(network: &NetworkFacts, needed: &[Family]) -> Result<(), CommandError> {
+    let value = |key: &str| network.config.get(key).map_or("", String::as_str);
+    let is_ours = network.exists && network.is_managed && network.kind == "bridge";
+    if !is_ours || !value("bridge.external_interfaces").is_empty() {
+        return Ok(());
+    }
+    let key = |family: Family| match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    let gives = |family: Family| !matches!(value(&format!("{}.address", key(family))), "" | "none");
+    let Some(family) = needed.iter().copied().find(|family| !gives(*family)) else { return Ok(()) };
+    let other = match family {
+        Family::V4 => Family::V6,
+        Family::V6 => Family::V4,
+    };
+    let (name, key) = (&network.name, key(family));
+    let error = CommandError::new(format!(
+        "bridge `{name}` gives no {family} addresses, which nodes, pods or Services of the cluster have"
+    ))
+    .hint(format!("give them: `incus network set {name} {key}.address=auto {key}.nat=true`"));
+    Err(match gives(other) {
+        true => error.hint(format!(
+            "or give pods and Services ranges of {other} alone: `--pod-cidr` and `--service-cidr`"
+        )),
+        false => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bridge(config: &[(&str, &str)]) -> NetworkFacts {
+        NetworkFacts {
+            name: "br0".into(),
+            exists: true,
+            is_managed: true,
+            kind: "bridge".into(),
+            config: config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn a_bridge_without_a_family_that_is_needed_is_refused_with_both_ways_out() {
+        let v4 = bridge(&[("ipv4.address", "10.0.0.1/24"), ("ipv6.address", "none")]);
+        let v6 = bridge(&[("ipv4.address", "none"), ("ipv6.address", "fd42::1/64")]);
+        let outside = bridge(&[("ipv4.address", "none"), ("bridge.external_interfaces", "eth1")]);
+        let unmanaged = NetworkFacts { is_managed: false, ..v4.clone() };
+        let both = [Family::V4, Family::V6];
+        for (network, needed, missing) in [
+            (&v4, &both[..1], None),
+            (&v4, &both[..], Some("IPv6")),
+            (&v6, &both[..1], Some("IPv4")),
+            (&v6, &both[1..], None),
+            (&outside, &both[..], None),
+            (&unmanaged, &both[..], None),
+        ] {
+            match (given(network, needed), missing) {
+                (Ok(()), None) => {}
+                (Err(error), Some(family)) => {
+                    assert!(error.chain()[0].contains(&format!("no {family}")), "{error:?}");
+                    assert!(error.hint_texts()[0].contains("incus network set br0"), "{error:?}");
+                    assert_eq!(error.hint_texts().len(), 2);
+                }
+                (found, missing) => panic!("{network:?}: {found:?}, not {missing:?}"),
+            }
+        }
+    }
+}
