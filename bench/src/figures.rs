@@ -11,12 +11,17 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Prints `what: measured unit, against unit, ratio (target)`.
+/// Prints [`line`].
 pub(crate) fn print(what: &str, measured: f64, against: f64, unit: &str, target: f64) {
+    println!("{}", line(what, measured, against, unit, target));
+}
+
+/// `what: measured unit, against unit, ratio (target)`.
+pub(crate) fn line(what: &str, measured: f64, against: f64, unit: &str, target: f64) -> String {
     let ratio = measured / against;
-    println!(
+    format!(
         "{what:<44} {measured:>7.1}{unit:<2} {against:>7.1}{unit:<2} {ratio:>7.2}   target <= {target:.2}"
-    );
+    )
 }
 
 #[cfg(test)]

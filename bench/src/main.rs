@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
+use clusters::Shape;
 
 /// Measure capn against the same work by hand, and its plane against its targets
 #[derive(Debug, Parser)]
@@ -32,6 +33,18 @@ struct Args {
     /// Measure the provider only, on the simulated server, which needs no Incus and no binary
     #[arg(long, conflicts_with = "plane_only")]
     provider_only: bool,
+    /// Measure whole clusters only, which needs a local Incus with the images
+    #[arg(long, conflicts_with_all = ["plane_only", "provider_only"])]
+    clusters_only: bool,
+    /// The clusters: control planes and workers of each
+    #[arg(long, value_delimiter = ',', default_value = "1+0,1+1,1+2,3+2", value_name = "C+W")]
+    shapes: Vec<Shape>,
+    /// Image of the nodes [default: the last `capn/kubeadm/…`, else capn/node]
+    #[arg(long, value_name = "ALIAS")]
+    image: Option<String>,
+    /// What the names of the clusters begin with
+    #[arg(long, default_value = "bench", value_name = "NAME")]
+    prefix: String,
     /// Machines that the provider makes
     #[arg(long, default_value_t = 1000, value_name = "N")]
     machines: usize,
@@ -71,10 +84,21 @@ fn run(args: &Args) -> anyhow::Result<()> {
         format!("there is no {}: run `cargo build --release -p capn` first", args.capn.display())
     })?;
     heading();
-    plane::measure(&capn, args.rounds)?;
-    if !args.plane_only {
-        provider::measure(args.machines)?;
-        clusters::measure(&capn, args.rounds)?;
+    if !args.clusters_only {
+        plane::measure(&capn, args.rounds)?;
     }
+    if args.plane_only {
+        return Ok(());
+    }
+    if !args.clusters_only {
+        provider::measure(args.machines)?;
+    }
+    clusters::measure(&clusters::Plan {
+        capn: &capn,
+        rounds: args.rounds,
+        shapes: &args.shapes,
+        image: args.image.as_deref(),
+        prefix: &args.prefix,
+    })?;
     Ok(())
 }

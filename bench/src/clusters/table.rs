@@ -1,0 +1,83 @@
+//! Where the time of a cluster goes, as aligned columns. No I/O.
+
+use super::moments::Subject;
+
+/// Keys of moments, and what happened then, in the order in which it does in a first control plane.
+/// A star is for moments of the API server, which are whole seconds, rounded down.
+const ROWS: [(&str, &str); 25] = [
+    ("created", "instance created"),
+    ("started", "unpacked, started"),
+    ("systemd", "systemd runs"),
+    ("init-local", "cloud-init: local"),
+    ("address", "first address"),
+    ("init", "cloud-init: network"),
+    ("modules-config", "cloud-init: config"),
+    ("containerd", "containerd runs"),
+    ("final-began", "bootstrap data begins"),
+    ("certs", "kubeadm: certs"),
+    ("kubeconfig", "kubeadm: kubeconfig"),
+    ("etcd-manifest", "kubeadm: etcd"),
+    ("manifests", "kubeadm: control-plane"),
+    ("kubelet-config", "kubeadm: kubelet-start"),
+    ("kubelet", "kubelet runs"),
+    ("etcd", "container etcd runs"),
+    ("kube-apiserver", "container kube-apiserver runs"),
+    ("upload-config", "kubeadm: upload-config *"),
+    ("kubelet-conf", "kubelet.conf written"),
+    ("kubelet-again", "kubeadm: kubelet-finalize"),
+    ("sentinel", "bootstrap data succeeded"),
+    ("final", "cloud-init: final"),
+    ("cni", "CNI configuration written"),
+    ("ready", "node Ready *"),
+    ("ready-seen", "capn: bootstrapped and Ready"),
+];
+const CELL: usize = 10;
+
+/// A line for each moment that is known of an instance, a column for each instance, in seconds from
+/// `began`.
+pub(super) fn render(title: &str, subjects: &[Subject], began: f64) -> String {
+    let label = ROWS.iter().map(|(_, what)| what.len()).fold(title.len(), usize::max);
+    let line = |what: &str, cells: Vec<String>| {
+        let cells: String = cells.iter().map(|cell| format!("{cell:>CELL$}")).collect();
+        format!("  {what:<label$}{cells}\n")
+    };
+    let mut text = line(title, subjects.iter().map(|subject| subject.part.clone()).collect());
+    for (key, what) in ROWS {
+        let at: Vec<_> = subjects.iter().map(|subject| subject.moments.get(key)).collect();
+        if at.iter().any(Option::is_some) {
+            let shown =
+                |at: Option<&f64>| at.map_or("-".to_owned(), |at| format!("{:.1}", at - began));
+            text.push_str(&line(what, at.into_iter().map(shown).collect()));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Subject, render};
+
+    fn subject(part: &str, moments: &[(&str, f64)]) -> Subject {
+        Subject {
+            name: part.to_owned(),
+            part: part.to_owned(),
+            moments: moments.iter().map(|(key, at)| ((*key).to_owned(), *at)).collect(),
+        }
+    }
+
+    #[test]
+    fn columns_are_aligned_and_count_from_the_start() {
+        let subjects = [
+            subject("lb-1", &[("created", 1000.5), ("address", 1003.0)]),
+            subject("worker-1", &[("created", 1100.04), ("sentinel", 1120.0), ("unknown", 1.0)]),
+        ];
+        let lines = [
+            "  by capn up                          lb-1  worker-1",
+            "  instance created                     0.5     100.0",
+            "  first address                        3.0         -",
+            "  bootstrap data succeeded               -     120.0",
+            "",
+        ];
+        assert_eq!(render("by capn up", &subjects, 1000.0), lines.join("\n"));
+    }
+}
