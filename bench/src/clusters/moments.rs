@@ -53,7 +53,8 @@ pub(super) fn of_instances(key_value: &str) -> anyhow::Result<Vec<Subject>> {
     for subject in &mut subjects {
         let ran =
             run(Command::new("incus").args(["exec", &subject.name, "--", "sh", "-c", PROGRAM]))?;
-        subject.moments.extend(said_by_node(&ran.lines));
+        let created = subject.moments.get("created").copied().unwrap_or(0.0);
+        subject.moments.extend(said_by_node(&ran.lines, created));
     }
     Ok(subjects)
 }
@@ -88,8 +89,10 @@ fn seconds(at: jiff::Timestamp) -> f64 {
     at.as_duration().as_secs_f64()
 }
 
-/// Reads what the program printed. A line that is something else says nothing.
-fn said_by_node(lines: &[Line]) -> Moments {
+/// Reads what the program printed in an instance that was created at `created`. A line that is
+/// something else says nothing, nor does what is older: where storage is copied and not unpacked,
+/// folders have the moments of the image.
+fn said_by_node(lines: &[Line], created: f64) -> Moments {
     let mut moments = Moments::new();
     for line in lines.iter().take(MOST_LINES) {
         match line.text.split_once('=') {
@@ -102,6 +105,7 @@ fn said_by_node(lines: &[Line]) -> Moments {
             None => {}
         }
     }
+    moments.retain(|_, at| *at >= created);
     moments
 }
 
@@ -129,12 +133,12 @@ mod tests {
     fn said(output: &str) -> Vec<(String, f64)> {
         let lines: Vec<_> =
             output.lines().map(|text| Line { at: 0.0, text: text.to_owned() }).collect();
-        said_by_node(&lines).into_iter().collect()
+        said_by_node(&lines, 2.0).into_iter().collect()
     }
 
     #[test]
     fn a_node_says_moments_and_stages() {
-        let cases: [(&str, &[(&str, f64)]); 8] = [
+        let cases: [(&str, &[(&str, f64)]); 9] = [
             ("", &[]),
             ("certs=1795981520.816636071", &[("certs", 1_795_981_520.816_636_071)]),
             ("ready=1795981536.000000000", &[("ready", 1_795_981_536.0)]),
@@ -143,6 +147,7 @@ mod tests {
                 &[("certs", 5.0), ("sentinel", 7.5)],
             ),
             ("certs=NaN\nsystemd=inf", &[]),
+            ("unpack=0\nunpacked=1.999\nsystemd=2.0", &[("systemd", 2.0)]),
             ("cloud-init={\"v1\":", &[]),
             ("cloud-init={\"v1\":{\"init\":{\"finished\":null,\"start\":3.0}}}", &[]),
             (
@@ -170,7 +175,7 @@ mod tests {
 
     #[test]
     fn output_without_end_is_not_read_to_its_end() {
-        let endless: String = (0..1000).map(|n| format!("key{n}=1\n")).collect();
+        let endless: String = (0..1000).map(|n| format!("key{n}=3\n")).collect();
         assert_eq!(said(&endless).len(), super::MOST_LINES);
     }
 

@@ -28,13 +28,16 @@ object() {
     moment "$key" "$(kubectl --request-timeout=10s get "$@" -o "jsonpath=$path" 2>/dev/null)"
 }
 
+# The root is the first folder that is unpacked, and those of /var the last: no boot adds to /var itself.
+echo "unpack=$(stat -c %.9W /)"
+echo "unpacked=$(stat -c %.9Z /var)"
 unit systemd UserspaceTimestamp
 written address /run/systemd/netif/leases/*
 unit containerd ActiveEnterTimestamp containerd.service
 [ ! -s /run/cloud-init/status.json ] || echo "cloud-init=$(tr -d ' \n' </run/cloud-init/status.json)"
 
 cd /etc/kubernetes 2>/dev/null || exit 0
-written certs pki/*.crt pki/etcd/*.crt
+[ ! -e pki/apiserver.crt ] || written certs pki/*.crt pki/etcd/*.crt
 written kubeconfig controller-manager.conf scheduler.conf
 written etcd-manifest manifests/etcd.yaml
 written manifests manifests/kube-*.yaml

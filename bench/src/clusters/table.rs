@@ -4,16 +4,18 @@ use super::moments::Subject;
 
 /// Keys of moments, and what happened then, in the order in which it does in a first control plane.
 /// A star is for moments of the API server, which are whole seconds, rounded down.
-const ROWS: [(&str, &str); 25] = [
+const ROWS: [(&str, &str); 27] = [
     ("created", "instance created"),
-    ("started", "unpacked, started"),
+    ("unpack", "image unpack begins"),
+    ("unpacked", "image unpacked"),
+    ("started", "instance started"),
     ("systemd", "systemd runs"),
     ("init-local", "cloud-init: local"),
     ("address", "first address"),
     ("init", "cloud-init: network"),
     ("modules-config", "cloud-init: config"),
     ("containerd", "containerd runs"),
-    ("final-began", "bootstrap data begins"),
+    ("final-began", "cloud-init: final begins"),
     ("certs", "kubeadm: certs"),
     ("kubeconfig", "kubeadm: kubeconfig"),
     ("etcd-manifest", "kubeadm: etcd"),
@@ -26,7 +28,7 @@ const ROWS: [(&str, &str); 25] = [
     ("kubelet-conf", "kubelet.conf written"),
     ("kubelet-again", "kubeadm: kubelet-finalize"),
     ("sentinel", "bootstrap data succeeded"),
-    ("final", "cloud-init: final"),
+    ("final", "cloud-init: final ends"),
     ("cni", "CNI configuration written"),
     ("ready", "node Ready *"),
     ("ready-seen", "capn: bootstrapped and Ready"),
@@ -72,10 +74,10 @@ mod tests {
             subject("worker-1", &[("created", 1100.04), ("sentinel", 1120.0), ("unknown", 1.0)]),
         ];
         let lines = [
-            "  by capn up                          lb-1  worker-1",
-            "  instance created                     0.5     100.0",
-            "  first address                        3.0         -",
-            "  bootstrap data succeeded               -     120.0",
+            "  by capn up                         lb-1  worker-1",
+            "  instance created                    0.5     100.0",
+            "  first address                       3.0         -",
+            "  bootstrap data succeeded              -     120.0",
             "",
         ];
         assert_eq!(render("by capn up", &subjects, 1000.0), lines.join("\n"));
