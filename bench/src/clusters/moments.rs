@@ -140,7 +140,7 @@ mod tests {
     fn a_node_says_moments_and_stages() {
         let cases: [(&str, &[(&str, f64)]); 9] = [
             ("", &[]),
-            ("certs=1795981520.816636071", &[("certs", 1_795_981_520.816_636_071)]),
+            ("certs=1795981520.816636", &[("certs", 1_795_981_520.816_636)]),
             ("ready=1795981536.000000000", &[("ready", 1_795_981_536.0)]),
             (
                 "certs=5\nnot a moment\netcd=\ncni=soon\nsentinel=7.5",
