@@ -235,9 +235,14 @@ flock --unlock "$initialized"
 kubectl() {
     incus exec "$first" -- kubectl --kubeconfig /etc/kubernetes/admin.conf "$@"
 }
-# Pods of a node are connected as soon as it is known which addresses they have.
+# Pods of a node are connected as soon as it is known which addresses they have. Packets for a Service
+# that kube-proxy does not know yet are refused: CoreDNS may start earlier, and without an answer it
+# would ask for the API server again after 30 seconds only.
 connect() {
-    incus file push --quiet --create-dirs - "$1/etc/cni/net.d/10-by-hand.conflist" <<EOF
+    incus exec "$1" -- sh -c "iptables -A FORWARD -d $services -j REJECT &&
+        iptables -A OUTPUT -d $services -j REJECT &&
+        iptables -t nat -A POSTROUTING -s $2 ! -d $pods -j MASQUERADE &&
+        cat >/etc/cni/net.d/10-by-hand.conflist" <<EOF
 {"cniVersion": "1.0.0", "name": "by-hand", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
    "ipam": {"type": "host-local", "ranges": [[{"subnet": "$2"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
@@ -267,7 +272,7 @@ fi
 declare -A at=()
 for node in "${nodes[@]}"; do at[$node]=$(address "$node"); done
 route() {
-    local commands="iptables -t nat -A POSTROUTING -s ${subnet[$1]} ! -d $pods -j MASQUERADE"
+    local commands=:
     for peer in "${nodes[@]}"; do
         if [ "$peer" != "$1" ]; then
             commands+=" && ip route replace ${subnet[$peer]} via ${at[$peer]}"
