@@ -1,9 +1,9 @@
 //! The container images of Kubernetes' end-to-end tests, made from programs of this machine.
 //!
 //! What each has to hold is what its Dockerfile under `test/images` of Kubernetes puts there, as far
-//! as tests look at it. Stand-ins: a web server is busybox's, and the shell of `busybox` is bash,
-//! since Debian's busybox drops environment variables whose names are not those of shell variables,
-//! which tests of ConfigMaps use.
+//! as tests look at it. Stand-ins: a web server is busybox's, and the shell of `busybox` is bash where
+//! the environment has variables whose names are not those of shell variables, which Debian's busybox
+//! drops and tests of ConfigMaps use.
 
 use std::{collections::BTreeMap, fs::File, io::BufWriter, process::Command};
 
@@ -194,7 +194,17 @@ fn agnhost(arguments: &Arguments) -> anyhow::Result<ContainerImage> {
     Ok(unique(image))
 }
 
-/// busybox with a link for each of its commands, and bash as the shell.
+/// The shell: busybox's own, whose messages tests compare, as long as it keeps all variables.
+const SHELL: &str = r#"#!/usr/bin/bash
+while IFS= read -r -d '' entry; do
+  case ${entry%%=*} in
+    [0-9]* | *[!A-Za-z0-9_]*) exec -a /bin/sh /usr/bin/bash "$@" ;;
+  esac
+done </proc/self/environ
+exec -a /bin/sh /bin/busybox "$@"
+"#;
+
+/// busybox with a link for each of its commands, and the shell.
 fn shell(arguments: &[&str], user: &str) -> anyhow::Result<ContainerImage> {
     let mut files = vec![
         text("etc/passwd", PASSWD),
@@ -207,12 +217,13 @@ fn shell(arguments: &[&str], user: &str) -> anyhow::Result<ContainerImage> {
     let output = Command::new("/bin/busybox").arg("--list").output();
     let output = output.context("cannot run /bin/busybox; `./test --install` installs it")?;
     for applet in String::from_utf8_lossy(&output.stdout).lines() {
-        let target = if matches!(applet, "sh" | "ash") { "/usr/bin/bash" } else { "busybox" };
-        if applet != "busybox" {
+        if matches!(applet, "sh" | "ash") {
+            files.push(LayerFile { mode: 0o755, ..text(&format!("bin/{applet}"), SHELL) });
+        } else if applet != "busybox" {
             files.push(LayerFile {
                 path: format!("bin/{applet}"),
                 mode: 0o777,
-                content: Content::Link(target.to_owned()),
+                content: Content::Link("busybox".to_owned()),
             });
         }
     }

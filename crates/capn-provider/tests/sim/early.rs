@@ -44,8 +44,7 @@ async fn an_instance_is_made_while_its_data_is_awaited_and_starts_with_it() {
     let machine: Machine = world.create(machine).await;
     let spec = json!({ "image": { "name": IMAGE }, "createBeforeBootstrapData": true });
     world.create::<LXCMachine>(kinds::lxc_machine(&machine, &spec)).await;
-    world.provision().await;
-    world.patch_status::<Cluster>(CLUSTER, uninitialized()).await;
+    world.provision_as(uninitialized()).await;
 
     let made = || {
         let all = world.simulator.instances();

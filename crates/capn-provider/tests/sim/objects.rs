@@ -47,15 +47,20 @@ impl World {
         self.create::<LXCMachine>(kinds::lxc_machine(&machine, &spec)).await;
     }
 
-    /// What core does once the infrastructure is provisioned.
+    /// What core does once the infrastructure is provisioned and a control plane initialized.
     pub(crate) async fn provision(&self) {
+        self.provision_as(kinds::provisioned()).await;
+    }
+
+    /// What core does once the infrastructure is provisioned.
+    pub(crate) async fn provision_as(&self, status: Value) {
         self.until::<LXCCluster>(CLUSTER, "to be provisioned", |cluster| {
             let status = cluster.and_then(|cluster| cluster.status.as_ref());
             let provisioned = status.and_then(|status| status.initialization.as_ref()?.provisioned);
             provisioned == Some(true)
         })
         .await;
-        self.patch_status::<Cluster>(CLUSTER, kinds::provisioned()).await;
+        self.patch_status::<Cluster>(CLUSTER, status).await;
     }
 
     pub(crate) async fn until_ready(&self, name: &str) {
