@@ -76,7 +76,8 @@ cargo_failures() {
     inside { print }
   ' "$1"
 }
-sum() { grep -oE "[0-9]+ $1" "$2" | awk '{ n += $1 } END { print n + 0 }'; }
+# Of the lines with results alone: tests print such words themselves.
+sum() { grep -E '^test result: ' "$2" | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'; }
 
 finish() {
   printf '\n'

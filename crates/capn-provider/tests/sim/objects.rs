@@ -3,7 +3,7 @@
 use capi_api::core::{Cluster, Machine};
 use capn_api::{LXCCluster, LXCMachine};
 use k8s_openapi::api::core::v1::Secret;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     kinds::{self, Object},
