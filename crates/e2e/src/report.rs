@@ -142,7 +142,7 @@ fn page(
         }
     }
     let mut text = format!(
-        "# Conformance\n\n<!-- Written by `./test conformance --report`; edit tests/conformance instead. -->\n\n\
+        "# Conformance\n\n<!-- Written by `e2e report` from the JUnit files of ./test conformance; edit tests/conformance instead. -->\n\n\
          {about}\n\nPassed of those that ran, by area:\n\n| area |"
     );
     for (name, _) in columns {
