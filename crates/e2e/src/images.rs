@@ -167,6 +167,12 @@ fn agnhost(arguments: &Arguments) -> anyhow::Result<ContainerImage> {
     let mut image = shell(&["pause"], "")?;
     image.entrypoint = vec!["/agnhost".to_owned()];
     image.files.retain(|file| !file.path.starts_with("etc/"));
+    // Debian's busybox as the shell would take its own nc, which lacks options that tests use.
+    image.files.extend(["bin/sh", "bin/ash"].map(|path| LayerFile {
+        path: path.to_owned(),
+        mode: 0o777,
+        content: Content::Link("/usr/bin/bash".to_owned()),
+    }));
     image.files.extend([
         text("etc/passwd", PASSWD_AGNHOST),
         text("etc/group", GROUP_AGNHOST),
