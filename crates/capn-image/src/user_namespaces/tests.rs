@@ -78,11 +78,12 @@ fn with_cgroup_v1_what_is_run_in_a_pod_begins_in_the_pods_groups() {
     wrapper.put("a pod/config.json", r#"{"mounts":[{"uidMappings":[]}]}"#);
     let groups = wrapper.path("cgroups");
     let state = format!(
-        r#"{{"id":"5a","config":{{"rootfs":"/"}},"cgroup_paths":{{"":"{0}/unified/a","cpu,cpuacct":"{0}/cpu,cpuacct/a"}}}}"#,
+        r#"{{"id":"5a","config":{{"mounts":["{0}/pids","\",\"cgroup_paths\":{{\"x\":\"{0}/pids\"}}"]}},"cgroup_paths":{{"":"{0}/unified/a","cpu,cpuacct":"{0}/cpu,cpuacct/a"}}}}"#,
         groups.display()
     );
     wrapper.put("r/5a/state.json", &state);
     wrapper.put("cgroups/cpu,cpuacct/a/cgroup.procs", "");
+    wrapper.put("cgroups/pids/cgroup.procs", "");
     // A container of another pod: runc puts processes into its groups.
     wrapper.run(&["--root", "r", "exec", "--process", "p", "5a"]);
     assert_eq!(wrapper.read("cgroups/cpu,cpuacct/a/cgroup.procs"), "");
@@ -100,6 +101,7 @@ fn with_cgroup_v1_what_is_run_in_a_pod_begins_in_the_pods_groups() {
 
     let (_, pid) = wrapper.run(&["--root", "r", "exec", "--process", "p", "5a"]);
     assert_eq!(wrapper.read("cgroups/cpu,cpuacct/a/cgroup.procs"), pid);
+    assert_eq!(wrapper.read("cgroups/pids/cgroup.procs"), "", "a path that a tenant chose");
     assert!(!wrapper.path("cgroups/unified").exists());
 }
 
