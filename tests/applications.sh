@@ -24,13 +24,6 @@ check 'the images of the tests are made from programs of this machine' conforman
 check 'they are loaded into the nodes' app_images
 try_application
 try_userns
-# The node looks Ready until the cluster misses it, so that the whole is asked until it holds.
-again() { app_ready && app_settled && app_everywhere 3 && app_names && userns_root; }
-restarted() {
-  local node
-  node=$(app_kubectl get pods -l app=one -o jsonpath='{.items[0].spec.nodeName}')
-  incus restart "$node" && app_within 180 'every Service and name is answered again' again
-}
-check 'a node restarts, with no capn running, and every Service and name is answered again' restarted
+check 'a node restarts, with no capn running, and every Service and name is answered again' app_restarted userns_root
 conformance_check "$cluster" tests/conformance/ci.txt 60
 check 'the cluster is deleted' capn delete cluster "$cluster"

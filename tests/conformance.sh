@@ -2,7 +2,7 @@
 # ./test, and run only when it is named: it takes an hour and more.
 #
 #   CAPN_TEST_ISOLATION   shared (the default), isolated or privileged
-#   CAPN_TEST_RELEASE     v1.36 or v1.37
+#   CAPN_TEST_RELEASE     v1.37 (the default) or v1.36
 #   CAPN_TEST_FOCUS       only tests whose names match this regular expression
 #   CAPN_TEST_REPORTS     directory for the JUnit files; docs/conformance.md is made from them
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test

@@ -130,6 +130,14 @@ app_names() {
 }
 app_job() { app_kubectl wait --for=condition=complete job/once --timeout 60s && app_kubectl logs job/once | has -x "$(app_ip kubernetes)"; }
 app_ready() { [ "$(app_kubectl get nodes --no-headers | grep -c ' Ready ')" = "$(app_nodes | wc -l)" ]; }
+# The node looks Ready until the cluster misses it, so that the whole is asked until it holds.
+app_again() { app_ready && app_settled && app_everywhere 3 && app_names && "$@"; }
+# app_restarted COMMAND... : a node with a pod of Service `one` restarts; the command is asked besides.
+app_restarted() {
+  local node
+  node=$(app_kubectl get pods -l app=one -o jsonpath='{.items[0].spec.nodeName}')
+  incus restart "$node" && app_within 180 'every Service and name is answered again' app_again "$@"
+}
 
 # try_application : all of it.
 try_application() {

@@ -14,7 +14,7 @@ kubernetes_tools() {
     install_packages "${missing[@]}"
 }
 
-# Sets kubernetes, kubernetes_tests and the environment by which capn finds both directories, or
+# Sets kubernetes, kubernetes_older, kubernetes_tests and the environment by which capn finds both directories, or
 # kubernetes_missing, the reason why there are none.
 kubernetes_build() {
   if [ -n "$install" ] && [ "$(id -u)" = 0 ]; then
@@ -37,7 +37,12 @@ kubernetes_build() {
     CAPN_RUNTIME_BINARIES=$(cat "$scratch/built.runtime")
     export CAPN_RUNTIME_BINARIES
   fi
-  if wants applications || wants conformance; then
+  # What an upgrade begins with.
+  if wants upgrade && [ "$kubernetes_release" != v1.36 ] && [ -s "$scratch/built.$kubernetes_release" ] &&
+    check 'Kubernetes v1.36 is built' kubernetes_directory v1.36; then
+    kubernetes_older=$(cat "$scratch/built.v1.36")
+  fi
+  if wants applications || wants nftables || wants conformance; then
     check "e2e.test of $kubernetes_release is built, with the programs of its images" kubernetes_directory "$kubernetes_release-tests" || return 0
     kubernetes_tests=$(cat "$scratch/built.$kubernetes_release-tests")
   fi

@@ -104,7 +104,7 @@ pub(super) fn plan<'a>(
     let wanted = Wanted::of(config.spec.cluster_configuration.as_ref());
     let certificates = &seen.inputs.certificates;
     if !cluster.control_plane_initialized() {
-        if !machine.is_control_plane() {
+        if !machine.is_control_plane() || joins_control_plane(config) {
             return Plan::Wait(WaitingOn::ControlPlane { by: None });
         }
         let lock = match &seen.inputs.lock {
@@ -149,6 +149,12 @@ pub(super) fn plan<'a>(
         Lock::Held { uid, .. } | Lock::Stale { uid, .. } => Some(uid.clone()),
     };
     Plan::Join { control_plane, release, valid }
+}
+
+/// It is for a machine that joins a control plane: another one initializes that.
+fn joins_control_plane(config: &KubeadmConfig) -> bool {
+    let join = config.spec.join_configuration.as_ref();
+    config.spec.init_configuration.is_none() && join.is_some_and(|join| join.control_plane.is_some())
 }
 
 /// The token that the boot data joins with.

@@ -127,6 +127,11 @@ fn created(case: &mut Case) {
     );
 }
 
+fn joins(case: &mut Case) {
+    let join = serde_json::from_value(json!({ "controlPlane": {} })).unwrap();
+    case.config.spec.join_configuration = Some(join);
+}
+
 fn with_token(case: &mut Case) {
     case.config.spec.join_configuration = Some(
         serde_json::from_value(
@@ -167,6 +172,18 @@ fn the_decision_table_of_the_bootstrap_provider() {
         ),
         ("a worker waits for the control plane", Case::worker(), "wait: ControlPlane { by: None }"),
         ("the first control plane machine takes the lock", Case::control_plane(), "lock"),
+        (
+            "one that joins leaves the lock to the first",
+            Case::control_plane().with(joins),
+            "wait: ControlPlane { by: None }",
+        ),
+        (
+            "a user's that has both parts may be the first",
+            Case::control_plane().with(joins).with(|c| {
+                c.config.spec.init_configuration = Some(Default::default());
+            }),
+            "lock",
+        ),
         (
             "with the lock it initializes",
             Case::control_plane().with(|c| c.seen.inputs.lock = held("m")),

@@ -202,7 +202,7 @@ pub(super) fn plan(
     }
 }
 
-/// Machines are added and taken away one at a time.
+/// Machines are added and taken away one at a time, once the control plane is initialized.
 fn scale(
     kcp: &KubeadmControlPlane,
     cluster: &Cluster,
@@ -229,6 +229,14 @@ fn scale(
         return create(plan, false);
     }
     if !seen.initialized {
+        if !seen.machines.iter().any(initializes) {
+            return create(plan, false);
+        }
+        // Those that will join are made now, so that their instances can be; they wait for their boot
+        // data, and then join at once: kubeadm adds one etcd member after the other.
+        if seen.machines.len() < valid.replicas && seen.template.found().is_some() {
+            return create(plan, true);
+        }
         let recheck = Some(probe_pause(seen, now));
         return Plan { recheck, ..plan }.wait(WaitingOn::Initialization);
     }
@@ -263,6 +271,11 @@ fn scale(
     plan
 }
 
+/// Whether a machine initializes the control plane, or may, since nothing says that it joins.
+fn initializes(owned: &OwnedMachine) -> bool {
+    owned.config.as_ref().is_none_or(|config| config.spec.join_configuration.is_none())
+}
+
 /// Whether API servers may reach kubelets, if the workload cluster could be asked.
 fn kubelet_access(seen: &Observed) -> Option<&Access> {
     match &seen.view {
@@ -285,8 +298,8 @@ fn leave(
     leaving: &OwnedMachine,
 ) -> Result<Vec<Action>, String> {
     let drop_hook = Action::DropHook { machine: leaving.name() };
-    // With the last machine etcd goes, whatever it says.
-    if seen.machines.len() == 1 || !has_stacked_etcd(kcp) {
+    // With the last machine etcd goes, whatever it says; before the first is initialized there is none.
+    if seen.machines.len() == 1 || !seen.initialized || !has_stacked_etcd(kcp) {
         return Ok(vec![drop_hook]);
     }
     let mut actions = members::before_leaving(seen, leaving)?;

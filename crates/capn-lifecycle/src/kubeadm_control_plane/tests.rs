@@ -95,6 +95,14 @@ fn owned(kcp: &KubeadmControlPlane, name: &str, age: i64) -> OwnedMachine {
     OwnedMachine { machine, config: Some(config), infrastructure: Some(infrastructure) }
 }
 
+/// A machine that waits for another to initialize the control plane.
+fn joining(kcp: &KubeadmControlPlane, name: &str) -> OwnedMachine {
+    let mut owned = owned(kcp, name, 4);
+    let version = validate(kcp).unwrap().version;
+    owned.config = Some(KubeadmConfig::new(name, kubeadm_config_spec(kcp, &version, true)));
+    owned
+}
+
 fn with_node(mut owned: OwnedMachine) -> OwnedMachine {
     let name = owned.name();
     let status = owned.machine.status.as_mut().unwrap();
@@ -262,6 +270,34 @@ fn the_decision_table_of_the_control_plane() {
             &one,
             observed(vec![owned(&one, "a", 5)]),
             "wait for Initialization",
+        ),
+        (
+            "others are made beside the one that starts",
+            &three,
+            observed(vec![owned(&three, "a", 5), joining(&three, "b")]),
+            "join",
+        ),
+        (
+            "and wait for it",
+            &three,
+            observed(vec![owned(&three, "a", 5), joining(&three, "b"), joining(&three, "c")]),
+            "wait for Initialization",
+        ),
+        (
+            "the one that starts is gone",
+            &three,
+            observed(vec![joining(&three, "b"), joining(&three, "c")]),
+            "initialize",
+        ),
+        (
+            "the one that starts is held by its hook only",
+            &three,
+            observed(vec![
+                deleting(owned(&three, "a", 5), "WaitingForPreTerminateHook"),
+                joining(&three, "b"),
+                joining(&three, "c"),
+            ]),
+            "let go of a, wait for Initialization",
         ),
         ("all is well", &one, observed(vec![first()]), ""),
         ("more are wanted", &three, observed(vec![well(owned(&three, "a", 600))]), "join"),

@@ -109,7 +109,7 @@ async fn settle(
         let seen = instance::observe(ctx, &remote, &subject.name).await?;
         if material.is_none() && subject.needs_launch(&seen) {
             if let (Some(gate), None) = (subject.held_by(), &turn) {
-                if observe::is_time(ctx, &remote, subject, gate).await? {
+                if observe::is_time(ctx, &remote, subject).await? {
                     turn = remote.early.try_acquire().ok();
                 }
                 if turn.is_none() {

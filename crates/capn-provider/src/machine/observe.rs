@@ -7,7 +7,7 @@ use capi_api::{
     labels,
 };
 use capn_api::{InstanceType, LXCCluster, LXCMachine};
-use capn_plan::{fence::Fence, machine::Gate};
+use capn_plan::fence::Fence;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::ListParams};
 
@@ -84,14 +84,13 @@ pub(crate) async fn material(
 }
 
 /// Whether it is time to make an instance before its bootstrap data: once the instance of a control
-/// plane runs, which it would take the disk from.
+/// plane runs, which it would take the disk from. The first of a control plane waits for its own data.
 pub(crate) async fn is_time(
     ctx: &Context,
     remote: &Remote,
     subject: &Subject,
-    gate: Gate,
 ) -> Result<bool, Failure> {
-    if gate != Gate::ControlPlane {
+    if subject.has_control_plane() {
         return Ok(true);
     }
     let api = Api::<LXCMachine>::namespaced(ctx.client.clone(), subject.namespace());

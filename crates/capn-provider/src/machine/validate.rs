@@ -66,7 +66,6 @@ pub(crate) struct Subject {
     balancer: Option<LXCClusterSpec>,
     configured: bool,
     drained: bool,
-    /// Whether the cluster has a control plane that others join.
     initialized: bool,
     pod_cidr: Option<String>,
     /// Families of the cluster's pods and Services.
@@ -85,6 +84,11 @@ impl Subject {
     pub(crate) fn is_made_early(&self) -> bool {
         self.spec.create_before_bootstrap_data
             && matches!(self.gate, Some(Gate::ControlPlane | Gate::BootstrapData))
+    }
+
+    /// Whether the cluster has a control plane that others join.
+    pub(crate) fn has_control_plane(&self) -> bool {
+        self.initialized
     }
 
     /// Name of the Cluster.

@@ -14,6 +14,11 @@ const PATCHES: &str = "/etc/kubernetes/patches";
 /// kube-proxy's configuration until it is appended to kubeadm's.
 const KUBE_PROXY: &str = "/etc/kubernetes/kube-proxy.config.yaml";
 
+/// CoreDNS is not ready when it is asked first, a moment after its start; kubeadm would have it asked again
+/// after ten seconds. It is still given thirty seconds before it counts as not ready any more.
+const COREDNS_PATCH: &str = "spec:\n  template:\n    spec:\n      containers:\n      - name: coredns\n        \
+     readinessProbe:\n          periodSeconds: 1\n          failureThreshold: 30\n";
+
 /// Appends kube-proxy's configuration where a cluster is initialised; on a node that joins there
 /// is no such file. Harmless when it runs again.
 const APPEND_KUBE_PROXY: &str = "if [ -f /run/kubeadm/kubeadm.yaml ] && ! grep -q '^kind: \
@@ -42,7 +47,7 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
         join["controlPlane"] = json!({ "localAPIEndpoint": endpoint });
     }
     let mut config = json!({
-        "files": files(request, [kubelet_patch(request), kube_proxy(request)]),
+        "files": files(request, [kubelet_patch(request), coredns_patch(), kube_proxy(request)]),
         "initConfiguration": init,
         "joinConfiguration": join,
         "preKubeadmCommands": commands(request, [APPEND_KUBE_PROXY]),
@@ -188,6 +193,16 @@ fn kubelet_patch(request: &ClusterRequest) -> Value {
         "owner": "root:root",
         "permissions": "0644",
         "content": text,
+    })
+}
+
+/// The patch of CoreDNS' Deployment, which kubeadm knows since 1.32; an older one says that it ignores it.
+fn coredns_patch() -> Value {
+    json!({
+        "path": format!("{PATCHES}/corednsdeployment0+strategic.yaml"),
+        "owner": "root:root",
+        "permissions": "0644",
+        "content": COREDNS_PATCH,
     })
 }
 

@@ -38,26 +38,18 @@ pub(super) fn machine_spec(request: &ClusterRequest) -> Value {
     spec
 }
 
+/// A template of machines. Those that join are made while the control plane initializes.
 pub(super) fn template(request: &ClusterRequest, name: &str) -> Document {
-    of_spec(request, name, &machine_spec(request))
-}
-
-fn of_spec(request: &ClusterRequest, name: &str, spec: &Value) -> Document {
+    let mut spec = machine_spec(request);
+    if request.bootstrap == Bootstrap::Kubeadm {
+        spec["createBeforeBootstrapData"] = json!(true);
+    }
     Document::new(json!({
         "apiVersion": format!("{INFRASTRUCTURE}/v1alpha2"),
         "kind": "LXCMachineTemplate",
         "metadata": metadata(request, name),
         "spec": { "template": { "spec": spec } },
     }))
-}
-
-/// Of workers, whose instances are made while the control plane initializes.
-pub(super) fn worker_template(request: &ClusterRequest) -> Document {
-    let mut spec = machine_spec(request);
-    if request.bootstrap == Bootstrap::Kubeadm {
-        spec["createBeforeBootstrapData"] = json!(true);
-    }
-    of_spec(request, &request.workers_name(), &spec)
 }
 
 pub(super) fn deployment(request: &ClusterRequest) -> Document {

@@ -47,7 +47,7 @@ pub fn documents(
             documents.extend(none::control_planes(request));
         }
     }
-    documents.push(machines::worker_template(request));
+    documents.push(machines::template(request, &request.workers_name()));
     if request.bootstrap == Bootstrap::Kubeadm {
         documents.push(kubeadm::worker_template(request));
     }

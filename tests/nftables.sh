@@ -1,0 +1,40 @@
+# The application with kube-proxy in nftables mode, on a cluster of isolated nodes. Sourced by ./test.
+# shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
+
+if [ -z "$kubernetes" ]; then
+  skip 'applications in nftables mode' "$kubernetes_missing"
+  return 0
+fi
+# shellcheck source=tests/applications/lib.sh
+. tests/applications/lib.sh
+# shellcheck source=tests/conformance/lib.sh
+. tests/conformance/lib.sh
+
+cluster=capn-t-nft
+nft_up() {
+  app_leftovers || return 1
+  # shellcheck disable=SC2046 # no flag or one
+  capn up "$cluster" --kube-proxy-mode nftables --isolation isolated --max-pods 60 $(cgroup_flag) --wait 10m
+}
+check 'a cluster of isolated nodes is up, with kube-proxy in nftables mode' nft_up || return 0
+check 'the images of the tests are made from programs of this machine' conformance_images || return 0
+check 'they are loaded into the nodes' app_images
+nft_rules() {
+  local node
+  for node in $(app_nodes); do
+    incus exec "$node" -- nft list table ip kube-proxy </dev/null | has web || { echo "$node has no such rules"; return 1; }
+  done
+}
+# All rules go to the kernel in one message, whose size the node may not raise.
+nft_many() {
+  local number
+  for number in $(seq 300); do
+    printf -- '---\napiVersion: v1\nkind: Service\nmetadata: {name: many-%s, labels: {many: "1"}}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n' "$number"
+  done | app_kubectl apply -f - >/dev/null && app_with 2 && app_with 3 || return 1
+  app_answers "$(app_clients | head -n 1)" "http://$(app_ip many-300)" 10 | has web
+}
+try_application
+check '300 Services more, and endpoints that come and go are still followed' nft_many
+check 'the rules are those of nftables' nft_rules
+check 'a node restarts, with no capn running, and every Service and name is answered again' app_restarted true
+check 'the cluster is deleted' capn delete cluster "$cluster"

@@ -1,0 +1,63 @@
+# From the older release of Kubernetes to the newer one, with `capn serve` and kubectl, on a cluster that
+# an older kubeadm made: it has no ClusterRoleBinding for its API servers. Sourced by ./test.
+# shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
+
+if [ -z "$kubernetes" ] || [ -z "$kubernetes_older" ]; then
+  skip 'an upgrade of Kubernetes' "${kubernetes_missing:-the directory of binaries is not one of ours; unset CAPN_KUBERNETES_BINARIES}"
+  return 0
+fi
+
+cluster=capn-t-upgrade
+binding=kubeadm:apiserver-kubelet-client
+from=$("$kubernetes_older/kubeadm" version -o short) to=$("$kubernetes/kubeadm" version -o short)
+upgrade_kubectl() { "$kubernetes/kubectl" --kubeconfig "$scratch/state/clusters/$cluster.kubeconfig" "$@"; }
+plane_kubectl() { "$kubernetes/kubectl" --kubeconfig "$scratch/state/plane.kubeconfig" "$@"; }
+upgrade_up() {
+  instances_of "$cluster" | xargs -r incus delete --force
+  # shellcheck disable=SC2046 # no flag or one
+  capn up "$cluster" --kubernetes-binaries "$kubernetes_older" $(cgroup_flag) --wait 10m
+}
+check "a cluster of Kubernetes $from is up" upgrade_up || return 0
+check "the image of $to is built" capn image build --kubernetes-binaries "$kubernetes" || return 0
+check 'its binding is taken away' upgrade_kubectl delete clusterrolebinding "$binding"
+
+"$capn_bin" --state-dir "$scratch/state" serve --listen 127.0.0.1:0 >"$scratch/serve.log" 2>&1 &
+serve_pid=$!
+serve_answers() { plane_kubectl get --raw /readyz; }
+check 'capn serve answers' until_true 'the plane answers' 30 serve_answers
+has_binding() { upgrade_kubectl get clusterrolebinding "$binding"; }
+check 'capn makes the binding again' until_true 'the binding is there' 120 has_binding
+
+# nodes_are SELECTOR VERSION : each is Ready and of that version.
+nodes_are() {
+  local found
+  found=$(upgrade_kubectl get nodes -l "$1" --no-headers) || return 1
+  [ -n "$found" ] && ! grep -v " Ready .*$2\$" <<<"$found"
+}
+control_plane_upgraded() {
+  plane_kubectl patch kubeadmcontrolplane "$cluster-control-plane" --type merge -p "{\"spec\":{\"version\":\"$to\"}}" || return 1
+  until_true "the control plane is of $to" 300 nodes_are node-role.kubernetes.io/control-plane "$to" ||
+    { plane_kubectl get machines,kubeadmcontrolplanes -A; tail -n 20 "$scratch/serve.log"; return 1; }
+}
+workers_upgraded() {
+  plane_kubectl patch machinedeployment "$cluster-md-0" --type merge -p "{\"spec\":{\"template\":{\"spec\":{\"version\":\"$to\"}}}}" || return 1
+  until_true "all nodes are of $to" 300 nodes_are kubernetes.io/os "$to" ||
+    { plane_kubectl get machines,machinedeployments -A; tail -n 20 "$scratch/serve.log"; return 1; }
+}
+# The API server reaches kubelets: logs and exec of a pod on each node.
+kubelets_answer() {
+  local pod
+  for pod in $(upgrade_kubectl -n kube-system get pods -l k8s-app=kube-proxy -o name); do
+    upgrade_kubectl -n kube-system logs "$pod" --tail 1 >/dev/null &&
+      upgrade_kubectl -n kube-system exec "$pod" -- kube-proxy --version || return 1
+  done
+}
+kubelets_answer_in_time() { until_true 'logs and exec work on each node' 60 kubelets_answer || kubelets_answer; }
+check "the control plane is replaced by one of $to" control_plane_upgraded
+check 'logs and exec work on each node, as seen by the new API server' kubelets_answer_in_time
+check "the worker is replaced by one of $to" workers_upgraded
+check 'logs and exec work on each node of the new release' kubelets_answer_in_time
+check 'the binding stayed' has_binding
+kill "$serve_pid"
+wait "$serve_pid" || true
+check 'the cluster is deleted' capn delete cluster "$cluster"
