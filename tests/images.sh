@@ -15,3 +15,13 @@ is_reused() { capn image build node -o json | has '"reused": true'; }
 check 'the same image is not built twice' is_reused
 lists_both() { capn image list -o name | has -x capn/node && capn image list -o name | has -x capn/haproxy; }
 check 'both are listed' lists_both
+# What packages came from would be a fifth of a load balancer.
+no_archives() {
+  local alias file
+  for alias in capn/node capn/haproxy; do
+    file=/var/lib/incus/images/$(incus query "/1.0/images/aliases/$alias" | sed -nE 's/.*"target": "([0-9a-f]+)".*/\1/p').rootfs
+    [ -s "$file" ] && unsquashfs -ll "$file" >"$scratch/files" || return 1
+    if has '\.deb$' "$scratch/files"; then echo "$alias holds package archives"; return 1; fi
+  done
+}
+check 'no image holds the archives that its packages came from' no_archives

@@ -1,7 +1,10 @@
 //! The pod network of a node: the standard bridge plugins, and routes to the pods of the other
 //! nodes or, with flannel, none. Pure text; see the provider for how it gets into the instance.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -48,6 +51,36 @@ pub struct Ranges {
     pub pods: Vec<String>,
     /// Of Services; empty where the Cluster names none.
     pub services: Vec<String>,
+    /// The endpoint of the API server, where that is an address.
+    pub endpoint: Option<SocketAddr>,
+}
+
+impl Ranges {
+    /// Where the Service `kubernetes` leads, as `10.96.0.1=192.0.2.1:6443`: its address is the first one
+    /// of the first range. `None` where the endpoint is unknown or of another family.
+    fn api_server(&self) -> Option<String> {
+        let endpoint = self.endpoint?;
+        let service = first_address(self.services.first()?)?;
+        (service.is_ipv4() == endpoint.is_ipv4()).then(|| format!("{service}={endpoint}"))
+    }
+}
+
+/// The first address of a range after that of the network.
+fn first_address(cidr: &str) -> Option<IpAddr> {
+    let (ip, length) = cidr.split_once('/')?;
+    let length: u32 = length.parse().ok()?;
+    match ip.parse().ok()? {
+        IpAddr::V4(ip) => {
+            let network =
+                ip.to_bits() & u32::MAX.checked_shl(32_u32.checked_sub(length)?).unwrap_or(0);
+            Some(IpAddr::V4((network | 1).into()))
+        }
+        IpAddr::V6(ip) => {
+            let network =
+                ip.to_bits() & u128::MAX.checked_shl(128_u32.checked_sub(length)?).unwrap_or(0);
+            Some(IpAddr::V6((network | 1).into()))
+        }
+    }
 }
 
 /// The two files of one node, and a mark that changes with them.
@@ -56,7 +89,8 @@ pub struct Files {
     /// For [`CONFLIST_PATH`].
     pub conflist: String,
     /// For [`POD_NETWORK_PATH`]: `KEY="value value"` lines. Traffic from `CLUSTER_CIDRS` to
-    /// elsewhere is masqueraded; what is for `SERVICE_CIDRS` and for no Service is refused; each of
+    /// elsewhere is masqueraded; what is for `SERVICE_CIDRS` and for no Service is refused; until
+    /// kube-proxy has rules, the Service `kubernetes` leads where `API_SERVER` says; each of
     /// `PEERS` is another node's pod subnet and the address to route it to.
     pub pod_network: String,
     /// 16 hex digits of the SHA-256 of all of them.
@@ -103,8 +137,10 @@ pub fn files(node: &Node, nodes: &[Node], cluster: &Ranges, carrier: Carrier) ->
         Carrier::Overlay { .. } => String::new(),
     };
     let pod_network = format!(
-        "CLUSTER_CIDRS=\"{masqueraded}\"\nSERVICE_CIDRS=\"{}\"\nPOD_CIDR=\"{}\"\nPEERS=\"{}\"\n",
+        "CLUSTER_CIDRS=\"{masqueraded}\"\nSERVICE_CIDRS=\"{}\"\nAPI_SERVER=\"{}\"\n\
+         POD_CIDR=\"{}\"\nPEERS=\"{}\"\n",
         cluster.services.join(" "),
+        cluster.api_server().unwrap_or_default(),
         own().collect::<Vec<_>>().join(" "),
         routes.join(" "),
     );
@@ -132,7 +168,8 @@ mod tests {
 
     fn ranges(pods: &[&str], services: &[&str]) -> Ranges {
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        Ranges { pods: owned(pods), services: owned(services) }
+        let endpoint = Some("192.0.2.1:6443".parse().unwrap());
+        Ranges { pods: owned(pods), services: owned(services), endpoint }
     }
 
     fn subnet(address: &str, pod_cidr: &str) -> Subnet {
@@ -154,6 +191,7 @@ mod tests {
         insta::assert_snapshot!(files.pod_network, @r#"
         CLUSTER_CIDRS="10.244.0.0/16 fd00::/56"
         SERVICE_CIDRS="10.96.0.0/12 fd01::/112"
+        API_SERVER="10.96.0.1=192.0.2.1:6443"
         POD_CIDR="10.244.1.0/24 fd00:0:0:1::/64"
         PEERS="10.244.2.0/24=10.0.0.2 10.244.3.0/24=10.0.0.3 fd00:0:0:2::/64=fd42::2"
         "#);
@@ -167,6 +205,27 @@ mod tests {
     }
 
     #[test]
+    fn the_api_server_is_the_first_address_of_the_first_range() {
+        let at = |services: &[&str], endpoint: &str| {
+            let endpoint = Some(endpoint.parse().unwrap());
+            Ranges { endpoint, ..ranges(&[], services) }.api_server()
+        };
+        let (v4, v6) = ("192.0.2.1:6443", "[2001:db8::1]:6443");
+        for (services, endpoint, expected) in [
+            (&["10.96.0.0/12"][..], v4, Some("10.96.0.1=192.0.2.1:6443")),
+            (&["10.100.3.7/16"], v4, Some("10.100.0.1=192.0.2.1:6443")),
+            (&["fd00:10:96::/112", "10.96.0.0/12"], v6, Some("fd00:10:96::1=[2001:db8::1]:6443")),
+            (&["10.96.0.0/12", "fd00:10:96::/112"], v6, None),
+            (&[], v4, None),
+            (&["10.96.0.0"], v4, None),
+            (&["10.96.0.0/33"], v4, None),
+            (&["0.0.0.0/0"], v4, Some("0.0.0.1=192.0.2.1:6443")),
+        ] {
+            assert_eq!(at(services, endpoint).as_deref(), expected, "{services:?}");
+        }
+    }
+
+    #[test]
     fn an_overlay_needs_smaller_packets_and_no_routes_of_ours() {
         let nodes =
             [node("a", "10.0.0.7", "10.244.0.0/24"), node("b", "10.0.0.8", "10.244.1.0/24")];
@@ -175,7 +234,7 @@ mod tests {
         assert!(files.conflist.contains("\"mtu\": 1450"), "{}", files.conflist);
         assert_eq!(
             files.pod_network,
-            "CLUSTER_CIDRS=\"\"\nSERVICE_CIDRS=\"\"\nPOD_CIDR=\"10.244.0.0/24\"\nPEERS=\"\"\n"
+            "CLUSTER_CIDRS=\"\"\nSERVICE_CIDRS=\"\"\nAPI_SERVER=\"\"\nPOD_CIDR=\"10.244.0.0/24\"\nPEERS=\"\"\n"
         );
     }
 
@@ -195,6 +254,7 @@ mod tests {
         insta::assert_snapshot!(files.pod_network, @r#"
         CLUSTER_CIDRS="10.244.0.0/16"
         SERVICE_CIDRS="10.96.0.0/12"
+        API_SERVER="10.96.0.1=192.0.2.1:6443"
         POD_CIDR="10.244.0.0/24"
         PEERS="10.244.1.0/24=10.0.0.8"
         "#);

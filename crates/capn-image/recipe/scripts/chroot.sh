@@ -21,6 +21,7 @@ lists_date() {
 # What no instance reads. Fewer files make every instance faster to create and to delete.
 trim_target() {
     rm -rf "$TARGET"/var/lib/apt/lists/* "$TARGET"/var/cache/apt/*.bin \
+        "$TARGET"/var/cache/apt/archives/*.deb \
         "$TARGET"/var/cache/debconf/*-old "$TARGET"/var/lib/dpkg/*-old \
         "$TARGET"/var/cache/ldconfig "$TARGET"/var/log/apt "$TARGET"/var/log/*.log \
         "$TARGET"/var/log/fsck "$TARGET"/var/log/journal "$TARGET"/var/lib/systemd/random-seed \

@@ -12,7 +12,7 @@ use super::observe::{Observed, authority, namespaced, secret_failure};
 use super::plan::{Plan, WaitingOn};
 use super::token::{self, CHECK_EVERY, Token};
 use super::validate::{Problem, Valid};
-use super::{data, discovery, lock, secret};
+use super::{cluster_info, data, discovery, lock, secret};
 use crate::Context;
 use crate::error::{Failure, chain, describe, is_conflict};
 use crate::pki::Purpose;
@@ -63,6 +63,9 @@ pub(super) async fn apply(
             let name = config.status.as_ref().and_then(|status| status.data_secret_name.clone());
             let secret = name.unwrap_or_else(|| config.name_any());
             let check = keep(ctx, config, cluster, token.as_deref()).await?;
+            if let Some(token) = token.as_deref().and_then(Token::parse) {
+                announce(ctx, cluster, &token).await;
+            }
             Ok(Outcome::Ready { secret, check })
         }
         Plan::ReleaseLock { uid } => {
@@ -150,22 +153,32 @@ async fn join(
             .map_err(Failure::api("patch", config))?;
         return Ok(Outcome::Again);
     }
-    let token = discovery.bootstrap_token.as_ref().and_then(|found| found.token.as_deref());
-    let mut check = None;
-    if let Some(text) = token {
-        let Some(token) = Token::parse(text) else {
-            let problem = "spec.joinConfiguration.discovery.bootstrapToken.token is not of the form \
-                           abcdef.0123456789abcdef";
-            return Ok(Outcome::Waiting(WaitingOn::User(Problem(problem.to_owned()))));
-        };
-        check = keep(ctx, config, cluster, Some(&token.to_string())).await?;
+    let text = discovery.bootstrap_token.as_ref().and_then(|found| found.token.as_deref());
+    let token = text.and_then(Token::parse);
+    if text.is_some() && token.is_none() {
+        let problem = "spec.joinConfiguration.discovery.bootstrapToken.token is not of the form \
+                       abcdef.0123456789abcdef";
+        return Ok(Outcome::Waiting(WaitingOn::User(Problem(problem.to_owned()))));
     }
+    let check = keep(ctx, config, cluster, text).await?;
     let join = given.cloned().unwrap_or_default();
     let certificates = &seen.inputs.certificates;
     let text = data::join(config, cluster, certificates, valid, join, control_plane)
         .map_err(|error| invalid(config, &error))?;
     let secret = secret::store(ctx, config, cluster, seen.data_secret.as_ref(), text).await?;
     Ok(Outcome::Ready { secret, check })
+}
+
+/// Saves the machine that joins a wait. It boots meanwhile, and nothing depends on this.
+async fn announce(ctx: &Context, cluster: &Cluster, token: &Token) {
+    let signed = async {
+        let client = workload::client(ctx, cluster).await?;
+        cluster_info::sign(&client, token).await
+    };
+    if let Err(error) = signed.await {
+        let name = cluster.name_any();
+        tracing::debug!(cluster = name, error = chain(&error), "cluster-info is not signed by us");
+    }
 }
 
 /// Makes certificates of a cluster without a control plane object; the KubeadmConfig owns them, as

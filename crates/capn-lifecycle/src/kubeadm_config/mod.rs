@@ -9,6 +9,7 @@
 //! files with `contentFormat: Template`.
 
 mod apply;
+mod cluster_info;
 pub(crate) mod data;
 mod discovery;
 mod lock;

@@ -154,7 +154,8 @@ pub(super) fn plan<'a>(
 /// It is for a machine that joins a control plane: another one initializes that.
 fn joins_control_plane(config: &KubeadmConfig) -> bool {
     let join = config.spec.join_configuration.as_ref();
-    config.spec.init_configuration.is_none() && join.is_some_and(|join| join.control_plane.is_some())
+    config.spec.init_configuration.is_none()
+        && join.is_some_and(|join| join.control_plane.is_some())
 }
 
 /// The token that the boot data joins with.

@@ -54,6 +54,16 @@ impl Token {
             .then(|| Self { id: id.to_owned(), secret: secret.to_owned() })
     }
 
+    /// The part that is public.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The part that is not.
+    pub(super) fn secret(&self) -> &str {
+        &self.secret
+    }
+
     fn secret_name(&self) -> String {
         format!("bootstrap-token-{}", self.id)
     }

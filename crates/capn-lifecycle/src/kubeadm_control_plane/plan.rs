@@ -157,13 +157,18 @@ pub(super) fn plan(
     if let Some(owners) = template_owners(cluster, seen) {
         plan = plan.act(Action::OwnTemplate(owners));
     }
+    // They depend on nothing, so they are made while the infrastructure is.
+    let certificates = certificates(kcp, seen);
+    if let Ok(absent) = &certificates
+        && !absent.is_empty()
+    {
+        return plan.act(Action::MakeCertificates(absent.clone()));
+    }
     if !cluster.infrastructure_provisioned() {
         return plan.wait(WaitingOn::Infrastructure);
     }
-    match certificates(kcp, seen) {
-        Ok(absent) if absent.is_empty() => {}
-        Ok(absent) => return plan.act(Action::MakeCertificates(absent)),
-        Err(on) => return plan.wait(on),
+    if let Err(on) = certificates {
+        return plan.wait(on);
     }
     if cluster.endpoint().is_none() {
         return plan.wait(WaitingOn::Endpoint);

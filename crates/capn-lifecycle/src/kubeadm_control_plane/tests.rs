@@ -230,6 +230,15 @@ fn the_decision_table_of_the_control_plane() {
             "make 4 certificates",
         ),
         (
+            "certificates are made beside the infrastructure",
+            &one,
+            change(vec![], &|s| {
+                s.certificates.clear();
+                s.cluster.as_mut().unwrap().status = None;
+            }),
+            "make 4 certificates",
+        ),
+        (
             "a lost certificate",
             &one,
             change(vec![first()], &|s| {

@@ -1,6 +1,9 @@
 //! From nodes and machines to what has to be written where. Pure.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use capi_api::core::Cluster;
 use capn_api::{LXCMachine, keys};
@@ -51,6 +54,10 @@ pub(crate) fn ranges(cluster: &Cluster) -> Ranges {
     Ranges {
         pods: pods.map(|pods| pods.cidr_blocks.clone()).unwrap_or_default(),
         services: services.map(|services| services.cidr_blocks.clone()).unwrap_or_default(),
+        endpoint: cluster.endpoint().and_then(|endpoint| {
+            let ip: IpAddr = endpoint.host.as_deref()?.parse().ok()?;
+            Some(SocketAddr::new(ip, u16::try_from(endpoint.port?).ok()?))
+        }),
     }
 }
 

@@ -18,15 +18,26 @@ fn uninitialized() -> Value {
     } } })
 }
 
-async fn waits_for(world: &World, reason: &str) {
+async fn waits_for(world: &World, name: &str, reason: &str) {
     world
-        .until::<LXCMachine>("demo-md", reason, |machine| {
+        .until::<LXCMachine>(name, reason, |machine| {
             let status = machine.and_then(|machine| machine.status.as_ref());
             status.is_some_and(|status| {
                 !status.ready && status.conditions.iter().any(|it| it.reason == reason)
             })
         })
         .await;
+}
+
+/// A machine that waits for its data, with an instance that may be made meanwhile.
+async fn make_waiting(world: &World, name: &str, labels: &Value) {
+    let mut machine = kinds::machine(CLUSTER, name, labels);
+    machine["spec"]["bootstrap"] = json!({ "configRef": {
+        "apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "KubeadmConfig", "name": name,
+    } });
+    let machine: Machine = world.create(machine).await;
+    let spec = json!({ "image": { "name": IMAGE }, "createBeforeBootstrapData": true });
+    world.create::<LXCMachine>(kinds::lxc_machine(&machine, &spec)).await;
 }
 
 const DATA: &str = "#cloud-config\n# late\n";
@@ -37,20 +48,14 @@ async fn an_instance_is_made_while_its_data_is_awaited_and_starts_with_it() {
     world.start();
     world.make_cluster().await;
     let labels = json!({ "cluster.x-k8s.io/cluster-name": CLUSTER });
-    let mut machine = kinds::machine(CLUSTER, "demo-md", &labels);
-    machine["spec"]["bootstrap"] = json!({ "configRef": {
-        "apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "KubeadmConfig", "name": "demo-md",
-    } });
-    let machine: Machine = world.create(machine).await;
-    let spec = json!({ "image": { "name": IMAGE }, "createBeforeBootstrapData": true });
-    world.create::<LXCMachine>(kinds::lxc_machine(&machine, &spec)).await;
+    make_waiting(&world, "demo-md", &labels).await;
     world.provision_as(uninitialized()).await;
 
     let made = || {
         let all = world.simulator.instances();
         all.into_iter().map(|(_, instance)| instance).find(|it| it.name == "demo-md")
     };
-    let waits = |reason| waits_for(&world, reason);
+    let waits = |reason| waits_for(&world, "demo-md", reason);
     waits("WaitingForControlPlaneAvailable").await;
     assert!(made().is_none(), "the disk belongs to the control plane");
     world.make_machine("demo-cp", true).await;
@@ -66,4 +71,22 @@ async fn an_instance_is_made_while_its_data_is_awaited_and_starts_with_it() {
     world.patch::<Machine>("demo-md", named).await;
     world.until_ready("demo-md").await;
     assert_eq!(made().unwrap().config["cloud-init.user-data"], DATA);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_that_join_a_control_plane_are_made_once_the_first_runs() {
+    let mut world = World::new(&plane().await, "early-join").await;
+    world.start();
+    world.make_cluster().await;
+    let labels = json!({
+        "cluster.x-k8s.io/cluster-name": CLUSTER, "cluster.x-k8s.io/control-plane": "",
+    });
+    make_waiting(&world, "demo-join", &labels).await;
+    world.provision_as(uninitialized()).await;
+    let made = || world.simulator.instances().into_iter().any(|(_, it)| it.name == "demo-join");
+    waits_for(&world, "demo-join", "WaitingForBootstrapData").await;
+    assert!(!made(), "the disk belongs to the first");
+    world.make_machine("demo-first", true).await;
+    world.until_ready("demo-first").await;
+    world.eventually("the instance to be made", made).await;
 }

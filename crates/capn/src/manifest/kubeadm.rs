@@ -14,6 +14,10 @@ const PATCHES: &str = "/etc/kubernetes/patches";
 /// kube-proxy's configuration until it is appended to kubeadm's.
 const KUBE_PROXY: &str = "/etc/kubernetes/kube-proxy.config.yaml";
 
+/// Requests that kube-controller-manager may send at once. Each of its controllers begins with an account
+/// of its own, some 150 requests in all; with its default of 30, and 20 a second after that, a new
+/// cluster gives its nodes no networks for five seconds.
+const API_BURST: &str = "300";
 /// CoreDNS is not ready when it is asked first, a moment after its start; kubeadm would have it asked again
 /// after ten seconds. It is still given thirty seconds before it counts as not ready any more.
 const COREDNS_PATCH: &str = "spec:\n  template:\n    spec:\n      containers:\n      - name: coredns\n        \
@@ -52,9 +56,13 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
         "joinConfiguration": join,
         "preKubeadmCommands": commands(request, [APPEND_KUBE_PROXY]),
     });
+    let mut cluster = json!({
+        "controllerManager": { "extraArgs": [{ "name": "kube-api-burst", "value": API_BURST }] },
+    });
     if let Some(tag) = &request.image_facts.etcd_image_tag {
-        config["clusterConfiguration"] = json!({ "etcd": { "local": { "imageTag": tag } } });
+        cluster["etcd"] = json!({ "local": { "imageTag": tag } });
     }
+    config["clusterConfiguration"] = cluster;
     Document::new(json!({
         "apiVersion": format!("{CONTROL_PLANE}/v1beta2"),
         "kind": "KubeadmControlPlane",
