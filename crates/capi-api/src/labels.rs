@@ -71,6 +71,9 @@ pub const MAX_REPLICAS: &str = "machinedeployment.clusters.x-k8s.io/max-replicas
 pub const AUTOSCALER_MIN_SIZE: &str = "cluster.x-k8s.io/cluster-api-autoscaler-node-group-min-size";
 /// Annotation: largest size the autoscaler may choose.
 pub const AUTOSCALER_MAX_SIZE: &str = "cluster.x-k8s.io/cluster-api-autoscaler-node-group-max-size";
+/// Annotation of a KubeadmControlPlane (ours): with `true`, its first machine is made beside the cluster's
+/// infrastructure. For clusters without failure domains, which are not known by then.
+pub const BEFORE_INFRASTRUCTURE: &str = "capn.cluster.x-k8s.io/create-before-infrastructure";
 /// Annotation of a Cluster (ours): `none` when its machines never become nodes.
 pub const BOOTSTRAP: &str = "capn.cluster.x-k8s.io/bootstrap";
 /// Value of [`BOOTSTRAP`]: machines are ready as soon as their infrastructure is.

@@ -165,6 +165,11 @@ pub(super) fn plan(
         return plan.act(Action::MakeCertificates(absent.clone()));
     }
     if !cluster.infrastructure_provisioned() {
+        let early = annotation(kcp.meta(), labels::BEFORE_INFRASTRUCTURE) == Some("true");
+        let is_new = seen.machines.is_empty() && seen.orphans.is_empty() && !seen.initialized;
+        if early && is_new && valid.is_ok() && seen.template.found().is_some() {
+            return plan.act(Action::Create { join: false, failure_domain: None });
+        }
         return plan.wait(WaitingOn::Infrastructure);
     }
     if let Err(on) = certificates {

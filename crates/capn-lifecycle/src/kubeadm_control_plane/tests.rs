@@ -1,10 +1,11 @@
 use capi_api::bootstrap::EncryptionAlgorithm;
 use capi_api::controlplane::machine_conditions as health;
-use capi_api::{Cluster, KubeadmConfig, KubeadmControlPlane, Machine, conditions};
+use capi_api::{Cluster, KubeadmConfig, KubeadmControlPlane, Machine, conditions, labels};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
@@ -209,6 +210,8 @@ fn words(plan: &Plan) -> String {
 fn the_decision_table_of_the_control_plane() {
     let one = kcp(json!({}));
     let three = kcp(json!({ "replicas": 3 }));
+    let mut early = three.clone();
+    early.annotations_mut().insert(labels::BEFORE_INFRASTRUCTURE.into(), "true".into());
     let change = |machines: Vec<OwnedMachine>, change: &dyn Fn(&mut Observed)| {
         let mut seen = observed(machines);
         change(&mut seen);
@@ -221,6 +224,18 @@ fn the_decision_table_of_the_control_plane() {
             "no infrastructure",
             &one,
             change(vec![], &|s| s.cluster.as_mut().unwrap().status = None),
+            "wait for Infrastructure",
+        ),
+        (
+            "the first machine is made beside the infrastructure",
+            &early,
+            change(vec![], &|s| s.cluster.as_mut().unwrap().status = None),
+            "initialize",
+        ),
+        (
+            "no other is",
+            &early,
+            change(vec![owned(&early, "a", 5)], &|s| s.cluster.as_mut().unwrap().status = None),
             "wait for Infrastructure",
         ),
         (

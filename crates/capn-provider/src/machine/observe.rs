@@ -16,7 +16,7 @@ use crate::{
     context::Context,
     failure::Failure,
     images::{self, Image},
-    references::{self, namespace},
+    references::{self, name, namespace},
     remote::Remote,
 };
 
@@ -84,7 +84,7 @@ pub(crate) async fn material(
 }
 
 /// Whether it is time to make an instance before its bootstrap data: once the instance of a control
-/// plane runs, which it would take the disk from. The first of a control plane waits for its own data.
+/// plane runs, which it would take the disk from. For the first of a control plane it always is.
 pub(crate) async fn is_time(
     ctx: &Context,
     remote: &Remote,
@@ -99,10 +99,19 @@ pub(crate) async fn is_time(
     let control_planes = api.list(&ListParams::default().labels(&of_cluster)).await;
     let (namespace, cluster) = (subject.namespace(), subject.cluster());
     let failure = Failure::kube_named("list the control planes of", "Cluster", namespace, cluster);
-    for machine in control_planes.map_err(failure)?.items {
-        let name = machine.instance_name();
-        let failure = Failure::server("look at", name);
-        let found = remote.client.instance(name).await.map_err(failure)?;
+    let control_planes = control_planes.map_err(failure)?.items;
+    let age = |machine: &&LXCMachine| {
+        let meta = &machine.metadata;
+        (meta.creation_timestamp.as_ref().map(|made| made.0), name(meta).to_owned())
+    };
+    let first = control_planes.iter().min_by_key(age);
+    if first.is_some_and(|first| first.instance_name() == subject.name.as_str()) {
+        return Ok(true);
+    }
+    for machine in &control_planes {
+        let instance = machine.instance_name();
+        let failure = Failure::server("look at", instance);
+        let found = remote.client.instance(instance).await.map_err(failure)?;
         if found.is_some_and(|found| found.value.is_running()) {
             return Ok(true);
         }

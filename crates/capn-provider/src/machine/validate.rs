@@ -79,11 +79,10 @@ impl Subject {
         self.gate.filter(|_| !self.provisioned)
     }
 
-    /// Whether its instance is made while it waits for its bootstrap data. Not before the cluster has
-    /// its infrastructure, since the network card may depend on that.
+    /// Whether its instance is made while it waits for its bootstrap data. Where its cluster's
+    /// infrastructure is, has to be known.
     pub(crate) fn is_made_early(&self) -> bool {
-        self.spec.create_before_bootstrap_data
-            && matches!(self.gate, Some(Gate::ControlPlane | Gate::BootstrapData))
+        self.spec.create_before_bootstrap_data && self.balancer.is_some() && self.gate.is_some()
     }
 
     /// Whether the cluster has a control plane that others join.

@@ -38,6 +38,7 @@ pub async fn manifests(
         images::expected(&prepared.request, prepared.binaries.as_ref(), &prepared.identity).await;
     if let Ok(server) = prepared.identity.client() {
         prepared.request.root_on_zfs = root_on_zfs(&server, &prepared.request).await;
+        prepared.request.single_server = preflight::is_single(&server).await.unwrap_or(false);
         // As with the other facts: manifests can also be printed without the server.
         prepared.request.image_facts.without_host_boot =
             preflight::hides_host_paths(&server).await.unwrap_or(false);
@@ -120,6 +121,7 @@ impl Work<'_> {
             prepared.request.image_facts.without_host_boot =
                 preflight::hides_host_paths(&server).await?;
             prepared.request.root_on_zfs = root_on_zfs(&server, &prepared.request).await;
+            prepared.request.single_server = preflight::is_single(&server).await.unwrap_or(false);
             // A version that nobody asked for gives way to the one that is in the image.
             if self.args.kubernetes_version.is_none() && found.kubernetes_version.is_some() {
                 prepared.request.kubernetes_version = found.kubernetes_version;

@@ -242,6 +242,7 @@ impl ClusterArgs {
             image_servers: list(&self.image_servers, |r| r.image_servers.clone()),
             install_kubeadm: self.install_kubeadm || recorded.is_some_and(|r| r.install_kubeadm),
             root_on_zfs: recorded.is_some_and(|r| r.root_on_zfs),
+            single_server: recorded.is_some_and(|r| r.single_server),
             image_facts: recorded.map_or_else(ImageFacts::default, |r| r.image_facts.clone()),
         }
     }

@@ -1,5 +1,6 @@
 //! KubeadmControlPlane and KubeadmConfigTemplate, with what a node in a container needs.
 
+use capi_api::labels;
 use capn_image::install::{INSTALL_SCRIPT_PATH, InstallScript};
 use capn_plan::versions::{self, NodeFacts, Version};
 use serde_json::{Value, json};
@@ -63,10 +64,14 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
         cluster["etcd"] = json!({ "local": { "imageTag": tag } });
     }
     config["clusterConfiguration"] = cluster;
+    let mut metadata = metadata(request, &name);
+    if request.single_server {
+        metadata["annotations"] = json!({ labels::BEFORE_INFRASTRUCTURE: "true" });
+    }
     Document::new(json!({
         "apiVersion": format!("{CONTROL_PLANE}/v1beta2"),
         "kind": "KubeadmControlPlane",
-        "metadata": metadata(request, &name),
+        "metadata": metadata,
         "spec": {
             "kubeadmConfigSpec": config,
             "machineTemplate": {

@@ -223,6 +223,9 @@ pub struct ClusterRequest {
     /// Whether the machines' root file systems are ZFS datasets.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub root_on_zfs: bool,
+    /// Whether the server is no member of a cluster of servers, so that there are no failure domains.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_server: bool,
     /// What the node image says about itself, where the cluster configuration has to know it.
     #[serde(default, skip_serializing_if = "ImageFacts::is_empty")]
     pub image_facts: ImageFacts,
@@ -357,6 +360,7 @@ pub(crate) mod testing {
             image_servers: Vec::new(),
             install_kubeadm: false,
             root_on_zfs: false,
+            single_server: false,
             image_facts: ImageFacts::default(),
         }
     }

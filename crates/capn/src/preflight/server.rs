@@ -77,6 +77,18 @@ pub async fn profiles(
     facts.network.as_ref().map_or(Ok(()), |network| families::given(network, needed))
 }
 
+/// Whether the server is no member of a cluster of servers.
+///
+/// # Errors
+///
+/// When it does not answer.
+pub async fn is_single(client: &Client) -> Result<bool, CommandError> {
+    let server = client.server().await;
+    server
+        .map(|server| !server.environment.server_clustered)
+        .map_err(|error| CommandError::caused("cannot look at the server", error))
+}
+
 /// Whether instances with these profiles and devices have their root file system on a ZFS dataset
 /// (and not on a block device of a ZFS pool).
 ///

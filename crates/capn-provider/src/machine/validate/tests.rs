@@ -86,11 +86,11 @@ fn the_making_of_an_instance_waits_for_what_it_needs() {
 }
 
 #[test]
-fn an_instance_may_be_made_before_its_data_but_not_before_its_cluster() {
+fn an_instance_may_be_made_before_its_data_and_its_cluster_is_ready() {
     let early = machine(json!({ "spec": { "createBeforeBootstrapData": true } }));
     let provisioned = json!({ "infrastructureProvisioned": true });
     for (machine, status, is_early) in [
-        (&early, json!({}), false),
+        (&early, json!({}), true),
         (&early, provisioned.clone(), true),
         (&machine(json!({})), provisioned, false),
     ] {
@@ -99,6 +99,8 @@ fn an_instance_may_be_made_before_its_data_but_not_before_its_cluster() {
         assert_eq!(subject.needs_launch(&Observed::default()), is_early);
     }
     assert!(!kept(standing(&early, &ready())).is_made_early(), "there is data");
+    let nowhere = References { lxc_cluster: None, ..references(json!({}), json!({})) };
+    assert!(!kept(standing(&early, &nowhere)).is_made_early(), "its server is not known");
 }
 
 #[test]
