@@ -18,6 +18,25 @@ upgrade_up() {
   capn up "$cluster" --kubernetes-binaries "$kubernetes_older" $(cgroup_flag) --wait 10m
 }
 check "a cluster of Kubernetes $from is up" upgrade_up || return 0
+# The pause image is on every node of either release.
+probes() {
+  local node image
+  node=$(instances_of "$cluster" | grep -v -- '-lb$' | head -n 1)
+  image=$(incus exec "$node" -- ctr -n k8s.io images list -q </dev/null | awk '/pause/ && !seen++')
+  upgrade_kubectl apply -f - <<YAML
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: probe, namespace: default}
+spec:
+  selector: {matchLabels: {app: probe}}
+  template:
+    metadata: {labels: {app: probe}}
+    spec:
+      tolerations: [{operator: Exists}]
+      containers: [{name: pause, image: $image, imagePullPolicy: Never}]
+YAML
+}
+check 'a pod runs on each node' probes
 check "the image of $to is built" capn image build --kubernetes-binaries "$kubernetes" || return 0
 check 'its binding is taken away' upgrade_kubectl delete clusterrolebinding "$binding"
 
@@ -44,12 +63,14 @@ workers_upgraded() {
   until_true "all nodes are of $to" 300 nodes_are kubernetes.io/os "$to" ||
     { plane_kubectl get machines,machinedeployments -A; tail -n 20 "$scratch/serve.log"; return 1; }
 }
-# The API server reaches kubelets: logs and exec of a pod on each node.
+# The API server reaches kubelets: the log of a pod on each node, and a command in one of etcd's.
 kubelets_answer() {
-  local pod
-  for pod in $(upgrade_kubectl -n kube-system get pods -l k8s-app=kube-proxy -o name); do
-    upgrade_kubectl -n kube-system logs "$pod" --tail 1 >/dev/null &&
-      upgrade_kubectl -n kube-system exec "$pod" -- kube-proxy --version || return 1
+  local pod pods
+  upgrade_kubectl rollout status daemonset/probe --timeout 10s || return 1
+  pods=$(upgrade_kubectl get pods -l app=probe -o name)
+  for pod in $pods; do upgrade_kubectl logs "$pod" || return 1; done
+  for pod in $(upgrade_kubectl -n kube-system get pods -l component=etcd -o name); do
+    upgrade_kubectl -n kube-system exec "$pod" -- etcd --version || return 1
   done
 }
 kubelets_answer_in_time() { until_true 'logs and exec work on each node' 60 kubelets_answer || kubelets_answer; }

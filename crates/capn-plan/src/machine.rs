@@ -105,6 +105,8 @@ pub const DHCP_DROPPED: &str = "a firewall of the host that drops DHCP (UDP port
 pub enum WaitingOn {
     /// See [`Gate`].
     Gate(Gate),
+    /// The same, and meanwhile its instance could be made, but others are made at the moment.
+    Turn(Gate),
     /// The server works on the instance.
     Operation(String),
     /// The instance runs and has no address yet; since when, if known.
@@ -254,9 +256,15 @@ impl WaitingOn {
     /// The condition's reason.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Gate(Gate::ClusterInfrastructure) => reasons::WAITING_FOR_CLUSTER_INFRASTRUCTURE,
-            Self::Gate(Gate::ControlPlane) => reasons::WAITING_FOR_CONTROL_PLANE_AVAILABLE,
-            Self::Gate(Gate::BootstrapData) => reasons::WAITING_FOR_BOOTSTRAP_DATA,
+            Self::Gate(Gate::ClusterInfrastructure) | Self::Turn(Gate::ClusterInfrastructure) => {
+                reasons::WAITING_FOR_CLUSTER_INFRASTRUCTURE
+            }
+            Self::Gate(Gate::ControlPlane) | Self::Turn(Gate::ControlPlane) => {
+                reasons::WAITING_FOR_CONTROL_PLANE_AVAILABLE
+            }
+            Self::Gate(Gate::BootstrapData) | Self::Turn(Gate::BootstrapData) => {
+                reasons::WAITING_FOR_BOOTSTRAP_DATA
+            }
             Self::Operation(_) => reasons::CREATING_INSTANCE,
             Self::Address(since) | Self::Family(_, since) if recheck::is_hopeless(*since) => {
                 reasons::ADDRESS_MISSING
@@ -272,13 +280,13 @@ impl WaitingOn {
     /// The condition's message, for the instance `name`.
     pub fn message(&self, name: &InstanceName) -> String {
         match self {
-            Self::Gate(Gate::ClusterInfrastructure) => {
+            Self::Gate(Gate::ClusterInfrastructure) | Self::Turn(Gate::ClusterInfrastructure) => {
                 "waiting for the cluster's load balancer and endpoint".into()
             }
-            Self::Gate(Gate::ControlPlane) => {
+            Self::Gate(Gate::ControlPlane) | Self::Turn(Gate::ControlPlane) => {
                 "waiting for the first control plane, which workers join".into()
             }
-            Self::Gate(Gate::BootstrapData) => {
+            Self::Gate(Gate::BootstrapData) | Self::Turn(Gate::BootstrapData) => {
                 "waiting for the bootstrap provider to make the bootstrap data".into()
             }
             Self::Operation(operation) => {
@@ -328,7 +336,7 @@ impl WaitingOn {
             Self::Address(running_for) | Self::Family(_, running_for) => {
                 Some(pauses.of_address(*running_for))
             }
-            Self::Operation(_) | Self::Change => Some(pauses.change),
+            Self::Operation(_) | Self::Change | Self::Turn(_) => Some(pauses.change),
             Self::Drain(left) => Some(*left),
             Self::Gate(_) | Self::Thaw | Self::Start | Self::Repair(_) | Self::Replacement => None,
         }

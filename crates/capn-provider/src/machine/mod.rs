@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use capi_api::core::{Cluster, Machine};
 use capn_api::{LXCCluster, LXCMachine, keys};
-use capn_plan::machine::{Plan, plan};
+use capn_plan::machine::{Plan, WaitingOn, plan};
 use kube::{Api, runtime::controller::Action};
 
 use crate::{
@@ -104,16 +104,23 @@ async fn settle(
     if let Some(changed) = patch::add_finalizer(&api, machine, keys::MACHINE_FINALIZER).await? {
         *machine = changed;
     }
+    if let Some(gate) = subject.held_by()
+        && remote.early.available_permits() == 0
+    {
+        // The server is not asked for nothing, however many wait.
+        return Ok(Outcome::Waiting(WaitingOn::Turn(gate)));
+    }
     let (mut material, mut turn) = (None, None);
     for _ in 0..MAX_STEPS {
         let seen = instance::observe(ctx, &remote, &subject.name).await?;
         if material.is_none() && subject.needs_launch(&seen) {
             if let (Some(gate), None) = (subject.held_by(), &turn) {
-                if observe::is_time(ctx, &remote, subject).await? {
-                    turn = remote.early.try_acquire().ok();
-                }
-                if turn.is_none() {
+                if !observe::is_time(ctx, &remote, subject).await? {
                     return Ok(Outcome::gated(gate));
+                }
+                turn = remote.early.try_acquire().ok();
+                if turn.is_none() {
+                    return Ok(Outcome::Waiting(WaitingOn::Turn(gate)));
                 }
             }
             material = Some(observe::material(ctx, &remote, found, subject).await?);

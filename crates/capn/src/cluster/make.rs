@@ -1,6 +1,7 @@
 //! Making a cluster, from the command line to Ready nodes.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Client;
@@ -66,7 +67,9 @@ pub async fn make(
     let need =
         if wait.is_some_and(|wait| wait.is_zero()) { Need::Objects } else { Need::Controllers };
     let mut session = Session::open_or_make(&state, need).await?;
-    let work = Work { context, state: &state, client: session.client().clone(), name, args, wait };
+    let client = session.client().clone();
+    let work =
+        Work { context, state: &state, client, name, args, wait, known: AtomicBool::new(false) };
     let result = tokio::select! {
         result = session.while_running(work.run()) => result,
         () = interrupt.wait() => Err(CommandError::interrupted("interrupted")),
@@ -83,6 +86,8 @@ struct Work<'a> {
     args: &'a ClusterArgs,
     /// As given; none is [`WAIT`].
     wait: Option<Duration>,
+    /// The plane had the cluster before.
+    known: AtomicBool,
 }
 
 impl Work<'_> {
@@ -96,6 +101,7 @@ impl Work<'_> {
         let unproven = !wait.is_zero() && services::are_due(&prepared.request, existing.as_ref());
         let mut known = HashSet::new();
         if existing.is_some() {
+            self.known.store(true, Ordering::Relaxed);
             let view = watch::read(&self.client, namespace, self.name).await;
             if watch::verdict(&view, &asked) == Verdict::Holds {
                 if !unproven {
@@ -225,6 +231,9 @@ impl Work<'_> {
             Exit::Interrupted => error
                 .hint("everything made so far is kept: the same command continues")
                 .hint(format!("remove it: `capn delete cluster {name}`")),
+            _ if self.known.load(Ordering::Relaxed) => {
+                error.while_doing(format!("cluster `{name}` is not as asked"))
+            }
             _ => error.while_doing(format!("cannot create cluster `{name}`")),
         }
     }
