@@ -34,6 +34,8 @@ const DOMAIN: &str = "cluster.local";
 const PATIENCE: Duration = Duration::from_secs(45);
 /// Pause between two looks at a node that is not answered.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Pause between two looks at why a node is not answered: they take longer than asking it again.
+const LOOK: Duration = Duration::from_secs(10);
 /// How long the program in a node may take: all questions are asked at once.
 const PROGRAM: Duration = Duration::from_secs(15);
 /// How many nodes are asked at once.
@@ -146,6 +148,7 @@ enum Asked {
 async fn ask(subject: &Subject<'_>, probe: &Probe, node: &str, deadline: Deadline) -> Asked {
     let given = PATIENCE * subject.request.timeouts.factor();
     let mut patience = Instant::now() + given;
+    let mut looked = Instant::now();
     loop {
         let request = ExecRequest { deadline: PROGRAM, ..ExecRequest::new(probe.command()) };
         let problem = match subject.server.exec(node, request).await {
@@ -165,14 +168,18 @@ async fn ask(subject: &Subject<'_>, probe: &Probe, node: &str, deadline: Deadlin
             }
         };
         let Some(problem) = problem else { return Asked::Answered };
-        let proxy = cause::proxy(&subject.workload, node).await;
         let now = Instant::now();
-        if proxy.is_starting {
-            patience = now + given;
+        if now - looked >= LOOK || now >= patience.min(deadline.at()) {
+            let proxy = cause::proxy(&subject.workload, node).await;
+            looked = Instant::now();
+            if proxy.is_starting {
+                patience = looked + given;
+            }
+            if looked >= patience.min(deadline.at()) {
+                return Asked::Problem(explained(problem, proxy, subject, node));
+            }
         }
-        if now >= patience.min(deadline.at()) {
-            return Asked::Problem(explained(problem, proxy, subject, node));
-        }
+        tracing::debug!(node, %problem, "a node is not answered yet");
         tokio::time::sleep(PAUSE).await;
     }
 }
