@@ -19,8 +19,12 @@ none_open() {
   doors=$(open_doors)
   [ "$doors" = "$known" ] || { echo "open: $doors"; return 1; }
 }
+node_up() {
+  # shellcheck disable=SC2046 # flags
+  capn up "$cluster" --bootstrap none --workers 0 --isolation "$1" $(wait_flags 5)
+}
 for isolation in shared isolated; do
-  check "a node comes up ($isolation)" capn up "$cluster" --bootstrap none --workers 0 --isolation $isolation --wait 5m
+  check "a node comes up ($isolation)" node_up $isolation
   check "at least 40 doors are tried ($isolation)" tried
   check "no door is open ($isolation)" none_open
   if [ -z "$known" ]; then
@@ -29,7 +33,7 @@ for isolation in shared isolated; do
   check "the cluster is deleted ($isolation)" capn delete cluster "$cluster"
 done
 
-check 'a node comes up (privileged)' capn up "$cluster" --bootstrap none --workers 0 --isolation privileged --wait 5m
+check 'a node comes up (privileged)' node_up privileged
 settings_of_host() { cat /proc/sys/kernel/{panic,printk,core_pattern} /proc/sys/vm/swappiness /sys/devices/system/cpu/online; }
 settings_of_host >"$scratch/before"
 must_be_open() {

@@ -5,6 +5,8 @@
 has() { grep "$@" >/dev/null; }
 
 passed=0 failed=0 skipped=0
+# How many times longer than usual everything may take: for emulated machines.
+patience=${CAPN_TEST_PATIENCE:-1}
 failures=() reports=()
 began=$SECONDS
 scratch=$(mktemp -d)
@@ -100,7 +102,7 @@ instances_of() { incus list -f csv -c n "user.cluster-name=$1"; }
 
 # until WHAT SECONDS COMMAND... : waits for a state, and says what was awaited.
 until_true() {
-  local what=$1 deadline=$((SECONDS + $2))
+  local what=$1 deadline=$((SECONDS + $2 * patience))
   shift 2
   until "$@" >/dev/null 2>&1; do
     if [ $SECONDS -ge $deadline ]; then
@@ -111,5 +113,7 @@ until_true() {
   done
 }
 
+# How long `capn up` and the like wait, of so many minutes.
+wait_flags() { if [ "$patience" -gt 1 ]; then echo --timeouts slow; fi; echo --wait "$(($1 * patience))m"; }
 # Adds what hosts with cgroup v1 need.
 cgroup_flag() { if grep -qE '^[^ ]+ [^ ]+ cgroup ' /proc/mounts; then echo --allow-cgroup-v1; fi; }

@@ -39,10 +39,11 @@ pool_missing() {
 on_pool() {
   local pool=capn-t-$1 cluster=capn-t-on-$1 instance
   if [ -n "$kubernetes" ]; then
-    # shellcheck disable=SC2046 # no flag or one
-    capn up "$cluster" --storage-pool "$pool" $(cgroup_flag) --wait 10m || return 1
+    # shellcheck disable=SC2046 # flags
+    capn up "$cluster" --storage-pool "$pool" $(cgroup_flag) $(wait_flags 10) || return 1
   else
-    capn create cluster "$cluster" --bootstrap none --workers 0 --storage-pool "$pool" --wait 5m || return 1
+    # shellcheck disable=SC2046 # flags
+    capn create cluster "$cluster" --bootstrap none --workers 0 --storage-pool "$pool" $(wait_flags 5) || return 1
   fi
   for instance in $(instances_of "$cluster"); do
     [ "$(incus config device get "$instance" root pool)" = "$pool" ] || { echo "$instance is elsewhere"; return 1; }
@@ -50,7 +51,7 @@ on_pool() {
   capn delete cluster "$cluster"
 }
 
-for driver in dir btrfs lvm zfs; do
+for driver in ${CAPN_TEST_POOLS:-dir btrfs lvm zfs}; do
   missing=$(pool_missing "$driver")
   if [ -n "$missing" ]; then skip "a cluster on a pool of driver $driver" "$missing"; continue; fi
   if check "a pool of driver $driver is made" make_pool "$driver"; then

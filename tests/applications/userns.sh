@@ -7,7 +7,7 @@ userns_node() { app_kubectl get pods -l app=one -o jsonpath='{.items[0].spec.nod
 userns_deploy() {
   sed -e "s|AGNHOST|$(app_agnhost)|" -e "s|NODE|$(userns_node)|" tests/applications/userns.yaml |
     app_kubectl apply -f - &&
-    app_kubectl wait --for=condition=Ready pod/userns-root pod/userns-group --timeout 120s
+    app_kubectl wait --for=condition=Ready pod/userns-root pod/userns-group --timeout $((120 * patience))s
 }
 # userns_in POD CONTAINER SCRIPT : its last command says whether all is well.
 userns_in() { app_kubectl exec "$1" -c "$2" -- bash -c "set -e; is() { [ \"\$1\" = \"\$2\" ] || { echo \"\$1 is not \$2\"; exit 1; }; }; $3" </dev/null; }
@@ -50,7 +50,7 @@ userns_group() {
 userns_logs() { app_kubectl logs userns-root -c root | has -i http; }
 userns_ended() {
   local said
-  app_kubectl wait --for=jsonpath='{.status.phase}'=Failed pod/userns-end --timeout 60s || return 1
+  app_kubectl wait --for=jsonpath='{.status.phase}'=Failed pod/userns-end --timeout $((60 * patience))s || return 1
   said=$(app_kubectl get pod userns-end -o jsonpath='{.status.containerStatuses[0].state.terminated.exitCode} {.status.containerStatuses[0].state.terminated.message}')
   [ "$said" = '3 last words' ] || { echo "it says: $said"; return 1; }
   [ "$(app_kubectl logs userns-end)" = 'a line' ]
@@ -71,7 +71,7 @@ userns_restarts() { [ "$(app_kubectl get pod userns-root -o jsonpath='{.status.c
 userns_again() {
   app_kubectl exec userns-root -c root -- kill 1 </dev/null
   until_true 'the container is started again' 60 userns_restarts &&
-    app_kubectl wait --for=condition=Ready pod/userns-root --timeout 60s &&
+    app_kubectl wait --for=condition=Ready pod/userns-root --timeout $((60 * patience))s &&
     userns_root
 }
 # Doors out of the pod, to the node and to the host, for root in it.

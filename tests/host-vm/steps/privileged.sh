@@ -1,0 +1,17 @@
+# A whole cluster of privileged nodes. Sourced by inside.
+# shellcheck shell=bash disable=SC2154,SC2329 # of inside; called by check
+
+cluster=capn-t-privileged
+# shellcheck disable=SC2046 # flags
+privileged_up() { capn up "$cluster" --isolation privileged $(wait_flags 10); }
+check 'a cluster of one control plane and one worker is up, with privileged nodes' privileged_up
+ready() { app_ready && [ "$(app_nodes | wc -l)" = 2 ]; }
+check 'two nodes are Ready' ready
+privileged() {
+  local node
+  for node in $(app_nodes); do incus exec "$node" -- grep -qE '^ *0 +0 ' /proc/self/uid_map || return 1; done
+}
+check 'root in them is root of the machine' privileged
+confined() { incus exec "$(app_nodes | head -n 1)" -- cat /proc/1/attr/current; }
+check 'what AppArmor says of them can be read' confined
+check 'the cluster is deleted' capn delete cluster "$cluster"
