@@ -157,7 +157,9 @@ fn timeouts(timeouts: Timeouts) -> Option<Value> {
         json!({
             "controlPlaneComponentHealthCheckSeconds": seconds(240),
             "kubeletHealthCheckSeconds": seconds(240),
-            "kubernetesAPICallSeconds": seconds(60),
+            // kubeadm waits for the first control plane with a call of its API server (the binding of its
+            // administrators), before the wait that has a control plane's time.
+            "kubernetesAPICallSeconds": seconds(240),
             "etcdAPICallSeconds": seconds(120),
             "tlsBootstrapSeconds": seconds(300),
             "discoverySeconds": seconds(300),

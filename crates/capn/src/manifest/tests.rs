@@ -94,7 +94,9 @@ fn settings_of_kubelet_and_kube_proxy_follow_version_and_node() {
 fn slow_timeouts_reach_every_kubeadm() {
     let text = yaml(&ClusterRequest { timeouts: Timeouts::Slow, ..demo() });
     // The first control plane, those that join it, and workers.
-    assert_eq!(text.matches("kubernetesAPICallSeconds: 300").count(), 3, "{text}");
+    assert_eq!(text.matches("controlPlaneComponentHealthCheckSeconds: 1200").count(), 3, "{text}");
+    // kubeadm's first call of a new API server waits for all of its start.
+    assert_eq!(text.matches("kubernetesAPICallSeconds: 1200").count(), 3, "{text}");
     assert_eq!(text.matches("discoverySeconds: 1500").count(), 3, "{text}");
     assert!(!yaml(&demo()).contains("timeouts"));
 }
