@@ -11,9 +11,9 @@ check 'cgroup v2 is seen' says cgroups 'the host has cgroup v2'
 # A door that is open, absent or closed is told by its result; an alarm here is either a hole or a false one.
 for node in $(app_nodes); do
   capn doctor --escape-test "$node" >"$scratch/escape.log" 2>&1
-  grep -E '^(open|unknown)|^Error|^Hint|closed,' "$scratch/escape.log" | sed 's/^/        | /'
+  grep -E '^(open|unknown)|^Error|^Hint| closed$' "$scratch/escape.log" | sed 's/^/        | /'
   holds() { capn doctor --escape-test "$node"; }
   check "no door is open in $node" holds
   check "host-keys and outer-root are closed in $node" \
-    bash -c "grep -E '^closed +host-keys' '$scratch/escape.log' && grep -E '^closed +outer-root' '$scratch/escape.log'"
+    bash -c "grep -E '^closed +kernel +host-keys ' '$scratch/escape.log' && grep -E '^closed +processes +outer-root ' '$scratch/escape.log'"
 done
