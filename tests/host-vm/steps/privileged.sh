@@ -12,6 +12,4 @@ privileged() {
   for node in $(app_nodes); do incus exec "$node" -- grep -qE '^ *0 +0 ' /proc/self/uid_map || return 1; done
 }
 check 'root in them is root of the machine' privileged
-confined() { incus exec "$(app_nodes | head -n 1)" -- cat /proc/1/attr/current; }
-check 'what AppArmor says of them can be read' confined
 check 'the cluster is deleted' capn delete cluster "$cluster"

@@ -33,5 +33,10 @@ check 'two nodes are Ready' ready
 unchanged() { quick 2>&1 | has 'nothing was changed'; }
 check 'quickstart again changes nothing and says so' unchanged
 # shellcheck disable=SC2329 # called by check
-confined() { incus exec "$(app_nodes | head -n 1)" -- cat /proc/1/attr/current | has incus-; }
+confined() {
+  local node
+  for node in $(instances_of demo); do
+    has -F "incus-${node}_" "/proc/$(incus info "$node" | sed -n 's/^PID: //p')/attr/current" || { echo "$node is not confined"; return 1; }
+  done
+}
 check 'nodes run under an AppArmor profile of their own' confined
