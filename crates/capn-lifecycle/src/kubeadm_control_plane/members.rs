@@ -1,6 +1,7 @@
 //! Which etcd member may go, and what has to happen before. Pure.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use capi_api::conditions;
 use capi_api::controlplane::machine_conditions as health;
@@ -42,6 +43,9 @@ pub(super) fn before_leaving(
 /// be removed. `None` if there is none, or if a machine is on its way that it may belong to.
 pub(super) fn stray(seen: &Observed) -> Option<Action> {
     let view = answered(seen).ok()?;
+    if let Some(learner) = lost_learner(seen, view) {
+        return remove(view, learner, &seen.machines.iter().collect::<Vec<_>>()).ok();
+    }
     if seen.machines.iter().any(|owned| owned.machine.node_name().is_none()) {
         return None;
     }
@@ -54,6 +58,29 @@ pub(super) fn stray(seen: &Observed) -> Option<Action> {
         .find(|member| !member.name.is_empty() && !known.contains(member.name.as_str()))?;
     let others: Vec<&OwnedMachine> = seen.machines.iter().collect();
     remove(view, stray, &others).ok()
+}
+
+/// A member that was added for a machine which was lost before it started it. etcd takes one learner at a time,
+/// so every machine that joins would fail. It has no name, but an address.
+fn lost_learner<'a>(seen: &Observed, view: &'a etcd::View) -> Option<&'a etcd::Member> {
+    let mut known: Vec<IpAddr> = Vec::new();
+    for owned in &seen.machines {
+        let status = owned.machine.status.as_ref();
+        let addresses = status.and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+        let found = addresses.iter().filter_map(|found| found.address.parse::<IpAddr>().ok());
+        let before = known.len();
+        known.extend(found);
+        // It may be the one that the member was added for.
+        if known.len() == before {
+            return None;
+        }
+    }
+    view.members.iter().find(|member| {
+        member.is_learner
+            && member.name.is_empty()
+            && !member.peers.is_empty()
+            && !member.peers.iter().any(|peer| known.contains(peer))
+    })
 }
 
 /// The removal, if the members that stay keep a quorum of healthy ones.

@@ -107,6 +107,45 @@ fn a_member_without_a_machine_is_removed() {
 }
 
 #[test]
+fn a_learner_whose_machine_was_lost_goes_though_it_has_no_name() {
+    let three = kcp(json!({ "replicas": 3 }));
+    let at = |mut owned: OwnedMachine, address: Option<&str>| {
+        let status = owned.machine.status.as_mut().unwrap();
+        let addresses =
+            address.map(|address| json!([{ "type": "InternalIP", "address": address }]));
+        status.addresses = serde_json::from_value(addresses.into()).unwrap();
+        owned
+    };
+    let member = |id: &str, name: &str, peer: &str, is_learner: bool| json!({ "ID": id, "name": name, "peerURLs": [peer], "isLearner": is_learner });
+    for (what, joining, peer, expected) in [
+        ("lost", Some("10.0.0.3"), "https://10.0.0.2:2380", "remove member 2 via a"),
+        (
+            "of a machine that joins",
+            Some("10.0.0.3"),
+            "https://10.0.0.3:2380",
+            "wait for Preflight",
+        ),
+        ("perhaps of one", None, "https://10.0.0.2:2380", "wait for Preflight"),
+        ("IPv6", Some("fd00::3"), "https://[fd00::3]:2380", "wait for Preflight"),
+    ] {
+        let machines = vec![
+            at(well(owned(&three, "a", 400)), Some("10.0.0.1")),
+            at(super::joining(&three, "b"), joining),
+        ];
+        let list = json!({ "members": [
+            member("1", "a", "https://10.0.0.1:2380", false), member("2", "", peer, true),
+        ] });
+        let view =
+            etcd::View::read(list, json!({ "alarms": [] }), json!({ "leader": "1" })).unwrap();
+        let mut seen = observed(machines);
+        seen.initialized = true;
+        seen.view =
+            View::Seen(Components { etcd: EtcdSeen::Answered(view), ..Components::default() });
+        assert_eq!(words(&decide(&three, &seen)), expected, "{what}");
+    }
+}
+
+#[test]
 fn outdated_machines_are_replaced_one_at_a_time() {
     let surge = |max: i32| {
         kcp(json!({
@@ -215,7 +254,7 @@ fn the_machine_that_goes_is_the_least_missed() {
     };
     let choose = |machines: &[OwnedMachine], outdated: &[&str]| {
         let outdated = |owned: &OwnedMachine| outdated.contains(&owned.name().as_str());
-        super::victim::choose(machines, outdated).map(OwnedMachine::name)
+        crate::kubeadm_control_plane::victim::choose(machines, outdated).map(OwnedMachine::name)
     };
     let all = [on("a", "x"), on("b", "y"), on("c", "y")];
     assert_eq!(choose(&all, &[]).as_deref(), Some("b"), "of the fullest domain");

@@ -1,6 +1,7 @@
 //! What is asked of etcd's JSON gateway. Numbers of 64 bits are strings there.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -38,6 +39,8 @@ pub struct Member {
     pub name: String,
     /// It catches up and does not vote yet.
     pub is_learner: bool,
+    /// The addresses at which the others reach it; known before it has started.
+    pub peers: Vec<IpAddr>,
     /// Alarms it raises, for example `NOSPACE`.
     pub alarms: Vec<String>,
 }
@@ -69,7 +72,8 @@ impl View {
             .filter_map(|listed| {
                 let id = MemberId::read(listed.id.as_deref())?;
                 let (name, is_learner) = (listed.name, listed.is_learner);
-                Some(Member { id, name, is_learner, alarms: alarms_of(id) })
+                let peers = listed.peers.iter().filter_map(|url| host(url)).collect();
+                Some(Member { id, name, is_learner, peers, alarms: alarms_of(id) })
             })
             .collect();
         let leader = MemberId::read(status.leader.as_deref()).filter(|id| id.0 != 0);
@@ -98,6 +102,14 @@ struct ListedMember {
     name: String,
     #[serde(default)]
     is_learner: bool,
+    #[serde(rename = "peerURLs", default)]
+    peers: Vec<String>,
+}
+
+/// The address in a URL such as `https://10.0.0.1:2380` or `https://[fd00::1]:2380`.
+fn host(url: &str) -> Option<IpAddr> {
+    let url: http::Uri = url.parse().ok()?;
+    url.host()?.trim_matches(['[', ']']).parse().ok()
 }
 
 #[derive(Deserialize)]
