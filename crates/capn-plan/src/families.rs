@@ -87,6 +87,11 @@ pub fn fit(pods: &[String], services: &[String]) -> Result<(), String> {
             ));
         }
     }
+    for (pods, services) in pods.iter().flat_map(|p| services.iter().map(move |s| (p, s))) {
+        if overlap(pods, services) {
+            return Err(format!("the ranges of pods {pods} and of Services {services} overlap"));
+        }
+    }
     let pods = of(pods);
     match of(services).into_iter().find(|family| !pods.contains(family)) {
         Some(family) => Err(format!(
@@ -94,6 +99,52 @@ pub fn fit(pods: &[String], services: &[String]) -> Result<(), String> {
         )),
         None => Ok(()),
     }
+}
+
+/// Checks that each of some nodes can have a part of the ranges of pods: kube-controller-manager gives it a
+/// /24 of IPv4 and a /64 of IPv6 (`--node-cidr-mask-size-ipv4` and `-ipv6`).
+///
+/// # Errors
+///
+/// How many it is enough for.
+pub fn room(pods: &[String], nodes: u32) -> Result<(), String> {
+    for cidr in pods {
+        let (bits, _) = prefix(cidr).unwrap_or_default();
+        let part = match Family::of_cidr(cidr) {
+            Family::V4 => 24_u8,
+            Family::V6 => 64,
+        };
+        let has = part
+            .checked_sub(bits)
+            .map_or(0, |free| 1_u32.checked_shl(free.into()).unwrap_or(u32::MAX));
+        if has < nodes {
+            return Err(format!(
+                "the range of pods {cidr} is enough for {has} of {nodes} nodes: each takes a /{part}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two ranges have an address in common. What is no range has none.
+pub fn overlap(one: &str, other: &str) -> bool {
+    let (Some((first, bits)), Some((second, others))) = (network(one), network(other)) else {
+        return false;
+    };
+    let common = bits.min(others);
+    let masked = |ip: u128, all: u8| ip.checked_shr(u32::from(all - common)).unwrap_or(0);
+    match (first, second) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            masked(a.to_bits().into(), 32) == masked(b.to_bits().into(), 32)
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => masked(a.to_bits(), 128) == masked(b.to_bits(), 128),
+        _ => false,
+    }
+}
+
+fn network(cidr: &str) -> Option<(IpAddr, u8)> {
+    let (bits, _) = prefix(cidr)?;
+    Some((cidr.split_once('/')?.0.parse().ok()?, bits))
 }
 
 /// The bits of a range's prefix, and of its addresses.
@@ -148,6 +199,40 @@ mod tests {
         assert!(fit(&both, &list(&["fd01::/108"])).is_ok());
         assert!(fit(&both, &list(&["fd01::/64"])).unwrap_err().contains("/108"));
         assert!(fit(&v4, &list(&["fd01::/112"])).unwrap_err().contains("IPv6"));
+    }
+
+    #[test]
+    fn ranges_with_an_address_in_common_overlap() {
+        for (one, other, expected) in [
+            ("10.244.0.0/16", "10.244.0.0/16", true),
+            ("10.0.0.0/8", "10.155.0.1/24", true),
+            ("10.155.0.1/24", "10.0.0.0/8", true),
+            ("10.244.0.0/16", "10.96.0.0/12", false),
+            ("0.0.0.0/0", "192.0.2.0/24", true),
+            ("fd00:10:244::/56", "fd00:10:244:1::/64", true),
+            ("fd00:10:244::/56", "fd00:10:96::/112", false),
+            ("::/0", "10.0.0.0/8", false),
+            ("none", "10.0.0.0/8", false),
+        ] {
+            assert_eq!(overlap(one, other), expected, "{one} {other}");
+        }
+        assert!(fit(&["10.96.0.0/16".into()], &["10.96.0.0/12".into()]).is_err());
+    }
+
+    #[test]
+    fn each_node_takes_a_part_of_the_pods_range() {
+        for (pods, nodes, fits) in [
+            ("10.244.0.0/16", 256, true),
+            ("10.244.0.0/16", 257, false),
+            ("10.244.0.0/24", 1, true),
+            ("10.244.0.0/24", 2, false),
+            ("10.244.0.0/30", 1, false),
+            ("fd00::/56", 256, true),
+            ("fd00::/64", 2, false),
+            ("fd00::/8", u32::MAX, true),
+        ] {
+            assert_eq!(room(&[pods.into()], nodes).is_ok(), fits, "{pods} {nodes}");
+        }
     }
 
     #[test]

@@ -165,6 +165,11 @@ impl Work<'_> {
         let (of_nodes, of_endpoint) = request.families();
         preflight::profiles(&server, &request.profiles, &request.machine_devices(), &of_nodes)
             .await?;
+        if existing.is_none() && request.bootstrap == Bootstrap::Kubeadm {
+            let ranges = [request.pod_cidrs(), request.service_cidrs()].concat();
+            preflight::ranges(&server, &request.profiles, &request.machine_devices(), &ranges)
+                .await?;
+        }
         if matches!(request.load_balancer, LoadBalancer::Lxc | LoadBalancer::Oci) {
             let root: Vec<_> = request.storage_pool.iter().map(|pool| root_device(pool)).collect();
             preflight::profiles(&server, &request.load_balancer_profiles, &root, &of_endpoint)

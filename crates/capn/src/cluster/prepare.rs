@@ -171,6 +171,10 @@ fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     families::fit(&request.pod_cidrs(), &request.service_cidrs()).map_err(|problem| {
         CommandError::usage(problem)
             .hint("for both families: `--pod-cidr 10.244.0.0/16,fd00:10:244::/56 --service-cidr 10.96.0.0/12,fd00:10:96::/112`")
+    })?;
+    let nodes = request.control_planes.saturating_add(request.workers);
+    families::room(&request.pod_cidrs(), nodes).map_err(|problem| {
+        CommandError::usage(problem).hint("give pods a larger range: `--pod-cidr 10.244.0.0/16`")
     })
 }
 
@@ -290,6 +294,8 @@ mod tests {
             ClusterRequest { service_cidr: "10.96.0.0/33".into(), ..demo() },
             ClusterRequest { pod_cidr: "10.244.0.0/16,10.245.0.0/16".into(), ..demo() },
             ClusterRequest { service_cidr: "10.96.0.0/12,fd00::/112".into(), ..demo() },
+            ClusterRequest { service_cidr: "10.244.0.0/20".into(), ..demo() },
+            ClusterRequest { pod_cidr: "10.244.0.0/24".into(), workers: 1, ..demo() },
             ClusterRequest {
                 timeouts: Timeouts::Slow,
                 kubernetes_version: Some("v1.30.4".into()),

@@ -1,7 +1,7 @@
 //! Does the bridge of the instances give the addresses that the cluster needs?
 
 use capn_doctor::facts::NetworkFacts;
-use capn_plan::families::Family;
+use capn_plan::families::{self, Family};
 
 use crate::error::CommandError;
 
@@ -40,6 +40,26 @@ pub(super) fn given(network: &NetworkFacts, needed: &[Family]) -> Result<(), Com
     })
 }
 
+/// Checks that a network of the server's and the ranges of a cluster have no address in common: pods would
+/// take the addresses of the host and of other instances.
+///
+/// # Errors
+///
+/// Which two have.
+pub(super) fn apart(network: &NetworkFacts, ranges: &[String]) -> Result<(), CommandError> {
+    for key in ["ipv4.address", "ipv6.address"] {
+        let Some(own) = network.config.get(key) else { continue };
+        if let Some(range) = ranges.iter().find(|range| families::overlap(range, own)) {
+            return Err(CommandError::new(format!(
+                "the range {range} and network `{}` of the server ({own}) overlap",
+                network.name
+            ))
+            .hint("choose other ranges for pods and Services: `--pod-cidr`, `--service-cidr`"));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +72,14 @@ mod tests {
             kind: "bridge".into(),
             config: config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         }
+    }
+
+    #[test]
+    fn ranges_of_a_cluster_leave_the_bridge_alone() {
+        let network = bridge(&[("ipv4.address", "10.155.0.1/24"), ("ipv6.address", "none")]);
+        let said = |range: &str| apart(&network, &[range.to_owned()]).unwrap_err().to_string();
+        assert!(said("10.155.0.0/16").contains("10.155.0.1/24"));
+        assert!(apart(&network, &["10.244.0.0/16".into(), "fd00::/56".into()]).is_ok());
     }
 
     #[test]

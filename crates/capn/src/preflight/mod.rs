@@ -17,5 +17,5 @@ pub use host::host;
 pub use ids::isolated_ids;
 pub use name::cluster_name;
 pub use quorum::control_planes;
-pub use server::{contact, hides_host_paths, is_single, profiles, root_on_zfs};
+pub use server::{contact, hides_host_paths, is_single, profiles, ranges, root_on_zfs};
 pub use version::{KubernetesVersion, OLDEST, newer_than_known};

@@ -77,6 +77,21 @@ pub async fn profiles(
     facts.network.as_ref().map_or(Ok(()), |network| families::given(network, needed))
 }
 
+/// Checks that the network of instances with these profiles and devices has no address in these ranges.
+///
+/// # Errors
+///
+/// With the range and the network that overlap.
+pub async fn ranges(
+    client: &Client,
+    profiles: &[String],
+    devices: &[String],
+    ranges: &[String],
+) -> Result<(), CommandError> {
+    let facts = facts_of(client, profiles, devices).await?;
+    facts.network.as_ref().map_or(Ok(()), |network| families::apart(network, ranges))
+}
+
 /// Whether the server is no member of a cluster of servers.
 ///
 /// # Errors
