@@ -74,19 +74,24 @@ async fn an_instance_is_made_while_its_data_is_awaited_and_starts_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_that_join_a_control_plane_are_made_once_the_first_runs() {
+async fn of_a_control_plane_the_first_is_made_at_once_and_the_others_once_it_runs() {
     let mut world = World::new(&plane().await, "early-join").await;
     world.start();
     world.make_cluster().await;
     let labels = json!({
         "cluster.x-k8s.io/cluster-name": CLUSTER, "cluster.x-k8s.io/control-plane": "",
     });
-    make_waiting(&world, "demo-join", &labels).await;
+    let made = |name: &str| world.simulator.instances().iter().any(|(_, it)| it.name == name);
+    make_waiting(&world, "demo-cp-1", &labels).await;
+    world.eventually("the first instance to be made", || made("demo-cp-1")).await;
+    make_waiting(&world, "demo-cp-2", &labels).await;
     world.provision_as(uninitialized()).await;
-    let made = || world.simulator.instances().into_iter().any(|(_, it)| it.name == "demo-join");
-    waits_for(&world, "demo-join", "WaitingForBootstrapData").await;
-    assert!(!made(), "the disk belongs to the first");
-    world.make_machine("demo-first", true).await;
-    world.until_ready("demo-first").await;
-    world.eventually("the instance to be made", made).await;
+    waits_for(&world, "demo-cp-2", "WaitingForBootstrapData").await;
+    assert!(!made("demo-cp-2"), "the disk belongs to the first");
+
+    world.create::<Secret>(kinds::bootstrap("demo-cp-1", DATA)).await;
+    let named = json!({ "spec": { "bootstrap": { "dataSecretName": "demo-cp-1-bootstrap" } } });
+    world.patch::<Machine>("demo-cp-1", named).await;
+    world.until_ready("demo-cp-1").await;
+    world.eventually("the second instance to be made", || made("demo-cp-2")).await;
 }
