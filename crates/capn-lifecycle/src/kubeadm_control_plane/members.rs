@@ -60,8 +60,8 @@ pub(super) fn stray(seen: &Observed) -> Option<Action> {
     remove(view, stray, &others).ok()
 }
 
-/// A member that was added for a machine which was lost before it started it. etcd takes one learner at a time,
-/// so every machine that joins would fail. It has no name, but an address.
+/// A member of a machine that was lost before etcd started there. etcd takes one learner at a time, so that no
+/// machine could join any more. The member has no name, but an address.
 fn lost_learner<'a>(seen: &Observed, view: &'a etcd::View) -> Option<&'a etcd::Member> {
     let mut known: Vec<IpAddr> = Vec::new();
     for owned in &seen.machines {
@@ -75,11 +75,14 @@ fn lost_learner<'a>(seen: &Observed, view: &'a etcd::View) -> Option<&'a etcd::M
             return None;
         }
     }
+    let is_known = |member: &etcd::Member| member.peers.iter().any(|peer| known.contains(peer));
+    // Where etcd uses addresses that machines do not show, nothing can be told from them.
+    if !view.members.iter().any(|member| !member.name.is_empty() && is_known(member)) {
+        return None;
+    }
     view.members.iter().find(|member| {
-        member.is_learner
-            && member.name.is_empty()
-            && !member.peers.is_empty()
-            && !member.peers.iter().any(|peer| known.contains(peer))
+        let is_nameless = member.is_learner && member.name.is_empty();
+        is_nameless && !member.peers.is_empty() && !is_known(member)
     })
 }
 

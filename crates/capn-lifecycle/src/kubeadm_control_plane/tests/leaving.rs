@@ -117,23 +117,21 @@ fn a_learner_whose_machine_was_lost_goes_though_it_has_no_name() {
         owned
     };
     let member = |id: &str, name: &str, peer: &str, is_learner: bool| json!({ "ID": id, "name": name, "peerURLs": [peer], "isLearner": is_learner });
-    for (what, joining, peer, expected) in [
-        ("lost", Some("10.0.0.3"), "https://10.0.0.2:2380", "remove member 2 via a"),
-        (
-            "of a machine that joins",
-            Some("10.0.0.3"),
-            "https://10.0.0.3:2380",
-            "wait for Preflight",
-        ),
-        ("perhaps of one", None, "https://10.0.0.2:2380", "wait for Preflight"),
-        ("IPv6", Some("fd00::3"), "https://[fd00::3]:2380", "wait for Preflight"),
+    let first = "https://10.0.0.1:2380";
+    let wait = "wait for Preflight";
+    for (what, of_first, joining, peer, expected) in [
+        ("lost", first, Some("10.0.0.3"), "https://10.0.0.2:2380", "remove member 2 via a"),
+        ("of one that joins", first, Some("10.0.0.3"), "https://10.0.0.3:2380", wait),
+        ("perhaps of one", first, None, "https://10.0.0.2:2380", wait),
+        ("IPv6", first, Some("fd00::3"), "https://[fd00::3]:2380", wait),
+        ("elsewhere", "https://192.0.2.1:2380", Some("10.0.0.3"), "https://192.0.2.3:2380", wait),
     ] {
         let machines = vec![
             at(well(owned(&three, "a", 400)), Some("10.0.0.1")),
             at(super::joining(&three, "b"), joining),
         ];
         let list = json!({ "members": [
-            member("1", "a", "https://10.0.0.1:2380", false), member("2", "", peer, true),
+            member("1", "a", of_first, false), member("2", "", peer, true),
         ] });
         let view =
             etcd::View::read(list, json!({ "alarms": [] }), json!({ "leader": "1" })).unwrap();
