@@ -12,7 +12,7 @@ use capn_image::{
 use incus_client::{Client, FileOptions, ImageFiles, ImageUpload, api::ImageAlias};
 
 use super::support::{
-    MINUTE, built, cache, folder_of, in_one_project, in_project, launched, restart_with, sh,
+    MINUTE, built, cache, folder_of, in_one_project, in_project, launched, restart_with, sh, until,
 };
 
 const USER_DATA: &str = "## template: jinja
@@ -102,7 +102,8 @@ async fn a_load_balancer_image_starts_listening_to_nobody_and_reloads() {
         let path = "/etc/haproxy/haproxy.cfg";
         client.push_file(name, path, config, &FileOptions::default()).await.unwrap();
         sh(&client, name, "systemctl reload haproxy").await;
-        let ports = sh(&client, name, listening).await;
+        // A reload is a signal: the new worker binds when the command is long back.
+        let ports = until(&client, name, "listening", listening).await;
         assert!(ports.contains(":6443") && ports.lines().count() == 1, "{ports}");
     })
     .await;

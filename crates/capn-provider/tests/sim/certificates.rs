@@ -1,5 +1,7 @@
 //! A client certificate that ends: told of in time, then not tried any more, then replaced.
 
+use std::time::{Duration, Instant};
+
 use capn_api::{LXCCluster, LXCMachine};
 use capn_provider::Connect;
 use incus_client::Client;
@@ -51,6 +53,18 @@ impl World {
         self.patch::<LXCCluster>(CLUSTER, note).await;
     }
 
+    /// Waits for the event, which is written after the condition.
+    async fn told_once(&self, reason: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut events = self.events(reason).await;
+        while events.is_empty() {
+            assert!(Instant::now() < deadline, "no event {reason}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            events = self.events(reason).await;
+        }
+        assert_eq!(events.len(), 1, "{events:#?}");
+    }
+
     async fn events(&self, reason: &str) -> Vec<Event> {
         let events = Api::<Event>::namespaced(self.kube.clone(), &self.namespace);
         let mut events = events.list(&ListParams::default()).await.unwrap().items;
@@ -63,7 +77,7 @@ impl World {
 async fn a_certificate_that_ends_is_told_of_once_and_not_tried_after_its_end() {
     let mut world = World::new(&plane().await, "certificates").await;
     let mut often = options(&world.namespace);
-    often.resync = std::time::Duration::from_millis(200);
+    often.resync = Duration::from_millis(200);
     let connect = world.simulator.connector();
     often.connect =
         Connect::with(move |_| Some(Client::custom_builder("simulator", connect.clone())));
@@ -87,7 +101,7 @@ async fn a_certificate_that_ends_is_told_of_once_and_not_tried_after_its_end() {
     world.replace(-1).await;
     let message = world.certificates("CertificateExpired").await;
     assert!(message.contains("no server trusts it; `capn identity create NEW-NAME`"), "{message}");
-    assert_eq!(world.events("CertificateExpired").await.len(), 1);
+    world.told_once("CertificateExpired").await;
     world
         .until::<LXCMachine>("demo-cp", "to say that the certificate ended", |machine| {
             let conditions = machine.and_then(|it| it.status.as_ref()).map(|it| &it.conditions);
