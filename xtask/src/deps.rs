@@ -35,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "kube-plane",
         ],
     ),
-    ("e2e", &["capn-oci"]),
+    ("e2e", &["capn-oci", "incus-sim"]),
     ("bench", &["capn", "incus-sim"]),
     ("xtask", &[]),
 ];

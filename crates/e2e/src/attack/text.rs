@@ -1,0 +1,36 @@
+//! Texts of attacks.
+
+use std::fmt::Write as _;
+
+/// `count` times `open`, `middle`, `count` times `close`.
+pub(crate) fn nested(open: &str, count: usize, middle: &str, close: &str) -> String {
+    format!("{}{middle}{}", open.repeat(count), close.repeat(count))
+}
+
+/// A text of a server, fit for a terminal and a table: one line, no control characters, not long.
+pub(crate) fn plain(text: &str) -> String {
+    let one_line: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect();
+    one_line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `count` members of a JSON object, each made of its number.
+pub(crate) fn members(count: usize, member: impl Fn(usize) -> (String, String)) -> String {
+    let mut text = String::from("{");
+    for number in 0..count {
+        let (name, value) = member(number);
+        if number > 0 {
+            text.push(',');
+        }
+        // Writing to a String does not fail.
+        drop(write!(text, "\"{name}\":{value}"));
+    }
+    text.push('}');
+    text
+}
+
+/// `count` items of a JSON array, each made of its number.
+pub(crate) fn items(count: usize, item: impl Fn(usize) -> String) -> String {
+    let all: Vec<String> = (0..count).map(item).collect();
+    format!("[{}]", all.join(","))
+}
