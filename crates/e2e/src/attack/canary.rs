@@ -42,9 +42,7 @@ impl Canary {
             },
         });
         let mut canary = Self { caller, rounds: 0 };
-        for (path, object) in
-            [(clusters(""), &cluster), (infrastructures(""), &infrastructure)]
-        {
+        for (path, object) in [(clusters(""), &cluster), (infrastructures(""), &infrastructure)] {
             let answer = canary.caller.post(&path, object).await?;
             if answer.status != http::StatusCode::CONFLICT {
                 answer.granted().context("the other tenant cannot make a cluster")?;
@@ -63,7 +61,8 @@ impl Canary {
         let change = json!({ "spec": { "clusterNetwork": { "apiServerPort": port } } });
         let cluster = self.caller.merge(&clusters("/canary"), &change).await?.granted()?.json();
         let first = began.elapsed();
-        let change = json!({ "spec": { "secretRef": { "name": format!("none-{}", self.rounds) } } });
+        let change =
+            json!({ "spec": { "secretRef": { "name": format!("none-{}", self.rounds) } } });
         let path = infrastructures("/canary");
         let infrastructure = self.caller.merge(&path, &change).await?.granted()?.json();
         let written = first.max(began.elapsed() - first);

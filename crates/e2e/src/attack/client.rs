@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -21,8 +22,8 @@ use tokio_rustls::client::TlsStream;
 
 /// Longer answers of a plane are cut off.
 const ANSWER: usize = 256 << 20;
-/// The longest that an attack waits for one answer.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The longest that an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const YAML: &str = "application/yaml";
@@ -36,7 +37,6 @@ pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -73,21 +73,38 @@ impl Answer {
 pub(crate) struct Caller {
     address: SocketAddr,
     tls: Arc<ClientConfig>,
+    patience: Duration,
+    /// Requests that were not answered in time, of all that share this.
+    late: Arc<AtomicUsize>,
     kept: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
 
 impl Caller {
     pub(crate) fn new(address: SocketAddr, tls: Arc<ClientConfig>) -> Self {
-        Self { address, tls, kept: Mutex::new(None) }
+        let late = Arc::new(AtomicUsize::new(0));
+        Self { address, tls, patience: PATIENCE, late, kept: Mutex::new(None) }
+    }
+
+    /// Waits so many times longer.
+    pub(crate) fn slower(mut self, times: u32) -> Self {
+        self.patience = PATIENCE * times;
+        self
     }
 
     /// The same somebody, with another connection.
     pub(crate) fn again(&self) -> Self {
-        Self::new(self.address, Arc::clone(&self.tls))
+        Self {
+            address: self.address,
+            tls: Arc::clone(&self.tls),
+            patience: self.patience,
+            late: Arc::clone(&self.late),
+            kept: Mutex::new(None),
+        }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// How many requests were not answered in time.
+    pub(crate) fn late(&self) -> usize {
+        self.late.load(Ordering::Relaxed)
     }
 
     /// A connection with TLS, for bytes of one's own.
@@ -109,7 +126,7 @@ impl Caller {
             stream.set_nodelay(true)?;
             TlsConnector::from(Arc::new(tls)).connect(name, stream).await.context("TLS fails")
         };
-        timeout(PATIENCE, connecting).await.context("no connection is made")?
+        timeout(self.patience, connecting).await.context("no connection is made")?
     }
 
     async fn sender(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
@@ -123,18 +140,13 @@ impl Caller {
 
     /// One request, whatever is answered.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
-        self.send_within(PATIENCE, request).await
-    }
-
-    /// The same with a patience of its own.
-    pub(crate) async fn send_within(
-        &self,
-        patience: Duration,
-        request: Request<Full<Bytes>>,
-    ) -> anyhow::Result<Answer> {
-        timeout(patience, self.exchange(request))
-            .await
-            .with_context(|| format!("no answer within {patience:?}"))?
+        match timeout(self.patience, self.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.late.fetch_add(1, Ordering::Relaxed);
+                bail!("no answer within {:?}", self.patience)
+            }
+        }
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
@@ -152,7 +164,7 @@ impl Caller {
         let body = Limited::new(body, ANSWER).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("cannot read the answer: {error}"))?;
         *kept = Some(sender);
-        Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+        Ok(Answer { status: head.status, body: body.to_bytes() })
     }
 
     pub(crate) async fn call(

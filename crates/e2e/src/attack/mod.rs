@@ -99,7 +99,7 @@ async fn all(
         for attack in attacks.iter().filter(|attack| attack.on == on || attack.on == On::Both) {
             let (mut ready, fresh) = match stage.take() {
                 Some(ready) => (ready, false),
-                None => (Stage::open(on, capn).await?, true),
+                None => (Stage::open(on, capn, arguments.patience).await?, true),
             };
             let outcome = one(&mut ready, attack, arguments.patience).await;
             let outcome = outcome
@@ -159,6 +159,10 @@ async fn one(stage: &mut Stage, attack: &Attack, slower: u32) -> anyhow::Result<
         Err(error) => Some(format!("the attack failed: {error}")),
     };
     broken.extend(own);
+    let late = scene.tenant.late() + scene.definer.late();
+    if late > 0 {
+        broken.push(format!("{late} requests of the attacker were not answered in time"));
+    }
     if stage.logs().contains(&scene.secret) {
         broken.push("the secret is in the log".to_owned());
     }

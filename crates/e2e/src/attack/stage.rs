@@ -28,12 +28,13 @@ pub(crate) struct Stage {
     admin: Pair,
     plane: SocketAddr,
     scenes: usize,
+    slower: u32,
 }
 
 impl Stage {
     /// Starts `capn serve`, or a `capn manager` beside one, and makes the namespace of the tenant who
     /// must not notice anything.
-    pub(crate) async fn open(on: On, capn: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn open(on: On, capn: &Path, slower: u32) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("capn-attacks-").tempdir()?;
         let state = folder.path().join("state");
         let plane = free_address()?;
@@ -43,27 +44,28 @@ impl Stage {
             arguments.push("--without-provider".to_owned());
         }
         let mut victims = vec![Victim::start("serve", capn, &arguments, folder.path(), plane)?];
-        victims[0].listening().await?;
+        let kubeconfig = state.join("plane.kubeconfig");
+        victims[0].ready(Some(&kubeconfig)).await?;
         if on == On::Manager {
             let health = free_address()?;
             let metrics = free_address()?;
             let arguments = [
                 "manager".to_owned(),
                 "--kubeconfig".to_owned(),
-                text(&state.join("plane.kubeconfig")),
+                text(&kubeconfig),
                 format!("--health-addr={health}"),
                 format!("--diagnostics-address={metrics}"),
                 "--insecure-diagnostics".to_owned(),
                 "--v=4".to_owned(),
             ];
             let mut manager = Victim::start("manager", capn, &arguments, folder.path(), health)?;
-            manager.listening().await?;
+            manager.ready(None).await?;
             victims.push(manager);
         }
         let authority = Arc::new(Authority::read(&state.join("pki"))?);
         let admin = authority.client("stage", &["system:masters"])?;
-        let stage =
-            Self { folder, capn: capn.to_owned(), victims, authority, admin, plane, scenes: 0 };
+        let capn = capn.to_owned();
+        let stage = Self { folder, capn, victims, authority, admin, plane, scenes: 0, slower };
         stage.prepare().await?;
         Ok(stage)
     }
@@ -111,16 +113,19 @@ impl Stage {
 
     /// Somebody with these names.
     pub(crate) fn caller(&self, user: &str, groups: &[&str]) -> anyhow::Result<Caller> {
-        let pair = self.authority.client(user, groups)?;
-        Ok(Caller::new(self.plane, self.authority.trusting(Some(&pair))?))
+        self.holder(Some(&self.authority.client(user, groups)?))
     }
 
     pub(crate) fn admin(&self) -> anyhow::Result<Caller> {
-        Ok(Caller::new(self.plane, self.authority.trusting(Some(&self.admin))?))
+        self.holder(Some(&self.admin))
     }
 
     pub(crate) fn anonymous(&self) -> anyhow::Result<Caller> {
-        Ok(Caller::new(self.plane, self.authority.trusting(None)?))
+        self.holder(None)
+    }
+
+    fn holder(&self, pair: Option<&Pair>) -> anyhow::Result<Caller> {
+        Ok(Caller::new(self.plane, self.authority.trusting(pair)?).slower(self.slower))
     }
 
     /// A new namespace with its tenant, for one attack.
@@ -184,8 +189,7 @@ const TENANT_MAY: [(&str, &[&str]); 8] = [
 ];
 
 fn rule((group, resources): (&str, &[&str])) -> Value {
-    let verbs =
-        ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+    let verbs = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
     json!({ "apiGroups": [group], "resources": resources, "verbs": verbs })
 }
 

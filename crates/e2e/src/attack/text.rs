@@ -1,7 +1,5 @@
 //! Texts of attacks.
 
-use std::fmt::Write as _;
-
 /// `count` times `open`, `middle`, `count` times `close`.
 pub(crate) fn nested(open: &str, count: usize, middle: &str, close: &str) -> String {
     format!("{}{middle}{}", open.repeat(count), close.repeat(count))
@@ -16,17 +14,11 @@ pub(crate) fn plain(text: &str) -> String {
 
 /// `count` members of a JSON object, each made of its number.
 pub(crate) fn members(count: usize, member: impl Fn(usize) -> (String, String)) -> String {
-    let mut text = String::from("{");
-    for number in 0..count {
+    let all = (0..count).map(|number| {
         let (name, value) = member(number);
-        if number > 0 {
-            text.push(',');
-        }
-        // Writing to a String does not fail.
-        drop(write!(text, "\"{name}\":{value}"));
-    }
-    text.push('}');
-    text
+        format!("\"{name}\":{value}")
+    });
+    format!("{{{}}}", all.collect::<Vec<_>>().join(","))
 }
 
 /// `count` items of a JSON array, each made of its number.

@@ -71,10 +71,12 @@ impl Victim {
         text.chars().filter(|c| !c.is_control()).take(400).collect()
     }
 
-    /// Waits until something listens at its address.
-    pub(crate) async fn listening(&mut self) -> anyhow::Result<()> {
+    /// Waits until something listens at its address, and a file is there that it writes then.
+    pub(crate) async fn ready(&mut self, file: Option<&Path>) -> anyhow::Result<()> {
         let deadline = Instant::now() + START;
-        while tokio::net::TcpStream::connect(self.address).await.is_err() {
+        while tokio::net::TcpStream::connect(self.address).await.is_err()
+            || file.is_some_and(|file| !file.exists())
+        {
             if let Some(status) = self.ended()? {
                 bail!("{} ended as it began ({status}): {}", self.name, self.last_words());
             }

@@ -23,8 +23,7 @@ capn without the gates (of commit f12ade5). \"–\" is an attack that found noth
 
 /// Writes the page, from the folder of the repository.
 pub(crate) fn write(attacks: &[Attack], record: &Utf8Path) -> anyhow::Result<()> {
-    let text =
-        std::fs::read_to_string(record).with_context(|| format!("cannot read {record}"))?;
+    let text = std::fs::read_to_string(record).with_context(|| format!("cannot read {record}"))?;
     let mut without: BTreeMap<&str, &str> = BTreeMap::new();
     for line in text.lines() {
         let mut parts = line.splitn(3, '\t');

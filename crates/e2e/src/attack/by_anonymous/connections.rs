@@ -106,7 +106,10 @@ async fn request(scene: Arc<Scene>, connections: usize, text: String) -> Done {
 async fn smuggle(scene: Arc<Scene>) -> Done {
     let inner = "GET /api/v1/namespaces/canary/secrets HTTP/1.1\r\nhost: a\r\n\r\n";
     for head in [
-        format!("content-length: {}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", inner.len() + 5),
+        format!(
+            "content-length: {}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            inner.len() + 5
+        ),
         "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n".to_owned(),
         "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n".to_owned(),
         "content-length: 0\r\ncontent-length: 5\r\n\r\n".to_owned(),
@@ -131,7 +134,10 @@ async fn probe(scene: Arc<Scene>, count: usize, first: &[u8]) -> Done {
 }
 
 async fn endless_probe(scene: Arc<Scene>) -> Done {
-    let text = format!("GET /healthz HTTP/1.1\r\nhost: a\r\n{}", "x-a: aaaaaaaaaaaaaaaa\r\n".repeat(50_000));
+    let text = format!(
+        "GET /healthz HTTP/1.1\r\nhost: a\r\n{}",
+        "x-a: aaaaaaaaaaaaaaaa\r\n".repeat(50_000)
+    );
     open_plain(&scene, manager(&scene)?, 40, text.as_bytes()).await;
     tokio::time::sleep(HOLD).await;
     Ok(())

@@ -17,7 +17,9 @@ pub(super) fn all() -> Vec<Attack> {
             flood(s, false, 4, 30_000, |n| [headers(stream(n), GET, 5), reset(stream(n))].concat())
         })
         .add("200,000 pings", |s| flood(s, false, 2, 200_000, |_| frame(6, 0, 0, &[0; 8])))
-        .add("100,000 settings", |s| flood(s, false, 2, 100_000, |_| frame(4, 0, 0, &[0, 3, 0, 0, 0, 9])))
+        .add("100,000 settings", |s| {
+            flood(s, false, 2, 100_000, |_| frame(4, 0, 0, &[0, 3, 0, 0, 0, 9]))
+        })
         .add("headers that are continued without an end", |s| {
             flood(s, false, 4, 3000, |n| match n {
                 0 => headers(1, GET, 0),
@@ -34,12 +36,16 @@ pub(super) fn all() -> Vec<Attack> {
             flood(s, false, 2, 100_000, |_| frame(8, 0, 0, &[0, 0, 0, 1]))
         })
         .add("headers whose table is changed again and again", |s| {
-            flood(s, false, 2, 20_000, |n| headers(stream(n), &[&[0x3f, 0xe1, 0x1f, 0x20], GET].concat(), 5))
+            flood(s, false, 2, 20_000, |n| {
+                headers(stream(n), &[&[0x3f, 0xe1, 0x1f, 0x20], GET].concat(), 5)
+            })
         })
         .add("priorities by the hundred thousand", |s| {
             flood(s, false, 2, 100_000, |n| frame(2, 0, stream(n), &[0, 0, 0, 0, 1]))
         })
-        .add("a frame that says it is 16 MB", |s| flood(s, false, 20, 1, |_| vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]))
+        .add("a frame that says it is 16 MB", |s| {
+            flood(s, false, 20, 1, |_| vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1])
+        })
         .add("connections that only say hello", |s| flood(s, false, 300, 0, |_| Vec::new()))
         .who(Who::Tenant)
         .add("30,000 streams of a tenant that are reset at once", |s| {

@@ -149,7 +149,9 @@ const EVIL: &str = "\\u001b]0;owned\\u0007\\u001b[2J\\u009b31m\\u202e";
 
 async fn escapes(scene: Arc<Scene>) -> Done {
     let hostile = Hostile::start(|path| match path.split('?').next() {
-        Some("/1.0") => json_reply(&about().to_string().replace("\"hostile\"", &format!("\"{EVIL}\""))),
+        Some("/1.0") => {
+            json_reply(&about().to_string().replace("\"hostile\"", &format!("\"{EVIL}\"")))
+        }
         _ => reply(
             "400 Bad Request",
             "application/json",
@@ -171,7 +173,8 @@ async fn long_error(scene: Arc<Scene>) -> Done {
         _ => reply(
             "400 Bad Request",
             "application/json",
-            format!(r#"{{"type":"error","error":"{}","error_code":400}}"#, "e ".repeat(500_000)).as_bytes(),
+            format!(r#"{{"type":"error","error":"{}","error_code":400}}"#, "e ".repeat(500_000))
+                .as_bytes(),
         ),
     })
     .await?;

@@ -88,10 +88,8 @@ fn schema(spec: Value) -> Value {
 
 /// Makes the definition, and an object of it, and takes both away.
 async fn define(scene: &Scene, definition: String, object: Option<Value>) -> Done {
-    let made = scene
-        .definer
-        .call("POST", DEFINITIONS, crate::attack::client::JSON, definition)
-        .await;
+    let made =
+        scene.definer.call("POST", DEFINITIONS, crate::attack::client::JSON, definition).await;
     if made.is_ok_and(|answer| answer.status.is_success()) {
         // Served after a moment; that it is not is no attack's matter.
         let things = "/apis/attack.example.com/v1/things";
@@ -164,12 +162,7 @@ async fn patterns(scene: Arc<Scene>) -> Done {
 }
 
 async fn deep_schema(scene: Arc<Scene>) -> Done {
-    let deep = nested(
-        r#"{"type":"object","properties":{"a":"#,
-        5000,
-        r#"{"type":"string"}"#,
-        "}}",
-    );
+    let deep = nested(r#"{"type":"object","properties":{"a":"#, 5000, r#"{"type":"string"}"#, "}}");
     raw_field(scene, deep).await
 }
 

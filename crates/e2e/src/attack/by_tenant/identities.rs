@@ -91,7 +91,8 @@ async fn plane(scene: Arc<Scene>) -> Done {
 }
 
 async fn addresses(scene: Arc<Scene>) -> Done {
-    let all: Vec<String> = (0..20_000).map(|n| format!("https://127.0.0.1:{}", 1 + n % 60_000)).collect();
+    let all: Vec<String> =
+        (0..20_000).map(|n| format!("https://127.0.0.1:{}", 1 + n % 60_000)).collect();
     let pair = crate::attack::tls::self_signed("a", &[])?;
     asked(&scene, identity(&all.join(","), &pair)?).await?;
     Ok(())

@@ -122,9 +122,8 @@ async fn refused(scene: &Scene, wanted: Value, profile: Value) -> Done {
         })
         .await?;
     ensure!(!has_instance(), "an instance was made with what was asked for");
-    told(&judged).with_context(|| {
-        format!("no condition refuses it: {}", judged["status"]["conditions"])
-    })?;
+    told(&judged)
+        .with_context(|| format!("no condition refuses it: {}", judged["status"]["conditions"]))?;
     Ok(())
 }
 
@@ -134,7 +133,9 @@ fn told(object: &Value) -> Option<&str> {
     let final_one = |condition: &&Value| {
         condition["status"] == "False"
             && condition["reason"].as_str().is_some_and(|reason| {
-                reason.contains("Aborted") || reason.contains("Invalid") || reason.contains("Isolation")
+                reason.contains("Aborted")
+                    || reason.contains("Invalid")
+                    || reason.contains("Isolation")
             })
     };
     conditions.iter().find(final_one)?["reason"].as_str()
@@ -173,7 +174,5 @@ async fn balancer(scene: Arc<Scene>) -> Done {
     scene.lxc_cluster(spec).await?;
     scene.judged_cluster().await?;
     let told = "a load balancer was made with that profile";
-    scene
-        .never(Duration::from_secs(1), told, || !incus.simulator.instances().is_empty())
-        .await
+    scene.never(Duration::from_secs(1), told, || !incus.simulator.instances().is_empty()).await
 }

@@ -253,12 +253,18 @@ async fn silent(scene: Arc<Scene>) -> Done {
 
 async fn deep_nodes(scene: Arc<Scene>) -> Done {
     let deep = nested("[", 100_000, "", "]");
-    let body = format!(r#"{{"kind":"NodeList","apiVersion":"v1","metadata":{{"resourceVersion":"1"}},"items":[{{"metadata":{{"name":"a"}},"x":{deep}}}]}}"#);
+    let body = format!(
+        r#"{{"kind":"NodeList","apiVersion":"v1","metadata":{{"resourceVersion":"1"}},"items":[{{"metadata":{{"name":"a"}},"x":{deep}}}]}}"#
+    );
     server(scene, move |_| json_reply(&body)).await
 }
 
 async fn many_nodes(scene: Arc<Scene>) -> Done {
-    let nodes = items(100_000, |n| format!(r#"{{"metadata":{{"name":"node-{n}","resourceVersion":"1"}}}}"#));
-    let body = format!(r#"{{"kind":"NodeList","apiVersion":"v1","metadata":{{"resourceVersion":"1"}},"items":{nodes}}}"#);
+    let nodes = items(100_000, |n| {
+        format!(r#"{{"metadata":{{"name":"node-{n}","resourceVersion":"1"}}}}"#)
+    });
+    let body = format!(
+        r#"{{"kind":"NodeList","apiVersion":"v1","metadata":{{"resourceVersion":"1"}},"items":{nodes}}}"#
+    );
     server(scene, move |_| json_reply(&body)).await
 }

@@ -107,7 +107,8 @@ async fn circle(scene: Arc<Scene>) -> Done {
         let made = scene.tenant.post(&path, &map(name, json!([]))).await?.granted()?.json();
         uids.push(made["metadata"]["uid"].clone());
     }
-    for (name, (other, uid)) in [("a", ("b", &uids[1])), ("b", ("c", &uids[2])), ("c", ("a", &uids[0]))]
+    for (name, (other, uid)) in
+        [("a", ("b", &uids[1])), ("b", ("c", &uids[2])), ("c", ("a", &uids[0]))]
     {
         let change = json!({ "metadata": { "ownerReferences": [owner(other, uid)] } });
         drop(scene.tenant.merge(&format!("{path}/{name}"), &change).await);

@@ -21,7 +21,14 @@ pub(super) fn all() -> Vec<Attack> {
         })
         .add("5,000 forged entries", |s| forge(s, items(5000, |n| one(n, "{}"))))
         .add("forged entries that are no fields", |s| {
-            forge(s, format!("[{},{},1,null,[]]", one(1, r#"[1,"a"]"#), one(2, r#"{"k:{":1,"v:":{},"i:x":{}}"#)))
+            forge(
+                s,
+                format!(
+                    "[{},{},1,null,[]]",
+                    one(1, r#"[1,"a"]"#),
+                    one(2, r#"{"k:{":1,"v:":{},"i:x":{}}"#)
+                ),
+            )
         })
         .add("managers with names of 100,000 characters", long_manager)
         .add("500 managers that apply in turn", many_managers)
@@ -62,7 +69,8 @@ async fn long_manager(scene: Arc<Scene>) -> Done {
     let one = format!("{}/map", scene.core("configmaps"));
     for number in 0..10 {
         let path = format!("{one}?force=true&fieldManager={number}{}", "a".repeat(50_000));
-        let change = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","data":{{"k{number}":"v"}}}}"#);
+        let change =
+            format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","data":{{"k{number}":"v"}}}}"#);
         drop(scene.tenant.call("PATCH", &path, APPLY_PATCH, change).await);
     }
     if let Ok(answer) = scene.tenant.get(&one).await?.granted() {
@@ -75,7 +83,8 @@ async fn many_managers(scene: Arc<Scene>) -> Done {
     let one = format!("{}/map", scene.core("configmaps"));
     for number in 0..500 {
         let path = format!("{one}?force=true&fieldManager=m{number}");
-        let change = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","data":{{"k{number}":"v"}}}}"#);
+        let change =
+            format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","data":{{"k{number}":"v"}}}}"#);
         drop(scene.tenant.call("PATCH", &path, APPLY_PATCH, change).await);
     }
     Ok(())
@@ -100,7 +109,10 @@ async fn deep_apply(scene: Arc<Scene>) -> Done {
     let before = scene.tenant.get(&path).await?;
     if before.status != http::StatusCode::NOT_FOUND {
         let before = before.granted()?.json();
-        ensure!(before["metadata"]["uid"].is_string(), "the object reads back without its metadata");
+        ensure!(
+            before["metadata"]["uid"].is_string(),
+            "the object reads back without its metadata"
+        );
         drop(scene.tenant.delete(&path).await);
         let after = scene.tenant.get(&path).await?;
         ensure!(

@@ -81,9 +81,8 @@ async fn on_cluster(scene: Arc<Scene>, operations: String) -> Done {
 async fn nesting(scene: Arc<Scene>) -> Done {
     let deep = nested(r#"{"a":"#, 36, "{}", "}");
     let within = "/a".repeat(36);
-    let mut operations = vec![format!(
-        r#"{{"op":"add","path":"/status/deprecated/x","value":{deep}}}"#
-    )];
+    let mut operations =
+        vec![format!(r#"{{"op":"add","path":"/status/deprecated/x","value":{deep}}}"#)];
     for _ in 0..450 {
         operations.push(format!(r#"{{"op":"add","path":"/status/deprecated/y","value":{deep}}}"#));
         operations.push(format!(
@@ -124,9 +123,7 @@ async fn doubling(scene: Arc<Scene>) -> Done {
         operations.push(
             r#"{"op":"copy","from":"/status/deprecated/x","path":"/status/deprecated/y"}"#.into(),
         );
-        operations.push(
-            r#"{"op":"add","path":"/status/deprecated/x","value":[]}"#.into(),
-        );
+        operations.push(r#"{"op":"add","path":"/status/deprecated/x","value":[]}"#.into());
         for _ in 0..2 {
             operations.push(
                 r#"{"op":"copy","from":"/status/deprecated/y","path":"/status/deprecated/x/-"}"#
@@ -152,9 +149,7 @@ async fn strategic(scene: Arc<Scene>) -> Done {
     let map = json!({ "metadata": { "name": "odd" } });
     scene.tenant.post(&scene_path, &map).await?.granted()?;
     for body in directives {
-        drop(
-            scene.tenant.call("PATCH", &format!("{scene_path}/odd"), STRATEGIC_PATCH, body).await,
-        );
+        drop(scene.tenant.call("PATCH", &format!("{scene_path}/odd"), STRATEGIC_PATCH, body).await);
     }
     let order = items(20_000, |n| format!(r#""a.io/f{n}""#));
     patch(

@@ -86,10 +86,7 @@ async fn traversal(scene: Arc<Scene>) -> Done {
 }
 
 async fn encoded_names(scene: Arc<Scene>) -> Done {
-    let roles = format!(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
-        scene.namespace
-    );
+    let roles = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles", scene.namespace);
     for (name, encoded) in [("a b", "a%20b"), ("system:node", "system%3Anode"), ("ä", "%C3%A4")] {
         let role = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",

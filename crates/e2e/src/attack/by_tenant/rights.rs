@@ -20,11 +20,15 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a Role that is changed to have more rights, in each way", changed_role)
         .gate("what no rule allows is refused")
         .add("a ClusterRoleBinding for oneself", |s| {
-            refused(s, "clusterrolebindings", json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": { "name": "mine" },
-                "roleRef": reference("ClusterRole", "cluster-admin"), "subjects": [],
-            }))
+            refused(
+                s,
+                "clusterrolebindings",
+                json!({
+                    "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+                    "metadata": { "name": "mine" },
+                    "roleRef": reference("ClusterRole", "cluster-admin"), "subjects": [],
+                }),
+            )
         })
         .add("headers that make one somebody else", impersonation)
         .add("Secrets of others, by list, watch and selector", others_secrets)
@@ -59,8 +63,14 @@ async fn escalating_role(scene: Arc<Scene>) -> Done {
     for (name, rules) in [
         ("everything", everything()),
         ("verbs", json!([{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["*"] }])),
-        ("impersonate", json!([{ "apiGroups": [""], "resources": ["users", "groups"], "verbs": ["impersonate"] }])),
-        ("escalate", json!([{ "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["escalate", "bind"] }])),
+        (
+            "impersonate",
+            json!([{ "apiGroups": [""], "resources": ["users", "groups"], "verbs": ["impersonate"] }]),
+        ),
+        (
+            "escalate",
+            json!([{ "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["escalate", "bind"] }]),
+        ),
     ] {
         let answer = scene.tenant.post(&namespaced(&scene, "roles"), &role(name, rules)).await?;
         answer.refused().with_context(|| format!("a Role with more rights ({name})"))?;

@@ -30,7 +30,8 @@ async fn not_base64(scene: Arc<Scene>) -> Done {
     scene.secret("mine", json!({ "a": "b" })).await?;
     let one = format!("{path}/mine");
     // Two forms: the value itself, and one in a place of a wrong type.
-    for value in [json!(format!("{}!", scene.secret)), json!([scene.secret]), json!({ "x": scene.secret })]
+    for value in
+        [json!(format!("{}!", scene.secret)), json!([scene.secret]), json!({ "x": scene.secret })]
     {
         let object = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "other" },
@@ -101,8 +102,12 @@ async fn broken_kubeconfig(scene: Arc<Scene>) -> Done {
         format!("users: [{{name: a, user: {{token: {secret}"),
         format!("apiVersion: v1\nkind: Config\nusers: {secret}\n"),
         format!("apiVersion: v1\nkind: Config\ncurrent-context: {secret}\n"),
-        format!("current-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nclusters: [{{name: a, cluster: {{server: 'https://{secret}:x'}}}}]\nusers: [{{name: a, user: {{token: {secret}, client-key-data: {secret}, client-certificate-data: {secret}}}}}]\n"),
-        format!("current-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nclusters: [{{name: a, cluster: {{server: 'https://u:{secret}@127.0.0.1:1', certificate-authority-data: {secret}}}}}]\nusers: [{{name: a, user: {{username: a, password: {secret}}}}}]\n"),
+        format!(
+            "current-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nclusters: [{{name: a, cluster: {{server: 'https://{secret}:x'}}}}]\nusers: [{{name: a, user: {{token: {secret}, client-key-data: {secret}, client-certificate-data: {secret}}}}}]\n"
+        ),
+        format!(
+            "current-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nclusters: [{{name: a, cluster: {{server: 'https://u:{secret}@127.0.0.1:1', certificate-authority-data: {secret}}}}}]\nusers: [{{name: a, user: {{username: a, password: {secret}}}}}]\n"
+        ),
     ] {
         let change = json!({ "stringData": { "value": text } });
         scene.tenant.merge(&path, &change).await?.granted()?;

@@ -17,7 +17,13 @@ pub(super) fn all() -> Vec<Attack> {
     Class::new("objects", Who::Tenant, On::Serve)
         .gate("work on metadata is not quadratic, and its parts are counted")
         .add("20,000 finalizers in one apply", |s| {
-            applied(s, format!(r#"{{"finalizers":{}}}"#, items(20_000, |n| format!(r#""a.example.com/f{n}""#))))
+            applied(
+                s,
+                format!(
+                    r#"{{"finalizers":{}}}"#,
+                    items(20_000, |n| format!(r#""a.example.com/f{n}""#))
+                ),
+            )
         })
         .add("5,000 owners in one apply", |s| {
             applied(s, format!(r#"{{"ownerReferences":{}}}"#, items(5000, owner)))
@@ -25,7 +31,13 @@ pub(super) fn all() -> Vec<Attack> {
         .add("50,000 bad labels", |s| bad(s, "labels"))
         .add("50,000 bad annotations", |s| bad(s, "annotations"))
         .add("10,000 bad finalizers", |s| {
-            created(s, format!(r#"{{"name":"map","finalizers":{}}}"#, items(10_000, |n| format!(r#""UPPER {n}""#))))
+            created(
+                s,
+                format!(
+                    r#"{{"name":"map","finalizers":{}}}"#,
+                    items(10_000, |n| format!(r#""UPPER {n}""#))
+                ),
+            )
         })
         .add("annotations of a megabyte on 30 objects", annotations)
         .add("a name of 100,000 characters", |s| {
@@ -52,7 +64,12 @@ async fn applied(scene: Arc<Scene>, metadata: String) -> Done {
     let body = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{metadata}}}"#);
     drop(scene.tenant.apply(&one, body.clone()).await);
     drop(scene.tenant.apply(&one, body).await);
-    drop(scene.tenant.apply(&one, r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"}}"#).await);
+    drop(
+        scene
+            .tenant
+            .apply(&one, r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"}}"#)
+            .await,
+    );
     Ok(())
 }
 
@@ -116,7 +133,12 @@ async fn wrong_metadata(scene: Arc<Scene>) -> Done {
         });
         drop(scene.tenant.post(&scene.clusters(), &cluster).await);
         let path = format!("{}/odd", scene.clusters());
-        drop(scene.tenant.apply(&path, cluster.to_string().replace(&format!("odd-{number}"), "odd")).await);
+        drop(
+            scene
+                .tenant
+                .apply(&path, cluster.to_string().replace(&format!("odd-{number}"), "odd"))
+                .await,
+        );
         let map = json!({ "metadata": value });
         drop(scene.tenant.post(&scene.core("configmaps"), &map).await);
     }
@@ -152,10 +174,22 @@ async fn wrong_objects(scene: Arc<Scene>) -> Done {
         drop(scene.tenant.merge(&path, &json!({ "status": status })).await);
     }
     for (kind, plural, spec) in [
-        ("LXCMachine", "lxcmachines", json!({ "devices": ["a,b=c", "a,,=", "eth0"], "config": { "": "" } })),
-        ("LXCMachine", "lxcmachines", json!({ "flavor": "c99999999999999999999-m1", "target": "@" })),
+        (
+            "LXCMachine",
+            "lxcmachines",
+            json!({ "devices": ["a,b=c", "a,,=", "eth0"], "config": { "": "" } }),
+        ),
+        (
+            "LXCMachine",
+            "lxcmachines",
+            json!({ "flavor": "c99999999999999999999-m1", "target": "@" }),
+        ),
         ("LXCCluster", "lxcclusters", json!({ "loadBalancer": { "lxc": {}, "ovn": {} } })),
-        ("LXCCluster", "lxcclusters", json!({ "loadBalancer": { "lxc": { "ranges": ["0.0.0.0/0", "::/0", "10.0.0.1-10.255.255.255"] } } })),
+        (
+            "LXCCluster",
+            "lxcclusters",
+            json!({ "loadBalancer": { "lxc": { "ranges": ["0.0.0.0/0", "::/0", "10.0.0.1-10.255.255.255"] } } }),
+        ),
         ("LXCMachineTemplate", "lxcmachinetemplates", json!({ "template": 5 })),
     ] {
         let object = json!({

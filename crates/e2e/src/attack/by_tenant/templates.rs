@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use anyhow::ensure;
+use serde_json::{Value, json};
 
 use crate::attack::hostile::Simulated;
 use crate::attack::scene::Scene;
@@ -28,18 +29,14 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a template of 20,000 fields of a field", |s| {
             parse(s, format!("{{{{ .a{} }}}}", ".a".repeat(20_000)))
         })
-        .add("a template of a megabyte that never ends", |s| {
-            parse(s, "{{ if ".repeat(170_000))
-        })
+        .add("a template of a megabyte that never ends", |s| parse(s, "{{ if ".repeat(170_000)))
         .end();
     let rendered = Class::new("templates", Who::Tenant, On::Both)
         .gate("what a template may do while it is rendered is counted")
         .add("a template that calls itself for ever", |s| {
             render(s, r#"{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}"#.into())
         })
-        .add("a template that doubles its text 40 times", |s| {
-            render(s, doubling(40))
-        })
+        .add("a template that doubles its text 40 times", |s| render(s, doubling(40)))
         .add("a template that pads to a thousand million characters", |s| {
             render(s, r#"{{ printf "%1000000000d" 1 }}"#.into())
         })
@@ -86,10 +83,21 @@ async fn render(scene: Arc<Scene>, template: String) -> Done {
         } },
     });
     if scene.lxc_cluster(spec).await.is_ok() {
-        scene.judged_cluster().await?;
-        // It has an instance first, and is configured then.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        // It has an instance first, and is configured then; or a condition refuses the template.
+        let path = format!("{}/attack", scene.infrastructure("lxcclusters"));
+        let configured =
+            || incus.simulator.requests().iter().any(|request| request.path.contains("/exec"));
+        let judged = scene
+            .until(&path, |object| configured() || conditions(object).contains("emplate"))
+            .await?;
+        let said = conditions(&judged);
+        ensure!(configured() || said.contains("emplate"), "nothing was tried: {said}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     scene.keep(incus);
     Ok(())
+}
+
+fn conditions(object: &Value) -> String {
+    object["status"]["conditions"].to_string()
 }

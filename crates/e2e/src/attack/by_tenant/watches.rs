@@ -39,10 +39,9 @@ async fn fill(scene: &Scene) -> Done {
 /// Opens streams of HTTP/2 that ask for something and reads none of what comes.
 async fn open(caller: &Caller, streams: usize, path: &str) -> anyhow::Result<Streams> {
     let stream = caller.stream_h2().await?;
-    let (sender, connection) =
-        hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-            .handshake(TokioIo::new(stream))
-            .await?;
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await?;
     let running = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
         drop(connection.await);
     }));
