@@ -12,7 +12,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("incus-api", &[]),
     ("incus-client", &["incus-api"]),
     ("incus-sim", &["incus-api"]),
-    ("capi-api", &[]),
+    ("capn-text", &[]),
+    ("capi-api", &["capn-text"]),
     ("capn-api", &["capi-api"]),
     ("capn-plan", &["capn-api", "incus-api"]),
     ("capn-oci", &[]),
@@ -23,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("capn-lifecycle", &["capi-api"]),
     ("capn-manager", &["capn-provider"]),
     ("capn-package", &["capn-api", "capn-oci"]),
-    ("capn-template", &[]),
+    ("capn-template", &["capn-text"]),
     (
         "capn",
         &[
@@ -46,6 +47,8 @@ const MUST_NOT_NAME: &[(&str, &[&str], &str)] = &[
     ("capn-plan", ASYNC, "a plan is a pure function"),
     ("capn-template", ASYNC, "templates are rendered without I/O"),
     ("capn-template", KUBERNETES, "objects are YAML here; tests compare them with the types"),
+    ("capn-text", ASYNC, "text is looked at without I/O"),
+    ("capn-text", KUBERNETES, "text is looked at without I/O"),
     ("capn-api", ASYNC, "types do no I/O"),
     ("capi-api", ASYNC, "types do no I/O"),
     ("incus-client", KUBERNETES, "the client knows nothing of Kubernetes"),
