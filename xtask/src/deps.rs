@@ -19,7 +19,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("capn-oci", &[]),
     ("capn-image", &["incus-client", "capn-oci"]),
     ("capn-doctor", &["incus-client"]),
-    ("capn-provider", &["capn-controller", "capn-plan", "capn-image", "capn-doctor", "incus-client"]),
+    (
+        "capn-provider",
+        &["capn-controller", "capn-plan", "capn-image", "capn-doctor", "incus-client"],
+    ),
     ("kube-plane", &[]),
     ("capn-controller", &["capi-api"]),
     ("capn-lifecycle", &["capn-controller"]),

@@ -12,7 +12,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A reconcile met a defect of capn. What it did until then stays, as when the process is killed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("capn has a defect that this object meets: {0}; report it, and change the object meanwhile")]
+#[error(
+    "capn has a defect that this object meets: {0}; report it, and change the object meanwhile"
+)]
 pub struct Panicked(String);
 
 impl Panicked {

@@ -71,7 +71,11 @@ impl Kept {
         let total = (self.total - before.unwrap_or_default()).saturating_add(bytes);
         if count > MOST || total > MOST_BYTES {
             if !std::mem::replace(&mut self.is_told, true) {
-                tracing::warn!(most = MOST, most_bytes = MOST_BYTES, "a workload cluster has more nodes than are looked at");
+                tracing::warn!(
+                    most = MOST,
+                    most_bytes = MOST_BYTES,
+                    "a workload cluster has more nodes than are looked at"
+                );
             }
             return None;
         }
@@ -111,7 +115,12 @@ mod tests {
 
     async fn seen(events: Vec<Event<Node>>) -> usize {
         let events = futures::stream::iter(events.into_iter().map(Ok));
-        bounded(events).filter(|event| future::ready(matches!(event, Ok(Event::Apply(_) | Event::InitApply(_))))).count().await
+        bounded(events)
+            .filter(|event| {
+                future::ready(matches!(event, Ok(Event::Apply(_) | Event::InitApply(_))))
+            })
+            .count()
+            .await
     }
 
     #[tokio::test]

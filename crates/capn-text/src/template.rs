@@ -214,7 +214,10 @@ mod tests {
         ] {
             assert!(outcome(template).is_err(), "{template}");
         }
-        let costly = format!("{{{{ range 9999 }}}}{}{{{{ end }}}}", "{{ $x := printf \"%9999d\" 1 }}".repeat(900));
+        let costly = format!(
+            "{{{{ range 9999 }}}}{}{{{{ end }}}}",
+            "{{ $x := printf \"%9999d\" 1 }}".repeat(900)
+        );
         let begun = std::time::Instant::now();
         assert!(outcome(&costly).is_err());
         assert!(begun.elapsed() < Duration::from_secs(20));

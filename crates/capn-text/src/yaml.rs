@@ -120,8 +120,15 @@ mod tests {
 
     #[test]
     fn an_error_says_nothing_of_the_text() {
-        for text in ["a: hunter2: x", "- \"hunter2", "hunter2: [", "x: !!int hunter2", "hunter2: 1\nhunter2: 2"] {
-            let error = from_str::<std::collections::BTreeMap<String, i32>>(text, Bounds::FILE).unwrap_err();
+        for text in [
+            "a: hunter2: x",
+            "- \"hunter2",
+            "hunter2: [",
+            "x: !!int hunter2",
+            "hunter2: 1\nhunter2: 2",
+        ] {
+            let error = from_str::<std::collections::BTreeMap<String, i32>>(text, Bounds::FILE)
+                .unwrap_err();
             let said = format!("{error} {error:?}");
             assert!(!said.contains("hunter2"), "{said}");
         }

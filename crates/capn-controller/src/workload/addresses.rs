@@ -26,7 +26,10 @@ impl Reach {
         match address.to_canonical() {
             ip if ip.is_loopback() => self == Self::ThisMachine,
             IpAddr::V4(ip) => {
-                !(ip.is_unspecified() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast())
+                !(ip.is_unspecified()
+                    || ip.is_link_local()
+                    || ip.is_multicast()
+                    || ip.is_broadcast())
             }
             IpAddr::V6(ip) => {
                 !(ip.is_unspecified() || ip.is_unicast_link_local() || ip.is_multicast())
@@ -63,7 +66,10 @@ impl Service<Name> for Resolver {
     }
 }
 
-fn within(reach: Reach, mut found: Vec<SocketAddr>) -> Ready<io::Result<std::vec::IntoIter<SocketAddr>>> {
+fn within(
+    reach: Reach,
+    mut found: Vec<SocketAddr>,
+) -> Ready<io::Result<std::vec::IntoIter<SocketAddr>>> {
     found.retain(|address| reach.has(address.ip()));
     ready(match found.is_empty() {
         false => Ok(found.into_iter()),

@@ -110,7 +110,10 @@ fn status(code: StatusCode, said: Option<&Value>) -> Value {
     };
     let message = match text("message", MESSAGE) {
         said if said.is_empty() => {
-            format!("the API server answered {} with what is no Status of Kubernetes", code.as_u16())
+            format!(
+                "the API server answered {} with what is no Status of Kubernetes",
+                code.as_u16()
+            )
         }
         said => said,
     };
@@ -168,7 +171,8 @@ impl Bounded {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(until) = &mut self.until {
             if until.as_mut().poll(cx).is_ready() {
-                let late = BoxError::from("the API server's answer did not come in within 30 seconds");
+                let late =
+                    BoxError::from("the API server's answer did not come in within 30 seconds");
                 return Poll::Ready(Some(Err(late)));
             }
             if self.seen > SMALL && self.permit.is_none() {
@@ -199,9 +203,7 @@ impl http_body::Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::Bounded(bounded) => bounded.poll(cx),
-            Self::Refusal(body) => {
-                Pin::new(body).poll_frame(cx).map_err(|never| match never {})
-            }
+            Self::Refusal(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
         }
     }
 

@@ -22,7 +22,9 @@ pub enum KubeconfigError {
     #[error("the kubeconfig cannot be read: {0}")]
     Yaml(#[from] YamlError),
     /// It has a field that makes capn run, read or trust something.
-    #[error("the kubeconfig has the field {field}, which capn does not take: only inline certificates, keys and tokens are")]
+    #[error(
+        "the kubeconfig has the field {field}, which capn does not take: only inline certificates, keys and tokens are"
+    )]
     Refused {
         /// Where it is.
         field: String,
@@ -54,7 +56,8 @@ pub(super) struct Access {
 }
 
 /// What of a cluster is taken, and what is known and of no matter here.
-const CLUSTER: &[&str] = &["server", "certificate-authority-data", "disable-compression", "extensions"];
+const CLUSTER: &[&str] =
+    &["server", "certificate-authority-data", "disable-compression", "extensions"];
 const CLUSTER_REFUSED: &[&str] =
     &["certificate-authority", "insecure-skip-tls-verify", "proxy-url", "tls-server-name"];
 const USER: &[&str] = &["client-certificate-data", "client-key-data", "token", "extensions"];

@@ -8,6 +8,7 @@
 mod addresses;
 mod answers;
 mod kubeconfig;
+mod list;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tower::ServiceBuilder;
 pub use self::addresses::Reach;
 pub use self::answers::{LONGEST_ANSWER, LONGEST_LINE};
 pub use self::kubeconfig::KubeconfigError;
+pub use self::list::list;
 use self::{addresses::Resolver, answers::Guarded, kubeconfig::Access};
 
 /// How long a connection to an API server may take to be made.

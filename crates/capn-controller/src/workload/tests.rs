@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{ListParams, WatchParams};
-use futures::StreamExt as _;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -68,7 +68,10 @@ async fn what_runs_reads_or_trusts_something_is_refused_and_named() {
         ("    tokenFile: /etc/shadow\n", "users[0].user.tokenFile"),
         ("    client-certificate: /etc/shadow\n", "users[0].user.client-certificate"),
         ("    client-key: /etc/shadow\n", "users[0].user.client-key"),
-        ("    auth-provider: {name: gcp, config: {cmd-path: touch}}\n", "users[0].user.auth-provider"),
+        (
+            "    auth-provider: {name: gcp, config: {cmd-path: touch}}\n",
+            "users[0].user.auth-provider",
+        ),
         ("    username: me\n", "users[0].user.username"),
         ("    as: root\n", "users[0].user.as"),
         ("    hunter2: x\n", "users[0].user.… that is not known"),
@@ -123,7 +126,9 @@ async fn what_is_no_kubeconfig_is_told_without_a_word_of_it() {
     }
     let deep = format!("a: {}{}", "[".repeat(50_000), "]".repeat(50_000));
     let long = format!("a: {}", "x".repeat(1 << 20));
-    for text in ["hunter2", "token: 'hunter2", "hunter2: {", "", "- hunter2", bomb.as_str(), &deep, &long] {
+    for text in
+        ["hunter2", "token: 'hunter2", "hunter2: {", "", "- hunter2", bomb.as_str(), &deep, &long]
+    {
         let said = refusal(text);
         assert!(!said.contains("hunter2"), "{said}");
         assert!(said.len() < 300, "{said}");
@@ -135,12 +140,14 @@ async fn server(answers: Vec<Vec<u8>>) -> String {
     let (certificate, key) = certificate();
     let chain = rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
     let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![chain], key)
-        .unwrap();
+    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![chain], key)
+    .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
@@ -224,7 +231,8 @@ async fn what_is_no_status_is_not_shown_and_a_status_is_cleaned() {
     let status = r#"{"kind":"Status","apiVersion":"v1","message":"nodes is forbidden\u001b[2J","reason":"Forbidden","code":403}"#;
     let said = list(http("403 Forbidden", status)).await;
     assert!(said.contains("nodes is forbidden�[2J"), "{said:?}");
-    let long = format!(r#"{{"kind":"Status","apiVersion":"v1","message":"{}"}}"#, "x".repeat(60_000));
+    let long =
+        format!(r#"{{"kind":"Status","apiVersion":"v1","message":"{}"}}"#, "x".repeat(60_000));
     let said = list(http("500 X", &long)).await;
     assert!(said.len() < 10_000, "{}", said.len());
 }
