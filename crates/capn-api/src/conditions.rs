@@ -20,6 +20,8 @@ pub const CERTIFICATES_VALID: &str = "CertificatesValid";
 pub const INSTANCE_PROVISIONED: &str = "InstanceProvisioned";
 /// LXCMachine: whether the bootstrap data made a node of the instance, as the instance tells.
 pub const BOOTSTRAP_SUCCEEDED: &str = "BootstrapSucceeded";
+/// LXCMachine: whether the running instance keeps what the isolation of its cluster promises.
+pub const ISOLATION_KEPT: &str = "IsolationKept";
 
 /// Reasons of conditions.
 pub mod reasons {
@@ -102,6 +104,11 @@ pub mod reasons {
     pub const INSTANCE_PROVISIONING_ABORTED: &str = "InstanceProvisioningAborted";
     /// A provisioned instance is gone; it is not made again.
     pub const INSTANCE_DELETED: &str = "InstanceDeleted";
+
+    /// Nothing in the instance breaks what the isolation promises.
+    pub const ISOLATION_KEPT: &str = "IsolationKept";
+    /// The instance, or one of its profiles, was changed so that it breaks what the isolation promises.
+    pub const ISOLATION_BROKEN: &str = "IsolationBroken";
 
     /// The bootstrap data is at work in the instance.
     pub const BOOTSTRAPPING: &str = "Bootstrapping";

@@ -25,6 +25,7 @@ pub mod metrics;
 mod notice;
 mod patch;
 mod pieces;
+mod profiles;
 mod references;
 mod remote;
 mod template;

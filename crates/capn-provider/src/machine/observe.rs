@@ -8,6 +8,7 @@ use capi_api::{
 };
 use capn_api::{InstanceType, LXCCluster, LXCMachine};
 use capn_plan::fence::Fence;
+use incus_api::Profile;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::ListParams};
 
@@ -16,6 +17,7 @@ use crate::{
     context::Context,
     failure::Failure,
     images::{self, Image},
+    profiles,
     references::{self, name, namespace},
     remote::Remote,
 };
@@ -62,6 +64,8 @@ pub(crate) struct Material {
     pub(crate) user_data: Option<String>,
     /// What the project allows.
     pub(crate) fence: Fence,
+    /// The profiles that it will have.
+    pub(crate) profiles: Vec<Profile>,
 }
 
 /// Reads the bootstrap data, finds the image, and looks at what the project allows.
@@ -80,7 +84,9 @@ pub(crate) async fn material(
     let kind = subject.spec.instance_type;
     let image = images::of_machine(remote, wanted, kind, version, &subject.image_servers).await?;
     let fence = fence(remote, subject).await?;
-    Ok(Material { image, user_data, fence })
+    let profiles =
+        profiles::of(remote, subject.isolation, &subject.spec.profiles, &subject.name).await?;
+    Ok(Material { image, user_data, fence, profiles })
 }
 
 /// Whether it is time to make an instance before its bootstrap data: once the instance of a control
