@@ -23,9 +23,6 @@ use crate::{
     tokens::Tokens,
 };
 
-/// The largest object that is accepted, as etcd's default.
-pub(crate) const MAX_OBJECT: usize = 3 * 512 * 1024;
-
 /// The API over a store.
 #[derive(Debug)]
 pub(crate) struct Api {
@@ -91,16 +88,19 @@ impl Api {
         self.admission.get(&key).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The object, or 404.
+    /// The object, or 404; 500 if it cannot be read.
     pub(crate) fn get(
         &self,
         resource: &Resource,
         namespace: &str,
         name: &str,
     ) -> Result<Arc<Object>> {
-        self.store
+        let object = self
+            .store
             .get(&resource.storage, namespace, name)
-            .ok_or_else(|| ApiError::not_found(resource, name))
+            .ok_or_else(|| ApiError::not_found(resource, name))?;
+        object.check()?;
+        Ok(object)
     }
 }
 
@@ -114,6 +114,7 @@ fn refused(resource: &Resource, namespace: &str, name: &str, error: WriteError) 
         WriteError::NamespaceTerminating => {
             ApiError::namespace_terminating(resource, name, namespace)
         }
+        WriteError::TooMuch(error) => error.into(),
         WriteError::Database(message) => {
             ApiError::internal(format!("cannot write to the database: {message}"))
         }

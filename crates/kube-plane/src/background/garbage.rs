@@ -42,7 +42,7 @@ pub(super) async fn check_owners(api: &Arc<Api>, key: &Key) -> Result<()> {
         return Ok(());
     }
     let Some(resource) = api.registry.tables().stored(&key.resource) else { return Ok(()) };
-    let value = object.value();
+    let value = object.value()?;
     let references = references(&value);
     let states: Vec<Owner> =
         references.iter().map(|reference| look_up(api, key, reference)).collect();

@@ -12,7 +12,6 @@ use crate::{
     registry::{Resource, Scale},
     service::ResponseBody,
     status::{ApiError, Result},
-    store::Object,
 };
 
 pub(super) async fn serve(
@@ -27,12 +26,12 @@ pub(super) async fn serve(
     let target = Target { resource, namespace, name, subresource: Subresource::None };
     let wanted = match request.method {
         Method::GET => {
-            let shown = show(scale, &resource.present_value(&object));
+            let shown = show(scale, &resource.present_value(&object)?);
             return Ok(response::json(StatusCode::OK, &shown));
         }
         Method::PUT => write::body(request)?.value,
         Method::PATCH => {
-            let shown = show(scale, &resource.present_value(&object));
+            let shown = show(scale, &resource.present_value(&object)?);
             match patch::Patch::parse(target, request)? {
                 patch::Patch::Apply(_) => {
                     let kind = request::content_type(&request.headers);
@@ -65,12 +64,8 @@ pub(super) async fn serve(
             Ok(Body::from(new))
         })
         .await?;
-    let shown = show(scale, &value(resource, &written.object));
+    let shown = show(scale, &resource.present_value(&written.object)?);
     Ok(response::json(StatusCode::OK, &shown))
-}
-
-fn value(resource: &Resource, object: &Object) -> Value {
-    resource.present_value(object)
 }
 
 fn show(scale: &Scale, object: &Value) -> Value {

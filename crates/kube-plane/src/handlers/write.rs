@@ -14,6 +14,7 @@ use crate::{
     selectors::Selector,
     service::ResponseBody,
     status::{ApiError, Result},
+    store::gate::Limits,
 };
 
 const BODIES: [&str; 2] = ["application/json", "application/yaml"];
@@ -52,16 +53,14 @@ fn delete_options(request: &Request) -> Result<DeleteOptions> {
 }
 
 fn json_body(bytes: &[u8]) -> Result<Body> {
-    let (value, duplicates) = from_json(bytes).map_err(|error| {
-        ApiError::bad_request(format!("the body of the request is not JSON: {error}"))
-    })?;
+    let (value, duplicates) = from_json(bytes, Limits::BODY)
+        .map_err(|error| error.answer("the body of the request is not JSON"))?;
     Ok(Body { value, duplicates })
 }
 
 fn yaml_body(bytes: &[u8]) -> Result<Body> {
-    let value = from_yaml(bytes).map_err(|error| {
-        ApiError::bad_request(format!("the body of the request is not YAML: {error}"))
-    })?;
+    let value = from_yaml(bytes, Limits::BODY)
+        .map_err(|error| error.answer("the body of the request is not YAML"))?;
     Ok(value.into())
 }
 
@@ -168,7 +167,7 @@ pub(super) async fn delete_collection(
         let key = &object.key;
         match api.delete(resource, &key.namespace, &key.name, &options).await {
             Ok(Deleted::Gone(object) | Deleted::Waiting(object)) => {
-                items.push(resource.present_value(&object));
+                items.push(resource.present_value(&object)?);
             }
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
