@@ -16,6 +16,9 @@ pub const SERVER_HEALTHY: &str = "ServerHealthy";
 /// LXCCluster: whether the certificates of its identity hold, for one that has any. Holds nothing
 /// up by itself.
 pub const CERTIFICATES_VALID: &str = "CertificatesValid";
+/// LXCCluster: whether the kubeconfig of the workload cluster can be used, for one that was refused
+/// once. Holds nothing up but the pod network.
+pub const KUBECONFIG_ACCEPTED: &str = "KubeconfigAccepted";
 /// LXCMachine: whether the instance exists, runs and has an address.
 pub const INSTANCE_PROVISIONED: &str = "InstanceProvisioned";
 /// LXCMachine: whether the bootstrap data made a node of the instance, as the instance tells.
@@ -64,6 +67,11 @@ pub mod reasons {
     pub const CERTIFICATE_EXPIRES_SOON: &str = "CertificateExpiresSoon";
     /// The client certificate of the identity has ended.
     pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
+
+    /// The kubeconfig has nothing but inline certificates, keys and tokens.
+    pub const KUBECONFIG_ACCEPTED: &str = "KubeconfigAccepted";
+    /// The kubeconfig cannot be used, or has what capn does not take from a Secret.
+    pub const KUBECONFIG_REFUSED: &str = "KubeconfigRefused";
 
     /// The load balancer serves.
     pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";
