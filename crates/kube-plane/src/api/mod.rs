@@ -16,6 +16,7 @@ pub(crate) use self::{
 };
 use crate::{
     Admission,
+    identity::Identity,
     rbac::Rbac,
     registry::{Registry, Resource},
     status::{ApiError, Result},
@@ -49,6 +50,8 @@ pub(crate) struct WriteOptions {
     pub(crate) validation: FieldValidation,
     /// Field manager, or the first part of the user agent.
     pub(crate) manager: String,
+    /// Who asks for it; `None` is the plane itself.
+    pub(crate) who: Option<Identity>,
 }
 
 /// The main object or one of its subresources.

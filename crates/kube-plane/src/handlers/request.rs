@@ -146,7 +146,7 @@ impl Query {
             }
             manager => manager.to_owned(),
         };
-        Ok(WriteOptions { dry_run: self.dry_run()?, validation, manager })
+        Ok(WriteOptions { dry_run: self.dry_run()?, validation, manager, who: None })
     }
 
     /// Options of a delete that are in the query, added to those of the body.

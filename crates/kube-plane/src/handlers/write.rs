@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Request, access, read, request, response};
 use crate::{
-    api::{Api, Body, DeleteOptions, Deleted, Subresource, Target, Written},
+    api::{Api, Body, DeleteOptions, Deleted, Subresource, Target, WriteOptions, Written},
     json::{from_json, from_yaml},
     patch, protobuf,
-    registry::{Access, Resource},
+    registry::Resource,
     selectors::Selector,
     service::ResponseBody,
     status::{ApiError, Result},
@@ -64,6 +64,12 @@ fn yaml_body(bytes: &[u8]) -> Result<Body> {
     Ok(value.into())
 }
 
+/// Options of a write of whoever asks.
+pub(super) fn options(request: &Request) -> Result<WriteOptions> {
+    let options = request.query.write_options(&request.headers)?;
+    Ok(WriteOptions { who: Some(request.identity.clone()), ..options })
+}
+
 fn written(
     resource: &Resource,
     written: &Written,
@@ -81,7 +87,7 @@ pub(super) async fn create(
     namespace: &str,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    let options = request.query.write_options(&request.headers)?;
+    let options = options(request)?;
     let result = api.create(resource, namespace, body(request)?, &options).await?;
     written(resource, &result, request)
 }
@@ -94,7 +100,7 @@ pub(super) async fn replace(
     subresource: Subresource,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    let options = request.query.write_options(&request.headers)?;
+    let options = options(request)?;
     let target = Target { resource, namespace, name, subresource };
     let result = api.replace(target, body(request)?, &options).await?;
     written(resource, &result, request)
@@ -108,7 +114,7 @@ pub(super) async fn patch(
     subresource: Subresource,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    let options = request.query.write_options(&request.headers)?;
+    let options = options(request)?;
     let target = Target { resource, namespace, name, subresource };
     let result = match patch::Patch::parse(target, request)? {
         patch::Patch::Apply(apply) => {
@@ -153,7 +159,7 @@ pub(super) async fn delete_collection(
     namespace: Option<&str>,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    if resource.access != Access::Full || (resource.namespaced && namespace.is_none()) {
+    if !resource.has_collection_delete() || (resource.namespaced && namespace.is_none()) {
         return Err(ApiError::method_not_allowed());
     }
     let query = &request.query;
