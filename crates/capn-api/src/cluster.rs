@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ApiEndpoint, InstanceNetwork, Isolation, LoadBalancer, NetworkMode, SecretRef, common::is_false, keys,
+    ApiEndpoint, InstanceNetwork, Isolation, LoadBalancer, NetworkMode, SecretRef,
+    common::is_false, keys,
 };
 
 /// What the user asks for.

@@ -179,8 +179,9 @@ fn does(wanted: &Wanted, config: &Config) -> bool {
     let is_large = own("ipv4.address")
         .and_then(|it| it.split_once('/')?.1.parse::<u8>().ok())
         .is_some_and(|prefix| prefix <= SMALLEST_PREFIX);
-    let is_apart = ["ipv4.address", "ipv6.address"].into_iter().filter_map(own).all(|own| {
-        wanted.ranges.iter().all(|range| !families::overlap(range, own))
-    });
+    let is_apart = ["ipv4.address", "ipv6.address"]
+        .into_iter()
+        .filter_map(own)
+        .all(|own| wanted.ranges.iter().all(|range| !families::overlap(range, own)));
     is_large && is_apart
 }

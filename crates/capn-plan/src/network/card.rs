@@ -63,10 +63,11 @@ impl Wire {
                 continue;
             }
             let wanted = self.config();
-            let contradicts = ["type", "network", "nictype", "parent"].into_iter().find_map(|key| {
-                let value = device.get(key)?;
-                (wanted.get(key) != Some(value)).then(|| other(key, value))
-            });
+            let contradicts =
+                ["type", "network", "nictype", "parent"].into_iter().find_map(|key| {
+                    let value = device.get(key)?;
+                    (wanted.get(key) != Some(value)).then(|| other(key, value))
+                });
             let contradicts = match (contradicts, same_device) {
                 (None, true) => continue,
                 (None, false) => format!("name={}", self.interface),

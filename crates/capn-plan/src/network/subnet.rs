@@ -7,7 +7,8 @@ use crate::families;
 
 /// Where IPv4 subnets are looked for, with the number of their /24. A server looks through
 /// 10.0.0.0/8 itself, so that one comes last.
-const BLOCKS: [(u32, u32); 3] = [(0xAC10_0000, 1 << 12), (0xC0A8_0000, 1 << 8), (0x0A00_0000, 1 << 16)];
+const BLOCKS: [(u32, u32); 3] =
+    [(0xAC10_0000, 1 << 12), (0xC0A8_0000, 1 << 8), (0x0A00_0000, 1 << 16)];
 /// How many are looked at in each block.
 const TRIES: u32 = 256;
 

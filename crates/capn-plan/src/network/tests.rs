@@ -84,7 +84,8 @@ fn a_subnet_that_does_not_do_is_chosen_again_before_anything_uses_it() {
     ] {
         let seen = made(&wanted(), v4);
         let next = plan(&wanted(), &Learnt::default(), Some(&seen));
-        let moves = matches!(&next, Plan::Do(Step::Move(config)) if config["ipv4.address"] == "auto");
+        let moves =
+            matches!(&next, Plan::Do(Step::Move(config)) if config["ipv4.address"] == "auto");
         assert_eq!((moves, next == Plan::Ready), (!does, does), "{v4}: {next:?}");
         let used = Network { used_by: vec!["/1.0/instances/a".into()], ..seen.clone() };
         assert_eq!(plan(&wanted(), &Learnt::default(), Some(&used)), Plan::Ready, "{v4}");

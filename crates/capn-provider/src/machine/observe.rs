@@ -7,7 +7,7 @@ use capi_api::{
     labels,
 };
 use capn_api::{InstanceType, LXCCluster, LXCMachine};
-use capn_plan::fence::Fence;
+use capn_plan::{fence::Fence, network::card::Wire};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::ListParams};
 
@@ -18,6 +18,7 @@ use crate::{
     images::{self, Image},
     references::{self, name, namespace},
     remote::Remote,
+    wire,
 };
 
 /// The Kubernetes objects around one machine, as far as they are there.
@@ -62,6 +63,8 @@ pub(crate) struct Material {
     pub(crate) user_data: Option<String>,
     /// What the project allows.
     pub(crate) fence: Fence,
+    /// The first network card, where the cluster says which network it is on.
+    pub(crate) wire: Option<Wire>,
 }
 
 /// Reads the bootstrap data, finds the image, and looks at what the project allows.
@@ -80,7 +83,26 @@ pub(crate) async fn material(
     let kind = subject.spec.instance_type;
     let image = images::of_machine(remote, wanted, kind, version, &subject.image_servers).await?;
     let fence = fence(remote, subject).await?;
-    Ok(Material { image, user_data, fence })
+    let wire = wire(remote, found, subject).await?;
+    Ok(Material { image, user_data, fence, wire })
+}
+
+/// The first network card, if the cluster says its network.
+///
+/// # Errors
+///
+/// Final ones for cards of the machine's own that may not be.
+async fn wire(
+    remote: &Remote,
+    found: &References,
+    subject: &Subject,
+) -> Result<Option<Wire>, Failure> {
+    let (spec, name) = (&subject.spec, subject.name.as_str());
+    let wire = wire::replacing(remote, &spec.profiles, subject.network(), name).await?;
+    let cluster = found.lxc_cluster.as_ref().and_then(|cluster| cluster.metadata.uid.as_deref());
+    let uid = cluster.unwrap_or_default();
+    wire::check(remote, &spec.devices, wire.as_ref(), uid, name).await?;
+    Ok(wire)
 }
 
 /// Whether it is time to make an instance before its bootstrap data: once the instance of a control
