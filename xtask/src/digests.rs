@@ -19,7 +19,7 @@ const PROGRAMS: [&str; 7] = [
 
 /// Fetches the published digests of these versions, and adds them. One that is there already with another
 /// value ends it: a release does not change.
-pub fn add(root: &Path, versions: &[String]) -> anyhow::Result<()> {
+pub(crate) fn add(root: &Path, versions: &[String]) -> anyhow::Result<()> {
     if versions.is_empty() {
         bail!("usage: cargo xtask digests VERSION...    for example: cargo xtask digests v1.37.2");
     }

@@ -11,6 +11,8 @@ pub const PAUSED: &str = "Paused";
 pub const DELETING: &str = "Deleting";
 /// LXCCluster: whether the load balancer serves.
 pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";
+/// LXCCluster: whether the network that `spec.network` names or makes is there.
+pub const NETWORK_AVAILABLE: &str = "NetworkAvailable";
 /// LXCCluster: whether the server is fit for nodes, as far as it tells. Holds nothing up.
 pub const SERVER_HEALTHY: &str = "ServerHealthy";
 /// LXCCluster: whether the certificates of its identity hold, for one that has any. Holds nothing
@@ -74,6 +76,16 @@ pub mod reasons {
     pub const KUBECONFIG_ACCEPTED: &str = "KubeconfigAccepted";
     /// The kubeconfig cannot be used, or has what capn does not take from a Secret.
     pub const KUBECONFIG_REFUSED: &str = "KubeconfigRefused";
+    /// The network is there.
+    pub const NETWORK_AVAILABLE: &str = "NetworkAvailable";
+    /// The network is being made.
+    pub const CREATING_NETWORK: &str = "CreatingNetwork";
+    /// A retry can help.
+    pub const NETWORK_PROVISIONING_FAILED: &str = "NetworkProvisioningFailed";
+    /// Only a change by the user can help.
+    pub const NETWORK_PROVISIONING_ABORTED: &str = "NetworkProvisioningAborted";
+    /// The network of a cluster that is deleted is still used.
+    pub const WAITING_FOR_NETWORK: &str = "WaitingForNetwork";
 
     /// The load balancer serves.
     pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";

@@ -12,6 +12,7 @@ use crate::{
     files::Piece,
     isolation, kind,
     modules::{self, Unloadable},
+    network::card::Wire,
     profile,
 };
 
@@ -89,6 +90,8 @@ pub struct MachineLaunch<'a> {
     pub pieces: Vec<Piece>,
     /// Cluster member or `@group`; empty: wherever the server likes.
     pub placement: &'a str,
+    /// The first network card, where the cluster says which network it is on.
+    pub wire: Option<&'a Wire>,
 }
 
 /// The launch of a machine.
@@ -113,6 +116,7 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
         fence,
         pieces,
         placement,
+        wire,
     } = input;
     let mut config = Config::new();
     let mut all_devices = Devices::new();
@@ -141,6 +145,9 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
     config.extend(spec.config.clone());
     config.extend(owner.config());
     all_devices.extend(devices::parse(&spec.devices)?);
+    if let Some(wire) = wire {
+        wire.put_into(&mut all_devices);
+    }
     let request = InstancesPost {
         name: name.as_str().to_owned(),
         instance_type: match spec.instance_type {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`machine`] | the next step for one LXCMachine |
 //! | [`balancer`] | the next step for the load balancer of one LXCCluster |
+//! | [`network`] | the next step for the network of one LXCCluster, and which cards are on it |
 //! | [`launch`] | the exact instance that is asked for |
 //! | [`files`] | what is put into an instance before its first start |
 //! | [`kind`] | nodes of kind's image |
@@ -55,6 +56,7 @@ pub mod life;
 pub mod machine;
 pub mod modules;
 pub mod names;
+pub mod network;
 pub mod owner;
 pub mod profile;
 pub mod ranges;

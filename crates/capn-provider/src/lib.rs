@@ -30,6 +30,7 @@ mod references;
 mod remote;
 mod template;
 mod triggers;
+mod wire;
 
 use std::sync::Arc;
 

@@ -115,19 +115,20 @@ pub(crate) async fn remote(ctx: &Context, cluster: &LXCCluster) -> Result<Arc<Re
 #[derive(Clone, Debug)]
 pub(crate) struct Material {
     pub(crate) image: Image,
-    /// Network card that keeps the endpoint's address.
+    /// Network card in place of the profiles': on the cluster's network, with the endpoint's address.
     pub(crate) nic: Option<(String, Config)>,
     /// The profiles that it will have.
     pub(crate) profiles: Vec<Profile>,
 }
 
-/// Finds the image, and the network card to change when the endpoint has an address already or
-/// takes one out of a range.
+/// Finds the image, and the network card to change when the cluster says its network, and when the
+/// endpoint has an address already or takes one out of a range.
 pub(crate) async fn material(
     ctx: &Context,
     remote: &Remote,
     addresses: &Addresses,
     subject: &Subject,
+    network: Option<&str>,
 ) -> Result<Material, Failure> {
     let image = match subject.kind {
         Kind::Lxc => {
@@ -138,7 +139,7 @@ pub(crate) async fn material(
             images::of_oci_load_balancer(remote, &subject.spec.image, &subject.image_servers)?
         }
     };
-    let nic = addresses.nic(ctx, remote, subject).await?;
+    let nic = addresses.nic(ctx, remote, subject, network).await?;
     let profiles =
         profiles::of(remote, subject.isolation, &subject.spec.profiles, &subject.name).await?;
     Ok(Material { image, nic, profiles })

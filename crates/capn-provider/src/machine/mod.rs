@@ -45,9 +45,10 @@ pub(crate) async fn run(ctx: Arc<Context>) {
             changes::that_matter::<Cluster>(ctx.api(), &["initialization"]),
             move |cluster| triggers::in_cluster(&of_cluster, &cluster.metadata),
         )
-        .watches_stream(changes::that_matter::<LXCCluster>(ctx.api(), &[]), move |cluster| {
-            triggers::in_same_cluster(&of_lxc_cluster, &cluster.metadata)
-        })
+        .watches_stream(
+            changes::that_matter::<LXCCluster>(ctx.api(), &["network"]),
+            move |cluster| triggers::in_same_cluster(&of_lxc_cluster, &cluster.metadata),
+        )
         .reconcile_on(woken);
     drive::drive(controller, echoes, ctx, reconcile).await;
 }

@@ -164,6 +164,7 @@ fn a_deleted_object_without_our_finalizer_is_somebody_elses_matter() {
 
 fn material() -> Material {
     Material {
+        wire: None,
         image: crate::images::Image {
             source: incus_api::InstanceSource::alias("a"),
             text: "a".into(),
