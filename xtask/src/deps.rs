@@ -19,9 +19,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("capn-image", &["incus-client", "capn-oci"]),
     ("capn-doctor", &["incus-client"]),
     ("capn-provider", &["capn-plan", "capn-image", "capn-doctor", "incus-client"]),
-    ("kube-plane", &[]),
+    ("bounded-http", &[]),
+    ("kube-plane", &["bounded-http"]),
     ("capn-lifecycle", &["capi-api"]),
-    ("capn-manager", &["capn-provider"]),
+    ("capn-manager", &["capn-provider", "bounded-http"]),
     ("capn-package", &["capn-api", "capn-oci"]),
     ("capn-template", &[]),
     (

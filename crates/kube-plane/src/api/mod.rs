@@ -16,6 +16,7 @@ pub(crate) use self::{
 };
 use crate::{
     Admission,
+    handlers::Lines,
     rbac::Rbac,
     registry::{Registry, Resource},
     status::{ApiError, Result},
@@ -34,6 +35,7 @@ pub(crate) struct Api {
     pub(crate) admission: HashMap<(String, String), Vec<Admission>>,
     pub(crate) rbac: Arc<Rbac>,
     pub(crate) tokens: Arc<Tokens>,
+    pub(crate) lines: Arc<Lines>,
 }
 
 /// What to do about fields that nobody knows or that are there twice.
