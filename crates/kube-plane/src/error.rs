@@ -53,6 +53,14 @@ pub enum Error {
         /// Why it could not be read.
         source: serde_json::Error,
     },
+    /// A cluster role given at open was refused.
+    #[error("cannot register the cluster role {name}: {message}")]
+    RegisterRole {
+        /// Name of the role.
+        name: String,
+        /// Why not.
+        message: String,
+    },
     /// A custom resource definition given at open was refused.
     #[error("cannot register the custom resource definition {name}: {message}")]
     RegisterCrd {
