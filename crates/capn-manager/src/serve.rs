@@ -261,3 +261,36 @@ fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, Err
     tracing::info!(address = %bound, purpose, "listening");
     Ok(listener)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn probes_are_answered_among_half_sent_requests() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let mut servers = Servers::default();
+        servers.plain(address, "health probes", health::routes(Ready::default())).unwrap();
+        let probe = move || {
+            let connect = || std::net::TcpStream::connect(address).unwrap();
+            let mut half: Vec<_> = (0..500).map(|_| connect()).collect();
+            for stream in &mut half {
+                // Its place may have been given to another.
+                stream.write_all(b"GET /healthz HTTP/1.1\r\nHost:").ok();
+            }
+            let mut stream = connect();
+            let request = b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let answer = tokio::task::spawn_blocking(probe).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        servers.close().await;
+    }
+}

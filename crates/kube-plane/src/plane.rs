@@ -2,10 +2,15 @@
 
 use std::{collections::HashMap, future::Future, path::PathBuf, sync::Arc};
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::{
+    api::rbac::v1::ClusterRole,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+mod roles;
 
 use crate::{
     Admission, Error, Limits, PlaneService, ServerTls,
@@ -28,6 +33,9 @@ pub struct PlaneOptions {
     pub path: Option<PathBuf>,
     /// Definitions that are created, or brought up to date, at open.
     pub crds: Vec<CustomResourceDefinition>,
+    /// Cluster roles that are created, or brought up to date, at open: rules that are missing are
+    /// added, what others added stays.
+    pub cluster_roles: Vec<ClusterRole>,
     /// Functions that run on create and update of objects.
     pub admission: Vec<Admission>,
     /// Events kept for watches that resume; `None` is 2000. At most 4 MiB of them are kept.
@@ -67,7 +75,7 @@ impl Plane {
     /// [`Error::Locked`] while another process has it open; the other variants if the file cannot
     /// be used or a definition is refused.
     pub async fn open(options: PlaneOptions) -> Result<Self, Error> {
-        let PlaneOptions { path, crds, admission, history, limits } = options;
+        let PlaneOptions { path, crds, cluster_roles, admission, history, limits } = options;
         let registry = Arc::new(Registry::new());
         let rbac = Arc::new(Rbac::default());
         let followers = (Arc::clone(&registry), Arc::clone(&rbac));
@@ -87,6 +95,7 @@ impl Plane {
         let lines = Arc::default();
         let api = Arc::new(Api { store, registry, admission: hooks, rbac, tokens, lines });
         prepare(&api, crds).await?;
+        roles::register(&api, cluster_roles).await?;
         let shutdown = CancellationToken::new();
         background::spawn(&api, &shutdown);
         let guard = Arc::new(Guard(shutdown.clone()));

@@ -59,7 +59,9 @@ impl Served {
     async fn client(&self, kubeconfig: &str) -> Client {
         let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
         let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+        // Clients try again where they are told 429; here it is to be seen.
+        config.default_retry = false;
         Client::try_from(config).unwrap()
     }
 
