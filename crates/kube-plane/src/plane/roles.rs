@@ -43,7 +43,7 @@ async fn one(
         api.create(resource, "", wanted.into(), &options).await?;
         return Ok(());
     };
-    let stored = stored.value();
+    let stored = stored.value()?;
     if complete(&stored, &wanted) == stored {
         return Ok(());
     }
@@ -107,7 +107,7 @@ mod tests {
         };
         for (verb, rules) in [("get", 1), ("get", 1), ("list", 2)] {
             let plane = open(verb).await.unwrap();
-            let stored = plane.service().api.store.get(CLUSTER_ROLES, "", "r").unwrap().value();
+            let stored = plane.service().api.store.get(CLUSTER_ROLES, "", "r").unwrap().value().unwrap();
             assert_eq!(stored["rules"].as_array().unwrap().len(), rules);
             plane.close().await;
         }
