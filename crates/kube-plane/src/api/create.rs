@@ -55,7 +55,7 @@ impl Api {
             start(resource, &mut value)?;
             mutate(self, resource, &mut value, None);
             let checked = Arc::new(value);
-            check(self, resource, Subresource::None, &checked, None).await?;
+            check(self, resource, Subresource::None, &checked, None, options).await?;
             let mut value = Arc::unwrap_or_clone(checked);
             manage(resource, &mut value, options);
             resource.to_stored(&mut value);

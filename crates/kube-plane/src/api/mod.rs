@@ -16,6 +16,8 @@ pub(crate) use self::{
 };
 use crate::{
     Admission,
+    handlers::Lines,
+    identity::Identity,
     rbac::Rbac,
     registry::{Registry, Resource},
     status::{ApiError, Result},
@@ -31,6 +33,7 @@ pub(crate) struct Api {
     pub(crate) admission: HashMap<(String, String), Vec<Admission>>,
     pub(crate) rbac: Arc<Rbac>,
     pub(crate) tokens: Arc<Tokens>,
+    pub(crate) lines: Arc<Lines>,
 }
 
 /// What to do about fields that nobody knows or that are there twice.
@@ -49,6 +52,8 @@ pub(crate) struct WriteOptions {
     pub(crate) validation: FieldValidation,
     /// Field manager, or the first part of the user agent.
     pub(crate) manager: String,
+    /// Who asks for it; `None` is the plane itself.
+    pub(crate) who: Option<Identity>,
 }
 
 /// The main object or one of its subresources.

@@ -169,6 +169,7 @@ pub(super) async fn check(
     subresource: Subresource,
     new: &Arc<Value>,
     old: Option<&Arc<Value>>,
+    options: &WriteOptions,
 ) -> Result<()> {
     let mut errors = Vec::new();
     meta::validate(resource, new, old.map(|old| &**old), &mut errors);
@@ -213,6 +214,9 @@ pub(super) async fn check(
         }
     }
     if errors.is_empty() {
+        if let Some(who) = &options.who {
+            rbac::check_escalation(&api.rbac.policy(), resource, who, new, old)?;
+        }
         return Ok(());
     }
     keep_secret(resource, &mut errors);

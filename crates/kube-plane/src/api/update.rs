@@ -128,7 +128,7 @@ impl Api {
             }
             gate::admit(&stored)?;
             let (new, old) = (Arc::new(new), Arc::new(old));
-            check(self, resource, subresource, &new, Some(&old)).await?;
+            check(self, resource, subresource, &new, Some(&old), options).await?;
             match self.put(&current, stored, resource.schema_of_writes(), options).await {
                 Ok(object) => return Ok(Written { object, code: StatusCode::OK, warnings }),
                 Err(WriteError::Conflict(Some(_))) => {}

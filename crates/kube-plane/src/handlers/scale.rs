@@ -51,7 +51,7 @@ pub(super) async fn serve(
         );
         return Err(ApiError::invalid(resource, name, &[error]));
     }
-    let options = request.query.write_options(&request.headers)?;
+    let options = write::options(request)?;
     let version = json::text(&wanted, &["metadata", "resourceVersion"]).to_owned();
     let written = api
         .update(target, &options, |old| {

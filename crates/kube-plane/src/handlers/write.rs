@@ -5,12 +5,12 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Request, access, read, request, response};
+use super::{Request, access, pages, read, request, response};
 use crate::{
-    api::{Api, Body, DeleteOptions, Deleted, Subresource, Target, Written},
+    api::{Api, Body, DeleteOptions, Deleted, Subresource, Target, WriteOptions, Written},
     json::{from_json, from_yaml},
     patch, protobuf,
-    registry::{Access, Resource},
+    registry::Resource,
     selectors::Selector,
     service::ResponseBody,
     status::{ApiError, Result},
@@ -64,6 +64,12 @@ fn yaml_body(bytes: &[u8]) -> Result<Body> {
     Ok(value.into())
 }
 
+/// Options of a write of whoever asks.
+pub(super) fn options(request: &Request) -> Result<WriteOptions> {
+    let options = request.query.write_options(&request.headers)?;
+    Ok(WriteOptions { who: Some(request.identity.clone()), ..options })
+}
+
 fn written(
     resource: &Resource,
     written: &Written,
@@ -81,7 +87,7 @@ pub(super) async fn create(
     namespace: &str,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    let options = request.query.write_options(&request.headers)?;
+    let options = options(request)?;
     let result = api.create(resource, namespace, body(request)?, &options).await?;
     written(resource, &result, request)
 }
@@ -94,7 +100,7 @@ pub(super) async fn replace(
     subresource: Subresource,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    let options = request.query.write_options(&request.headers)?;
+    let options = options(request)?;
     let target = Target { resource, namespace, name, subresource };
     let result = api.replace(target, body(request)?, &options).await?;
     written(resource, &result, request)
@@ -108,7 +114,7 @@ pub(super) async fn patch(
     subresource: Subresource,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    let options = request.query.write_options(&request.headers)?;
+    let options = options(request)?;
     let target = Target { resource, namespace, name, subresource };
     let result = match patch::Patch::parse(target, request)? {
         patch::Patch::Apply(apply) => {
@@ -149,11 +155,11 @@ pub(super) async fn delete(
 
 pub(super) async fn delete_collection(
     api: &Arc<Api>,
-    resource: &Resource,
+    resource: &Arc<Resource>,
     namespace: Option<&str>,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    if resource.access != Access::Full || (resource.namespaced && namespace.is_none()) {
+    if !resource.has_collection_delete() || (resource.namespaced && namespace.is_none()) {
         return Err(ApiError::method_not_allowed());
     }
     let query = &request.query;
@@ -167,15 +173,12 @@ pub(super) async fn delete_collection(
         let key = &object.key;
         match api.delete(resource, &key.namespace, &key.name, &options).await {
             Ok(Deleted::Gone(object) | Deleted::Waiting(object)) => {
-                items.push(resource.present_value(&object)?);
+                items.push(object);
             }
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
     }
-    let list: Value = json!({
-        "kind": &*resource.list_kind, "apiVersion": resource.api_version(),
-        "metadata": {"resourceVersion": revision.to_string()}, "items": items,
-    });
-    Ok(response::json(StatusCode::OK, &list))
+    let metadata = json!({"resourceVersion": revision.to_string()});
+    pages::list(resource, items, metadata, request::Form::Object, request).await
 }

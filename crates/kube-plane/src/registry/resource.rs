@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     jsonpath::JsonPath,
     schema::{Rules, Schema},
-    store::Object,
+    store::{NAMESPACES, Object},
 };
 
 /// Which verbs a resource has.
@@ -165,6 +165,12 @@ impl Resource {
         } else {
             format!("{}.{}", self.plural, self.group)
         }
+    }
+
+    /// Whether all objects of a collection can be deleted at once. Not namespaces, as in Kubernetes:
+    /// a request that forgot the name would delete everything.
+    pub(crate) fn has_collection_delete(&self) -> bool {
+        self.access == Access::Full && *self.storage != *NAMESPACES
     }
 
     /// The schema, compiled when it is first needed.

@@ -20,6 +20,7 @@ mod garbage;
 mod https;
 #[cfg(test)]
 mod kubectl;
+mod limits;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
