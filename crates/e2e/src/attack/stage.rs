@@ -151,6 +151,7 @@ impl Stage {
             state: self.folder.path().join("state"),
             folder: self.folder.path().join(format!("scene-{}", self.scenes)),
             secret: format!("s3cret{}{}", self.scenes, uuid()),
+            slower: self.slower,
             kept: Default::default(),
         })
     }
