@@ -1,4 +1,4 @@
-# A cluster of both families of addresses, on a bridge of its own that gives both. Sourced by ./test.
+# A cluster of both families of addresses, on a network of its own that gives both. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 if [ -z "$kubernetes" ]; then
@@ -17,22 +17,13 @@ fi
 . tests/network/lib.sh
 
 cluster=capn-t-dual
-# The bridge, and a profile of the same name by which instances are on it.
-dual_network=capn-t-dual
-dual_remove() {
-  if incus profile show "$dual_network" >/dev/null 2>&1; then incus profile delete "$dual_network" || return 1; fi
-  if incus network show "$dual_network" >/dev/null 2>&1; then incus network delete "$dual_network" || return 1; fi
-}
-# What a run that was killed left goes first.
-dual_bridge() {
-  net_leftovers && dual_remove || return 1
-  incus network create "$dual_network" ipv4.address=10.214.7.1/24 ipv4.nat=true \
-    ipv6.address=fd42:214:7::1/64 ipv6.nat=true || return 1
-  incus profile copy default "$dual_network" && incus profile device set "$dual_network" eth0 network="$dual_network"
-}
+# The network of the cluster's own gives both, since its ranges are of both.
+dual_network() { incus network list -f csv | sed -n "s/^\([^,]*\),.*cluster default\/$cluster,.*/\1/p"; }
+dual_gives() { [ "$(incus network get "$(dual_network)" ipv4.nat)" = true ] && net_is_v6 "$(incus network get "$(dual_network)" ipv6.address)"; }
 dual_up() {
+  net_leftovers || return 1
   # shellcheck disable=SC2046 # no flag or one
-  capn up "$cluster" --workers 1 --profile "$dual_network" --load-balancer-profile "$dual_network" \
+  capn up "$cluster" --workers 1 \
     --pod-cidr 10.244.0.0/16,fd00:10:244::/56 --service-cidr 10.96.0.0/16,fd00:10:96::/112 $(cgroup_flag) --wait 10m
 }
 # families COMMAND... : what it prints, a line for each thing with addresses, has one of each family in each.
@@ -52,17 +43,17 @@ dual_service() {
   [ "$(net_service | wc -l)" = 2 ] && net_is_v6 "$(net_service | tail -n 1)" && net_everywhere 4
 }
 # The first range of Services is of IPv4, and so is the endpoint.
-dual_endpoint() { net_kubectl config view -o jsonpath='{.clusters[0].cluster.server}' | has '^https://10\.214\.7\.'; }
+dual_endpoint() { net_kubectl config view -o jsonpath='{.clusters[0].cluster.server}' | has '^https://[0-9.]*:'; }
 dual_works() { net_ready && net_across 4 && dual_service; }
 dual_restarts() {
   local worker
   worker=$(net_nodes | grep -v control-plane)
   incus restart "$worker" && net_within 120 'pods and the Service answer again' dual_works
 }
-dual_deleted() { capn delete cluster "$cluster" && [ -z "$(instances_of "$cluster")" ]; }
+dual_deleted() { capn delete cluster "$cluster" && [ -z "$(instances_of "$cluster")$(dual_network)" ]; }
 
-check 'a bridge of both families is made' dual_bridge || return 0
-if check 'a cluster of one control plane and one worker is up on it' dual_up; then
+if check 'a cluster of one control plane and one worker is up' dual_up; then
+  check 'its network gives addresses of both families' dual_gives
   check 'the endpoint is of the family that Services have first' dual_endpoint
   check 'both nodes have an address of each family' dual_families dual_nodes
   check 'a pod runs on each, behind a Service of both families' net_deploy RequireDualStack
@@ -72,4 +63,3 @@ if check 'a cluster of one control plane and one worker is up on it' dual_up; th
   check 'all of it again after the worker has restarted, with no capn running' dual_restarts
 fi
 check 'the cluster is deleted, and nothing is left' dual_deleted
-check 'the bridge is removed' dual_remove

@@ -23,10 +23,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "capn-provider",
         &["capn-controller", "capn-plan", "capn-image", "capn-doctor", "incus-client"],
     ),
-    ("kube-plane", &[]),
+    ("bounded-http", &[]),
+    ("kube-plane", &["bounded-http"]),
     ("capn-controller", &["capi-api"]),
     ("capn-lifecycle", &["capn-controller"]),
-    ("capn-manager", &["capn-provider"]),
+    ("capn-manager", &["capn-provider", "bounded-http"]),
     ("capn-package", &["capn-api", "capn-oci"]),
     ("capn-template", &["capn-text"]),
     (
@@ -40,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "kube-plane",
         ],
     ),
-    ("e2e", &["capn-oci"]),
+    ("e2e", &["capn-oci", "incus-sim"]),
     ("bench", &["capn", "incus-sim"]),
     ("xtask", &[]),
 ];

@@ -7,7 +7,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiEndpoint, Isolation, LoadBalancer, SecretRef, common::is_false};
+use crate::{
+    ApiEndpoint, InstanceNetwork, Isolation, LoadBalancer, NetworkMode, SecretRef,
+    common::is_false, keys,
+};
 
 /// What the user asks for.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -58,6 +61,12 @@ use crate::{ApiEndpoint, Isolation, LoadBalancer, SecretRef, common::is_false};
 #[x_kube(validation = Rule::new(
     "!has(self.isolation) || !has(self.unprivileged) || (self.isolation == 'privileged') != self.unprivileged"
 ).message("isolation and unprivileged contradict each other: leave out one of them"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.network) || (self.network.mode == 'own' ? (!has(self.network.name) || self.network.name.startsWith('capn-')) : ((self.network.mode == 'existing') == has(self.network.name)))"
+).message("network.name is for mode existing, which needs it; with mode own the provider fills it in"))]
+#[x_kube(validation = Rule::new(
+    "(has(self.network) ? self.network.mode : 'shared') == (has(oldSelf.network) ? oldSelf.network.mode : 'shared') && (!has(oldSelf.network) || !has(oldSelf.network.name) || (has(self.network.name) && self.network.name == oldSelf.network.name))"
+).message("network cannot change: instances stay on the network that they were made on"))]
 pub struct LXCClusterSpec {
     /// Where the API server is reached. The provider fills what is left out: the host with the
     /// load balancer's address, the port with 6443. The host has to be given for the load
@@ -77,6 +86,10 @@ pub struct LXCClusterSpec {
     /// `shared` if `unprivileged` is true, else `privileged`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
+    /// The network of the load balancer's and the machines' first network card. Left out: that of
+    /// their profiles. Ours, not in the Go provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<InstanceNetwork>,
     /// Leave out the config and devices that Kubernetes needs in a container: the profiles of
     /// the machines bring them.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -106,6 +119,38 @@ impl LXCClusterSpec {
             {
                 Err(format!(
                     "spec.isolation {isolation} and spec.unprivileged {unprivileged} of the LXCCluster contradict each other: leave out one of them"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whose network the instances are on.
+    pub fn network_mode(&self) -> NetworkMode {
+        self.network.as_ref().map_or(NetworkMode::Shared, |network| network.mode)
+    }
+
+    /// The name that `network` has, if it has one.
+    pub fn network_name(&self) -> Option<&str> {
+        self.network.as_ref().map(|network| network.name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// Checks that `network` can be carried out. The definition has the same rule; a server with
+    /// another definition of the kind does not know it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong and what to do.
+    pub fn check_network(&self) -> Result<(), String> {
+        match (self.network_mode(), self.network_name()) {
+            (NetworkMode::Existing, None) => Err(
+                "spec.network.mode existing needs spec.network.name: set it to a network of the server"
+                    .to_owned(),
+            ),
+            (NetworkMode::Own, Some(name)) if !name.starts_with(keys::NETWORK_PREFIX) => {
+                Err(format!(
+                    "spec.network.mode own makes a network whose name begins with {}, and spec.network.name is {name:?}: leave it out, or use mode existing",
+                    keys::NETWORK_PREFIX
                 ))
             }
             _ => Ok(()),
@@ -143,6 +188,10 @@ pub struct LXCClusterStatus {
     /// The isolation that holds for the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
+    /// The network of the instances' first network card, where `spec.network` names or makes one and
+    /// it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
     /// Failure domains that machines can be placed in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(

@@ -11,6 +11,8 @@ pub const PAUSED: &str = "Paused";
 pub const DELETING: &str = "Deleting";
 /// LXCCluster: whether the load balancer serves.
 pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";
+/// LXCCluster: whether the network that `spec.network` names or makes is there.
+pub const NETWORK_AVAILABLE: &str = "NetworkAvailable";
 /// LXCCluster: whether the server is fit for nodes, as far as it tells. Holds nothing up.
 pub const SERVER_HEALTHY: &str = "ServerHealthy";
 /// LXCCluster: whether the certificates of its identity hold, for one that has any. Holds nothing
@@ -23,6 +25,8 @@ pub const KUBECONFIG_ACCEPTED: &str = "KubeconfigAccepted";
 pub const INSTANCE_PROVISIONED: &str = "InstanceProvisioned";
 /// LXCMachine: whether the bootstrap data made a node of the instance, as the instance tells.
 pub const BOOTSTRAP_SUCCEEDED: &str = "BootstrapSucceeded";
+/// LXCMachine: whether the running instance keeps what the isolation of its cluster promises.
+pub const ISOLATION_KEPT: &str = "IsolationKept";
 
 /// Reasons of conditions.
 pub mod reasons {
@@ -72,6 +76,16 @@ pub mod reasons {
     pub const KUBECONFIG_ACCEPTED: &str = "KubeconfigAccepted";
     /// The kubeconfig cannot be used, or has what capn does not take from a Secret.
     pub const KUBECONFIG_REFUSED: &str = "KubeconfigRefused";
+    /// The network is there.
+    pub const NETWORK_AVAILABLE: &str = "NetworkAvailable";
+    /// The network is being made.
+    pub const CREATING_NETWORK: &str = "CreatingNetwork";
+    /// A retry can help.
+    pub const NETWORK_PROVISIONING_FAILED: &str = "NetworkProvisioningFailed";
+    /// Only a change by the user can help.
+    pub const NETWORK_PROVISIONING_ABORTED: &str = "NetworkProvisioningAborted";
+    /// The network of a cluster that is deleted is still used.
+    pub const WAITING_FOR_NETWORK: &str = "WaitingForNetwork";
 
     /// The load balancer serves.
     pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";
@@ -110,6 +124,11 @@ pub mod reasons {
     pub const INSTANCE_PROVISIONING_ABORTED: &str = "InstanceProvisioningAborted";
     /// A provisioned instance is gone; it is not made again.
     pub const INSTANCE_DELETED: &str = "InstanceDeleted";
+
+    /// Nothing in the instance breaks what the isolation promises.
+    pub const ISOLATION_KEPT: &str = "IsolationKept";
+    /// The instance, or one of its profiles, was changed so that it breaks what the isolation promises.
+    pub const ISOLATION_BROKEN: &str = "IsolationBroken";
 
     /// The bootstrap data is at work in the instance.
     pub const BOOTSTRAPPING: &str = "Bootstrapping";

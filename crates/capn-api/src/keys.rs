@@ -49,9 +49,15 @@ pub const INSTANCE_MODULES: &str = "user.capn.kernel-modules";
 /// Prefix of every instance config key that capn writes for itself.
 pub const INSTANCE_CAPN_PREFIX: &str = "user.capn.";
 
+/// How the names of networks begin that capn makes. They are interfaces of the host, whose names have
+/// at most 15 characters.
+pub const NETWORK_PREFIX: &str = "capn-";
+
 /// Value of [`INSTANCE_CLUSTER_ROLE`] for a control plane.
 pub const ROLE_CONTROL_PLANE: &str = "control-plane";
 /// Value of [`INSTANCE_CLUSTER_ROLE`] for a worker.
 pub const ROLE_WORKER: &str = "worker";
 /// Value of [`INSTANCE_CLUSTER_ROLE`] for a load balancer.
 pub const ROLE_LOAD_BALANCER: &str = "loadbalancer";
+/// Value of [`INSTANCE_CLUSTER_ROLE`] for the network of a cluster.
+pub const ROLE_NETWORK: &str = "network";

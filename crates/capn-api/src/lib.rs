@@ -4,8 +4,8 @@
 //! Kinds and field names are those of the Go provider (CAPN), so its users can switch in place:
 //! [`LXCCluster`], [`LXCClusterTemplate`], [`LXCMachine`], [`LXCMachineTemplate`]. The status
 //! follows the Cluster API contract v1beta2: `status.initialization.provisioned` and
-//! `metav1.Condition`s. Ours on top, all optional: [`LXCClusterSpec::isolation`] and the status
-//! fields that say what was resolved.
+//! `metav1.Condition`s. Ours on top, all optional: [`LXCClusterSpec::isolation`],
+//! [`LXCClusterSpec::network`] and the status fields that say what was resolved.
 //!
 //! Only types, names and constants: nothing here talks to a server or decides anything.
 
@@ -20,6 +20,7 @@ mod load_balancer;
 #[expect(clippy::duplicated_attributes, reason = "several printer columns have one type")]
 mod machine;
 mod names;
+mod network;
 mod template;
 
 pub use cluster::{
@@ -36,6 +37,7 @@ pub use load_balancer::{
 };
 pub use machine::{LXCMachine, LXCMachineSpec, LXCMachineStatus, MachineInitialization};
 pub use names::{PROVIDER_ID_PREFIX, load_balancer_instance_name, provider_id};
+pub use network::{InstanceNetwork, NetworkMode};
 pub use template::{
     LXCClusterTemplate, LXCClusterTemplateResource, LXCClusterTemplateSpec, LXCMachineTemplate,
     LXCMachineTemplateResource, LXCMachineTemplateSpec, LXCMachineTemplateStatus, NodeInfo,

@@ -3,15 +3,15 @@
 use std::{
     future::{Future, pending},
     io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 
 use axum::Router;
-use axum_server::{Handle, tls_rustls::RustlsConfig};
+use bounded_http::{Limits, Peer};
 use kube::Client;
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -192,8 +192,8 @@ fn rate((qps, burst): (u32, u32)) -> Option<Rate> {
 /// The servers of this process.
 #[derive(Default)]
 struct Servers {
-    handle: Handle<SocketAddr>,
-    running: JoinSet<(&'static str, io::Result<()>)>,
+    closing: CancellationToken,
+    running: JoinSet<&'static str>,
 }
 
 impl Servers {
@@ -203,13 +203,7 @@ impl Servers {
         purpose: &'static str,
         routes: Router,
     ) -> Result<(), Error> {
-        let listener = listen(address, purpose)?;
-        let server = axum_server::from_tcp(listener)
-            .map_err(|source| Error::Listen { address, purpose, source })?
-            .handle(self.handle.clone());
-        self.running
-            .spawn(async move { (purpose, server.serve(routes.into_make_service()).await) });
-        Ok(())
+        self.start(address, purpose, routes, None)
     }
 
     fn tls(
@@ -219,23 +213,32 @@ impl Servers {
         routes: Router,
         tls: rustls::ServerConfig,
     ) -> Result<(), Error> {
+        self.start(address, purpose, routes, Some(Arc::new(tls)))
+    }
+
+    fn start(
+        &mut self,
+        address: SocketAddr,
+        purpose: &'static str,
+        routes: Router,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Result<(), Error> {
         let listener = listen(address, purpose)?;
-        let config = RustlsConfig::from_config(Arc::new(tls));
-        let server = axum_server::from_tcp_rustls(listener, config)
-            .map_err(|source| Error::Listen { address, purpose, source })?
-            .handle(self.handle.clone());
-        self.running
-            .spawn(async move { (purpose, server.serve(routes.into_make_service()).await) });
+        let closing = self.closing.clone().cancelled_owned();
+        self.running.spawn(async move {
+            let make = move |_: Peer| routes.clone();
+            bounded_http::serve(listener, tls, Limits::of_strangers(), make, closing).await;
+            purpose
+        });
         Ok(())
     }
 
     /// Ready when a server ended, which none does by itself.
     async fn failed(&mut self) -> Error {
         match self.running.join_next().await {
-            Some(Ok((purpose, result))) => Error::Server {
-                purpose,
-                source: result.err().unwrap_or_else(|| io::ErrorKind::NotConnected.into()),
-            },
+            Some(Ok(purpose)) => {
+                Error::Server { purpose, source: io::ErrorKind::NotConnected.into() }
+            }
             Some(Err(panic)) => {
                 Error::Server { purpose: "probes or diagnostics", source: io::Error::other(panic) }
             }
@@ -244,16 +247,50 @@ impl Servers {
     }
 
     async fn close(&mut self) {
-        self.handle.graceful_shutdown(Some(Duration::from_secs(1)));
+        self.closing.cancel();
         while self.running.join_next().await.is_some() {}
     }
 }
 
 fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, Error> {
-    let listener = TcpListener::bind(address)
+    let listener = std::net::TcpListener::bind(address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .and_then(TcpListener::from_std)
         .map_err(|source| Error::Listen { address, purpose, source })?;
     let bound = listener.local_addr().unwrap_or(address);
     tracing::info!(address = %bound, purpose, "listening");
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn probes_are_answered_among_half_sent_requests() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let mut servers = Servers::default();
+        servers.plain(address, "health probes", health::routes(Ready::default())).unwrap();
+        let probe = move || {
+            let connect = || std::net::TcpStream::connect(address).unwrap();
+            let mut half: Vec<_> = (0..500).map(|_| connect()).collect();
+            for stream in &mut half {
+                // Its place may have been given to another.
+                stream.write_all(b"GET /healthz HTTP/1.1\r\nHost:").ok();
+            }
+            let mut stream = connect();
+            let request = b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let answer = tokio::task::spawn_blocking(probe).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        servers.close().await;
+    }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`machine`] | the next step for one LXCMachine |
 //! | [`balancer`] | the next step for the load balancer of one LXCCluster |
+//! | [`network`] | the next step for the network of one LXCCluster, and which cards are on it |
 //! | [`launch`] | the exact instance that is asked for |
 //! | [`files`] | what is put into an instance before its first start |
 //! | [`kind`] | nodes of kind's image |
@@ -26,6 +27,7 @@
 //! | [`bootstrap`] | how far the bootstrap data of an instance has come |
 //! | [`haproxy`] | the load balancer's configuration |
 //! | [`ranges`] | which address a load balancer takes out of a range |
+//! | [`isolation`] | whether an instance keeps the promise of its cluster's isolation |
 //! | [`cni`] | the pod network of a node |
 //! | [`diagnosis`] | what a server's refusal means and what the user can do |
 //! | [`names`] | instance names |
@@ -46,6 +48,7 @@ pub mod files;
 pub mod flannel;
 pub mod haproxy;
 pub mod id_map;
+pub mod isolation;
 pub mod kind;
 pub mod kube_vip;
 pub mod launch;
@@ -53,6 +56,7 @@ pub mod life;
 pub mod machine;
 pub mod modules;
 pub mod names;
+pub mod network;
 pub mod owner;
 pub mod profile;
 pub mod ranges;

@@ -13,6 +13,8 @@ pub enum Role {
     Worker,
     /// The load balancer in front of the control plane.
     LoadBalancer,
+    /// No instance: the network that the cluster's instances are on.
+    Network,
 }
 
 impl Role {
@@ -22,6 +24,7 @@ impl Role {
             Self::ControlPlane => keys::ROLE_CONTROL_PLANE,
             Self::Worker => keys::ROLE_WORKER,
             Self::LoadBalancer => keys::ROLE_LOAD_BALANCER,
+            Self::Network => keys::ROLE_NETWORK,
         }
     }
 }

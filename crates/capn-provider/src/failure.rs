@@ -178,7 +178,7 @@ impl Failure {
     pub(crate) fn is_server_away(&self) -> bool {
         match self {
             Self::Reach { .. } => true,
-            Self::Server { source, .. } => source.is_connection(),
+            Self::Server { source, .. } | Self::Network { source, .. } => source.is_connection(),
             _ => false,
         }
     }

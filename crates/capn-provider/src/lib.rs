@@ -25,10 +25,12 @@ pub mod metrics;
 mod notice;
 mod patch;
 mod pieces;
+mod profiles;
 mod references;
 mod remote;
 mod template;
 mod triggers;
+mod wire;
 
 use std::sync::Arc;
 

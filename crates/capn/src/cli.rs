@@ -65,6 +65,9 @@ pub enum Command {
     Apply(commands::apply::ApplyArgs),
     /// Keep the embedded plane running and serve its Kubernetes API
     Serve(commands::serve::ServeArgs),
+    /// Let others use the plane that `serve` serves, each in a namespace
+    #[command(subcommand)]
+    User(UserWhat),
     /// Run the infrastructure provider in a management cluster, beside the Cluster API controllers
     Manager(Box<commands::manager::ManagerArgs>),
     /// Build, import, list and publish images of nodes and load balancers
@@ -136,6 +139,17 @@ pub enum SimplestreamsWhat {
     Import(commands::simplestreams::import::ImportArgs),
     /// Compare every file with what the server or folder says about it
     Verify(commands::simplestreams::verify::VerifyArgs),
+}
+
+/// What can be done with users.
+#[derive(Debug, Subcommand)]
+pub enum UserWhat {
+    /// Give a user a role in a namespace, and print the kubeconfig to hand over
+    Create(Box<commands::user::create::UserCreateArgs>),
+    /// List users with their roles
+    List(commands::user::list::UserListArgs),
+    /// Take a user's roles
+    Delete(commands::user::delete::UserDeleteArgs),
 }
 
 /// What can be done with identities.

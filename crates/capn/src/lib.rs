@@ -14,6 +14,7 @@
 //! | [`identity`] | how a server is reached |
 //! | [`management`] | how a management cluster is reached |
 //! | [`logging`] | log lines of the libraries |
+//! | [`files`] | how many files may be open |
 //! | [`ui`] | everything that is printed |
 //!
 //! Nothing else in the workspace reads the environment or prints.
@@ -24,6 +25,7 @@ pub mod commands;
 pub mod environment;
 pub mod error;
 pub mod exit;
+pub mod files;
 pub mod identity;
 pub mod images;
 pub mod logging;

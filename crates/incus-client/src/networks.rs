@@ -51,6 +51,20 @@ impl Client {
         self.done(with_json(self.scoped(Request::post(&["networks"])), post)?).await
     }
 
+    /// Whether this client may create networks: asked by a request that is refused in any case, since it
+    /// names none.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn may_create_networks(&self) -> Result<bool> {
+        match self.create_network(&NetworksPost::default()).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_forbidden() => Ok(false),
+            Err(error) if error.server_text().is_some() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Changes configuration keys of a network; a key with an empty value is unset.
     ///
     /// # Errors

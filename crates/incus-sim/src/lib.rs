@@ -28,6 +28,7 @@
 
 mod exec;
 mod fault;
+mod networks;
 mod refusal;
 mod routes;
 mod serve;

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::exec::{ExecCall, ExecResult, Session};
 use crate::fault::{Fault, Schedule, Seen};
+use crate::networks::Subnets;
 use crate::trouble::{Happened, Trouble};
 
 /// When operations end.
@@ -77,6 +78,7 @@ pub(crate) struct World {
     pub(crate) schedule: Schedule,
     pub(crate) runner: Runner,
     pub(crate) addresses: u32,
+    pub(crate) subnets: Subnets,
     pub(crate) config: Map<String, Value>,
     pub(crate) trouble: Trouble,
     pub(crate) history: Vec<Happened>,
@@ -108,6 +110,7 @@ impl Simulator {
             schedule: Schedule::default(),
             runner: Arc::new(|_| ExecResult::default()),
             addresses: 1,
+            subnets: Subnets::default(),
             config: Map::new(),
             trouble: Trouble::default(),
             history: Vec::new(),

@@ -43,6 +43,14 @@ pub enum Error {
     /// The thread that writes could not be started or has ended.
     #[error("the store's writer thread is not running")]
     WriterGone,
+    /// A cluster role given at open was refused.
+    #[error("cannot register the cluster role {name}: {message}")]
+    RegisterRole {
+        /// Name of the role.
+        name: String,
+        /// Why not.
+        message: String,
+    },
     /// A custom resource definition given at open was refused.
     #[error("cannot register the custom resource definition {name}: {message}")]
     RegisterCrd {

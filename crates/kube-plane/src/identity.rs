@@ -54,6 +54,11 @@ impl Identity {
         Self::named("token", vec![MASTERS.to_owned()])
     }
 
+    /// Nobody knows who.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        *self.user == *ANONYMOUS
+    }
+
     /// In the group that may do everything.
     pub(crate) fn is_master(&self) -> bool {
         self.groups.iter().any(|group| group == MASTERS)

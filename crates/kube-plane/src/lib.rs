@@ -32,11 +32,13 @@ mod background;
 mod discovery;
 mod error;
 mod events;
+mod gate;
 mod handlers;
 mod heavy;
 mod identity;
 mod json;
 mod jsonpath;
+mod limits;
 mod managed;
 mod meta;
 mod names;
@@ -56,8 +58,12 @@ mod store;
 mod table;
 mod tokens;
 
+pub use bounded_http::Limits as ConnectionLimits;
+
 pub use admission::{Admission, FieldError, FieldErrorKind};
 pub use error::Error;
+pub use handlers::Untaken;
+pub use limits::Limits;
 pub use pki::{ClientCertificate, Pki, PkiError, ServerTls};
 pub use plane::{Plane, PlaneOptions};
 pub use service::{PlaneService, ResponseBody};

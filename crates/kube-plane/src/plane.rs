@@ -2,15 +2,21 @@
 
 use std::{collections::HashMap, future::Future, path::PathBuf, sync::Arc};
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::{
+    api::rbac::v1::ClusterRole,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod roles;
+
 use crate::{
-    Admission, Error, PlaneService, ServerTls,
+    Admission, Error, Limits, PlaneService, ServerTls,
     api::{Api, Body, Subresource, Target, WriteOptions},
     background,
+    gate::Gate,
     identity::Identity,
     json,
     rbac::{CLUSTER_ADMIN, CLUSTER_ROLES, Rbac},
@@ -27,10 +33,15 @@ pub struct PlaneOptions {
     pub path: Option<PathBuf>,
     /// Definitions that are created, or brought up to date, at open.
     pub crds: Vec<CustomResourceDefinition>,
+    /// Cluster roles that are created, or brought up to date, at open: rules that are missing are
+    /// added, what others added stays.
+    pub cluster_roles: Vec<ClusterRole>,
     /// Functions that run on create and update of objects.
     pub admission: Vec<Admission>,
     /// Events kept for watches that resume; `None` is 2000. At most 4 MiB of them are kept.
     pub history: Option<usize>,
+    /// What clients of [`Plane::serve_https`] may take.
+    pub limits: Limits,
 }
 
 /// Ends the background work when the last user of a plane is gone.
@@ -51,6 +62,7 @@ impl Drop for Guard {
 pub struct Plane {
     api: Arc<Api>,
     shutdown: CancellationToken,
+    gate: Arc<Gate>,
     guard: Arc<Guard>,
 }
 
@@ -63,7 +75,7 @@ impl Plane {
     /// [`Error::Locked`] while another process has it open; the other variants if the file cannot
     /// be used or a definition is refused.
     pub async fn open(options: PlaneOptions) -> Result<Self, Error> {
-        let PlaneOptions { path, crds, admission, history } = options;
+        let PlaneOptions { path, crds, cluster_roles, admission, history, limits } = options;
         let registry = Arc::new(Registry::new());
         let rbac = Arc::new(Rbac::default());
         let followers = (Arc::clone(&registry), Arc::clone(&rbac));
@@ -80,12 +92,15 @@ impl Plane {
             hooks.entry((hook.group.clone(), hook.kind.clone())).or_default().push(hook);
         }
         let tokens = Arc::default();
-        let api = Arc::new(Api { store, registry, admission: hooks, rbac, tokens });
+        let lines = Arc::default();
+        let api = Arc::new(Api { store, registry, admission: hooks, rbac, tokens, lines });
         prepare(&api, crds).await?;
+        roles::register(&api, cluster_roles).await?;
         let shutdown = CancellationToken::new();
         background::spawn(&api, &shutdown);
         let guard = Arc::new(Guard(shutdown.clone()));
-        Ok(Self { api, shutdown, guard })
+        let gate = Arc::new(Gate::new(limits));
+        Ok(Self { api, shutdown, gate, guard })
     }
 
     /// The plane as a [`tower::Service`] with all rights. Nothing is authenticated here.
@@ -95,6 +110,7 @@ impl Plane {
             api: Arc::clone(&self.api),
             shutdown: self.shutdown.clone(),
             caller: Identity::default(),
+            gate: None,
             _guard: Arc::clone(&self.guard),
         }
     }
@@ -132,14 +148,17 @@ impl Plane {
     /// organizations are his groups; the token is in `system:masters`.
     ///
     /// # Errors
-    /// [`Error::Serve`] if the listener fails; a failing connection is only logged.
+    /// [`Error::Serve`] if the listener has no address. Nothing that clients do ends it: a failing
+    /// connection is only logged, and what they may take is in [`PlaneOptions::limits`].
     pub async fn serve_https(
         &self,
         listener: TcpListener,
         tls: &ServerTls,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        serve::serve(self.service(), listener, tls, shutdown).await
+        let gate = Some(Arc::clone(&self.gate));
+        let service = PlaneService { gate, ..self.service() };
+        serve::serve(service, self.gate.limits().connections, listener, tls, shutdown).await
     }
 
     /// Ends watches and the background work, finishes the writes that were asked for, and gives

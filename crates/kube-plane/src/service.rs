@@ -3,23 +3,29 @@
 use std::{
     convert::Infallible,
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{Request, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use http_body_util::combinators::UnsyncBoxBody;
 use tokio_util::sync::CancellationToken;
 use tower::BoxError;
 
 use crate::{
-    api::Api, handlers, identity::Identity, plane::Guard, status::ApiError, store::gate::MAX_BODY,
+    api::Api,
+    gate::Gate,
+    handlers::{self, Call, Unread, Untaken},
+    identity::Identity,
+    plane::Guard,
 };
 
 /// Body of an answer: whole, or a stream of watch events.
-pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
+pub type ResponseBody = UnsyncBoxBody<Bytes, Untaken>;
 
 /// Answers Kubernetes API requests of one caller. Cloning is cheap.
 ///
@@ -32,6 +38,8 @@ pub struct PlaneService {
     pub(crate) shutdown: CancellationToken,
     /// Who asks, where a request does not bring its own identity.
     pub(crate) caller: Identity,
+    /// What callers may take; `None`: as much as they like.
+    pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) _guard: Arc<Guard>,
 }
 
@@ -50,23 +58,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let api = Arc::clone(&self.api);
-        let shutdown = self.shutdown.clone();
-        let caller = self.caller.clone();
+        let Self { api, shutdown, caller, gate, .. } = self.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            let caller = parts.extensions.remove::<Identity>().unwrap_or(caller);
-            let body = match Limited::new(body, MAX_BODY).collect().await {
-                Ok(body) => body.to_bytes(),
-                Err(error) if error.is::<LengthLimitError>() => {
-                    return Ok(handlers::failed(&ApiError::too_large(MAX_BODY)));
-                }
-                Err(error) => {
-                    let message = format!("cannot read the body of the request: {error}");
-                    return Ok(handlers::failed(&ApiError::bad_request(message)));
-                }
-            };
-            Ok(handlers::serve(&api, &shutdown, caller, parts, body).await)
+            let identity = parts.extensions.remove::<Identity>().unwrap_or(caller);
+            let call = Call { identity, gate, parts, body: Unread::new(body) };
+            // Whoever made a request fail like this is answered, and nobody else notices.
+            let answer = AssertUnwindSafe(handlers::serve(&api, &shutdown, call)).catch_unwind();
+            Ok(answer.await.unwrap_or_else(|_| handlers::failed(&handlers::panicked())))
         })
     }
 }

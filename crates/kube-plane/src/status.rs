@@ -42,6 +42,10 @@ impl ApiError {
         self.0.code
     }
 
+    pub(crate) fn reason(&self) -> &'static str {
+        self.0.reason
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         self.0.code == StatusCode::NOT_FOUND
     }
@@ -245,6 +249,24 @@ impl ApiError {
             "RequestEntityTooLarge",
             format!("Request entity too large: {why}"),
         )
+    }
+
+    /// 429: clients wait as long as they are told, and try again.
+    pub(crate) fn too_many_requests(message: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
+            .with_details(json!({"retryAfterSeconds": 1}))
+    }
+
+    /// 408 for a body that does not come.
+    pub(crate) fn slow_body() -> Self {
+        let message = "the body of the request did not come in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "Timeout", message)
+    }
+
+    /// 504 for work that takes too long. It may be done nevertheless.
+    pub(crate) fn timed_out() -> Self {
+        let message = "the request did not complete within the allotted timeout";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message)
     }
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What a row holds beside its cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Include {
     None,
     Metadata,

@@ -46,7 +46,11 @@ impl Forwarding {
 
     /// Whether packets from this interface get through.
     pub fn lets_through(&self, interface: &str) -> bool {
-        !self.drops || self.accepted.iter().any(|accepted| accepted == interface)
+        let names = |rule: &str| match rule.strip_suffix('+') {
+            Some(beginning) => interface.starts_with(beginning),
+            None => rule == interface,
+        };
+        !self.drops || self.accepted.iter().any(|accepted| names(accepted))
     }
 }
 
@@ -100,6 +104,14 @@ mod tests {
             "-A DOCKER-USER -i incusbr0 -j ACCEPT\n-A DOCKER-USER -j",
         );
         assert!(Forwarding::parse(&mended).unwrap().lets_through("incusbr0"));
+    }
+
+    #[test]
+    fn a_rule_may_be_about_all_bridges_whose_names_begin_alike() {
+        let rules = format!("{DOCKER}-A DOCKER-USER -i capn-+ -j ACCEPT\n");
+        let forwarding = Forwarding::parse(&rules).unwrap();
+        assert!(forwarding.lets_through("capn-0a1b2c3d"));
+        assert!(!forwarding.lets_through("incusbr0"));
     }
 
     #[test]

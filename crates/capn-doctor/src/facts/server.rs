@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use incus_client::Client;
-use incus_client::api::{Config, Devices, Flavor, Instance, InstanceType, Server};
+use incus_client::api::{Config, Devices, Flavor, Instance, InstanceType, Network, Server};
 
 /// Ids of an isolated instance that does not say how many.
 pub(crate) const IDS_OF_ONE: u64 = 65_536;
@@ -43,6 +43,9 @@ pub struct ServerFacts {
     pub nodes_without_nesting: Vec<String>,
     /// Versions of the runc in its node images, as far as the images say so.
     pub runc_versions: BTreeSet<String>,
+    /// Networks that nodes of several clusters are on, by name, with the clusters as
+    /// `namespace/name`. Those of OVN are left out.
+    pub shared_networks: BTreeMap<String, BTreeSet<String>>,
     /// What a new instance gets.
     pub instances: InstanceFacts,
 }
@@ -142,15 +145,18 @@ impl ServerFacts {
         devices: &Devices,
     ) -> Result<Self, FactsError> {
         let server = client.server().await.map_err(ask("its version"))?;
-        let instances = client.instances_of_all_projects().await.map_err(ask("its instances"))?;
+        let all = client.instances_of_all_projects().await.map_err(ask("its instances"))?;
         let (isolated_ids, nodes_without_nesting) =
-            (isolated_ids(&instances), nodes_without_nesting(&instances));
+            (isolated_ids(&all), nodes_without_nesting(&all));
         let instances = InstanceFacts::read(client, profiles, devices).await?;
         let images = client.images().await.map_err(ask("its images"))?;
         let runc = images.iter().filter_map(|image| image.properties.get(RUNC_VERSION));
         let runc_versions = runc.cloned().collect();
         let known = Self::new(&server, instances);
-        Ok(Self { isolated_ids, nodes_without_nesting, runc_versions, ..known })
+        let networks = client.networks().await.map_err(ask("its networks"))?;
+        let shared_networks = shared_networks(&all, &networks);
+        let found = Self { isolated_ids, nodes_without_nesting, runc_versions, ..known };
+        Ok(Self { shared_networks, ..found })
     }
 
     /// From the server's own words; nothing is known of its instances and images.
@@ -163,6 +169,7 @@ impl ServerFacts {
             runs_containers: server.environment.driver.split(" | ").any(|driver| driver == "lxc"),
             isolated_ids: 0,
             nodes_without_nesting: Vec::new(),
+            shared_networks: BTreeMap::new(),
             runc_versions: BTreeSet::new(),
             instances,
         }
@@ -200,6 +207,30 @@ fn nodes_without_nesting(instances: &[Instance]) -> Vec<String> {
         .filter(|node| !is(&node.expanded_config, "security.nesting") && !is_privileged(node))
         .map(|node| node.name.clone())
         .collect()
+}
+
+/// Which clusters' instances are on which network, where there are several on one.
+fn shared_networks(
+    instances: &[Instance],
+    networks: &[Network],
+) -> BTreeMap<String, BTreeSet<String>> {
+    let is_ovn = |name: &str| networks.iter().any(|it| it.name == name && it.kind == "ovn");
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for instance in instances {
+        let key = |key: &str| instance.config.get(key).map(String::as_str);
+        let Some(cluster) = key("user.cluster-name") else { continue };
+        let namespace = key("user.cluster-namespace").unwrap_or_default();
+        let cards = instance.expanded_devices.values();
+        let cards = cards.filter(|device| device.get("type").is_some_and(|kind| kind == "nic"));
+        for network in cards.filter_map(|card| card.get("network").or(card.get("parent"))) {
+            if !is_ovn(network) {
+                let clusters = found.entry(network.clone()).or_default();
+                clusters.insert(format!("{namespace}/{cluster}"));
+            }
+        }
+    }
+    found.retain(|_, clusters| clusters.len() > 1);
+    found
 }
 
 /// The devices of profiles, later ones over earlier ones, and then those given; and the profiles
@@ -302,5 +333,36 @@ impl InstanceFacts {
             network,
             bridges,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn networks_with_nodes_of_several_clusters_are_found() {
+        let instance = |cluster: &str, card: serde_json::Value| -> Instance {
+            serde_json::from_value(json!({
+                "config": { "user.cluster-name": cluster, "user.cluster-namespace": "default" },
+                "expanded_devices": { "eth0": card },
+            }))
+            .unwrap()
+        };
+        let on = |network: &str| json!({ "type": "nic", "network": network });
+        let ovn = Network { name: "ovn0".into(), kind: "ovn".into(), ..Network::default() };
+        let instances = [
+            instance("a", on("incusbr0")),
+            instance("a", on("incusbr0")),
+            instance("b", json!({ "type": "nic", "nictype": "bridged", "parent": "incusbr0" })),
+            instance("c", on("capn-1")),
+            instance("a", on("ovn0")),
+            instance("b", on("ovn0")),
+        ];
+        let found = shared_networks(&instances, &[ovn]);
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["incusbr0"]);
+        assert_eq!(found["incusbr0"].iter().collect::<Vec<_>>(), ["default/a", "default/b"]);
     }
 }

@@ -18,7 +18,26 @@ pub fn server_findings(facts: &ServerFacts) -> Vec<Finding> {
     }
     findings.extend(idmapped(facts));
     findings.extend(instance_findings(&facts.instances));
+    findings.extend(neighbours(facts));
     findings
+}
+
+/// Whoever is root in a node answers ARP and neighbour requests for any address of its network.
+fn neighbours(facts: &ServerFacts) -> Vec<Finding> {
+    let shared = facts.shared_networks.iter().map(|(network, clusters)| {
+        let clusters: Vec<&str> = clusters.iter().map(String::as_str).collect();
+        Finding::warning(
+            "neighbours",
+            format!(
+                "nodes of {} clusters are on network `{network}`: {}",
+                clusters.len(),
+                clusters.join(", ")
+            ),
+            "root in a node of one can take over the addresses of the others' load balancers and nodes",
+        )
+        .mend("give a new cluster a network of its own: `capn up NAME --network auto`")
+    });
+    shared.collect()
 }
 
 fn kernel(facts: &ServerFacts) -> Finding {

@@ -77,6 +77,7 @@ fn server() -> ServerFacts {
         isolated_ids: 3 * 65_536,
         nodes_without_nesting: Vec::new(),
         runc_versions: ["1.1.15+ds1-2".into()].into(),
+        shared_networks: BTreeMap::new(),
         instances: InstanceFacts {
             profiles: vec!["default".into()],
             missing_profiles: Vec::new(),
@@ -207,9 +208,12 @@ fn every_broken_server_is_told_by_its_own_finding() {
         nodes_without_nesting: nodes.iter().map(|node| (*node).to_owned()).collect(),
         ..server()
     };
+    let clusters = ["default/a".to_owned(), "default/b".to_owned()];
+    let shared = BTreeMap::from([("incusbr0".to_owned(), clusters.into())]);
     let no_features = BTreeMap::from([("idmapped_mounts".into(), "false".into())]);
     let cases: Vec<(ServerFacts, &[&str])> = vec![
         (ServerFacts { kernel: "6.1.0-18-amd64".into(), ..server() }, &["warning kernel"]),
+        (ServerFacts { shared_networks: shared, ..server() }, &["warning neighbours"]),
         (ServerFacts { kernel: "4.19.0".into(), ..server() }, &["problem kernel"]),
         (ServerFacts { version: "0.7".into(), ..server() }, &["problem server-version"]),
         (ServerFacts { version: "6.0.4".into(), ..server() }, &[]),

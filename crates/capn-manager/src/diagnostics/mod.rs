@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::get,
@@ -16,6 +16,9 @@ use kube::Client;
 
 pub(crate) use tls::server as tls_server;
 pub use tls::{TlsOptions, UnknownTls};
+
+/// Bytes of a log level.
+const LEVEL: usize = 4 << 10;
 
 /// Makes the text of `/metrics` and its media type, from the `Accept` header of who asks.
 pub type MetricsText =
@@ -56,6 +59,7 @@ pub(crate) fn routes(options: &DiagnosticsOptions, client: Client) -> Router {
     }
     let level = Router::new()
         .route("/debug/flags/v", axum::routing::put(set_verbosity))
+        .layer(DefaultBodyLimit::max(LEVEL))
         .with_state(options.clone());
     metrics.merge(level).layer(axum::middleware::from_fn_with_state(client, authorize::authorize))
 }

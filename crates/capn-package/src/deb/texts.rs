@@ -30,6 +30,8 @@ After=network-online.target incus.service lxd.service
 ExecStart=/usr/bin/capn --state-dir /var/lib/capn/state serve
 Restart=on-failure
 RestartSec=5s
+# A file descriptor for each connection; capn raises the soft limit itself.
+LimitNOFILE=65536
 StateDirectory=capn/state
 StateDirectoryMode=0700
 Environment=HOME=/var/lib/capn/state

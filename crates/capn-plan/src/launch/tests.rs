@@ -39,6 +39,7 @@ fn launched(
         fence: &Fence::default(),
         pieces: Vec::new(),
         placement: &spec.target,
+        wire: None,
     })
     .unwrap()
 }
@@ -80,6 +81,9 @@ fn an_unprivileged_container_on_incus() {
         }
       },
       "ephemeral": false,
+      "profiles": [
+        "default"
+      ],
       "start": true
     }
     "##);
@@ -287,6 +291,7 @@ fn an_instance_that_something_is_put_into_is_not_started_by_the_request() {
         fence: &Fence::default(),
         pieces: pieces.clone(),
         placement: "",
+        wire: None,
     })
     .unwrap();
     assert!(!launch.request.start);
@@ -336,4 +341,35 @@ fn a_node_of_kinds_image_has_its_entry_point_whatever_is_left_out() {
         assert_eq!(config("oci.entrypoint"), Some("/init /sbin/init"));
         assert_eq!(config("security.nesting"), nesting, "{isolation} {skip}");
     }
+}
+
+#[test]
+fn a_machine_is_on_the_network_of_its_cluster_whatever_else_its_cards_have() {
+    let wire = Wire { device: "eth0".into(), interface: "eth0".into(), network: "capn-1".into() };
+    let spec = LXCMachineSpec {
+        devices: vec!["eth0,type=nic,limits.max=1Gbit".into(), "lan,type=nic,network=lab".into()],
+        ..LXCMachineSpec::default()
+    };
+    let launch = machine(&MachineLaunch {
+        name: &InstanceName::new("demo-cp-abc").unwrap(),
+        owner: &owner(),
+        spec: &spec,
+        isolation: Isolation::Shared,
+        skip_defaults: true,
+        source: InstanceSource::alias("debian"),
+        user_data: Some(""),
+        server: &server(Flavor::Incus),
+        fence: &Fence::default(),
+        pieces: Vec::new(),
+        placement: "",
+        wire: Some(&wire),
+    })
+    .unwrap();
+    let device = |name: &str, key: &str| {
+        launch.request.devices[name].get(key).map(String::as_str).unwrap_or_default().to_owned()
+    };
+    assert_eq!(device("eth0", "network"), "capn-1");
+    assert_eq!(device("eth0", "name"), "eth0");
+    assert_eq!(device("eth0", "limits.max"), "1Gbit");
+    assert_eq!(device("lan", "network"), "lab");
 }

@@ -18,7 +18,7 @@ use incus_api::{Config, Instance, InstanceFull, Network};
 use kube::api::ListParams;
 
 use super::validate::Subject;
-use crate::{context::Context, failure::Failure, remote::Remote};
+use crate::{context::Context, failure::Failure, remote::Remote, wire};
 
 /// Addresses that clusters of this process are about to have: server and address, and the UID of
 /// the LXCCluster.
@@ -33,8 +33,8 @@ struct Card {
 }
 
 impl Addresses {
-    /// The network card to launch a load balancer's instance with; `None` when the server chooses
-    /// the address.
+    /// The network card to launch a load balancer's instance with; `None` when it is the profiles'
+    /// and the server chooses the address. `network` is the one that the cluster says.
     ///
     /// # Errors
     ///
@@ -44,17 +44,21 @@ impl Addresses {
         ctx: &Context,
         remote: &Remote,
         subject: &Subject,
+        network: Option<&str>,
     ) -> Result<Option<(String, Config)>, Failure> {
+        let (profiles, name) = (&subject.spec.profiles, subject.name.as_str());
+        let wire = wire::replacing(remote, profiles, network, name).await?;
+        let plain = wire.as_ref().map(|wire| (wire.device.clone(), wire.config()));
         if subject.endpoint_ip.is_none() && subject.ranges.is_empty() {
-            return Ok(None);
+            return Ok(plain);
         }
-        let card = card(remote, subject).await?;
+        let card = card(remote, subject, plain.clone()).await?;
         let Some(mut card) = card else {
             return match subject.ranges.is_empty() {
-                true => Ok(None),
+                true => Ok(plain),
                 false => Err(Failure::Invalid {
                     message: format!(
-                        "spec.loadBalancer.{}.ranges needs a network card on a managed bridge or OVN network, and the profiles of the load balancer have none",
+                        "spec.loadBalancer.{}.ranges needs a network card on a managed bridge or OVN network, and the load balancer has none",
                         subject.kind.as_str()
                     ),
                 }),
@@ -79,7 +83,10 @@ impl Addresses {
             let key = if address.is_ipv4() { "ipv4.address" } else { "ipv6.address" };
             card.device.insert(key.into(), address.to_string());
         }
-        Ok((!addresses.is_empty()).then_some((card.name, card.device)))
+        match addresses.is_empty() {
+            true => Ok(plain),
+            false => Ok(Some((card.name, card.device))),
+        }
     }
 
     /// Takes a free address of each family out of ranges.
@@ -108,26 +115,28 @@ impl Addresses {
     }
 }
 
-/// The first network card of the profiles that is on a network whose addresses the server gives
-/// out.
-async fn card(remote: &Remote, subject: &Subject) -> Result<Option<Card>, Failure> {
-    let failure = || Failure::server("find the network of", subject.name.as_str());
-    let default = ["default".to_owned()];
-    let names: &[String] =
-        if subject.spec.profiles.is_empty() { &default } else { &subject.spec.profiles };
-    let mut devices = incus_api::Devices::new();
-    for profile in names {
-        // A profile that is missing fails the launch, which tells more.
-        if let Some(profile) = remote.client.profile(profile).await.map_err(failure())? {
-            devices.extend(profile.devices.clone());
+/// The card that the cluster says, else the first network card of the profiles, if it is on a network
+/// whose addresses the server gives out.
+async fn card(
+    remote: &Remote,
+    subject: &Subject,
+    said: Option<(String, Config)>,
+) -> Result<Option<Card>, Failure> {
+    let card = match said {
+        Some(said) => Some(said),
+        None => {
+            let name = subject.name.as_str();
+            let devices = wire::of_profiles(remote, &subject.spec.profiles, name).await?;
+            devices.into_iter().find(|(_, device)| {
+                device.get("type").is_some_and(|kind| kind == "nic")
+                    && device.contains_key("network")
+            })
         }
-    }
-    let card = devices.into_iter().find(|(_, device)| {
-        device.get("type").is_some_and(|kind| kind == "nic") && device.contains_key("network")
-    });
+    };
     let Some((name, device)) = card else { return Ok(None) };
     let Some(network) = device.get("network") else { return Ok(None) };
-    let network = remote.client.network(network).await.map_err(failure())?;
+    let failure = Failure::server("find the network of", subject.name.as_str());
+    let network = remote.client.network(network).await.map_err(failure)?;
     Ok(network
         .map(|network| network.value)
         .filter(|network| network.kind == "bridge" || network.kind == "ovn")

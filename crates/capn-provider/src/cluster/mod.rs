@@ -3,6 +3,7 @@
 mod addresses;
 mod apply;
 mod haproxy;
+mod network;
 mod observe;
 mod ovn;
 mod report;
@@ -12,7 +13,7 @@ mod validate;
 use std::sync::Arc;
 
 use capi_api::core::{Cluster, Machine};
-use capn_api::{LXCCluster, LXCMachine, keys};
+use capn_api::{LXCCluster, LXCMachine, NetworkMode, keys};
 use capn_plan::{
     balancer::{Plan, Step, plan},
     machine::Observed,
@@ -92,11 +93,7 @@ async fn reconcile(
     }
     match validate::standing(&cluster, &found) {
         Standing::Nothing => Ok(Action::await_change()),
-        Standing::External => {
-            let cluster = hold(&ctx, cluster).await?;
-            let cluster = told(&ctx, &shared, cluster, &found).await?;
-            report::external(&ctx, cluster, &found).await
-        }
+        Standing::External => external(&ctx, &shared, cluster, &found).await,
         Standing::Keep(subject) => keep(&ctx, &shared, cluster, &found, &subject).await,
         Standing::KeepOvn(subject) => keep_ovn(&ctx, &shared, cluster, &found, &subject).await,
         Standing::WaitForMachines(names) => report::machines_remain(&ctx, &cluster, &names).await,
@@ -108,7 +105,7 @@ async fn reconcile(
             shared.addresses.release(&subject.owner.uid);
             delete_ovn(&ctx, cluster, &found, &subject).await
         }
-        Standing::LetGo => report::let_go(&ctx, &cluster).await,
+        Standing::LetGo => leave(&ctx, &cluster, &found).await,
         Standing::Orphan(name) => report::orphaned(&ctx, &cluster, &name).await,
         Standing::Invalid(failure) => Err(report::failed(&ctx, &cluster, failure).await),
     }
@@ -139,6 +136,34 @@ async fn told(
     report::server(ctx, cluster, told).await
 }
 
+/// A cluster whose load balancer nobody makes here may have a network that is.
+async fn external(
+    ctx: &Context,
+    shared: &Shared,
+    cluster: LXCCluster,
+    found: &References,
+) -> Result<Action, Failure> {
+    let mut cluster = hold(ctx, cluster).await?;
+    let settled = settle_external(ctx, &mut cluster, found).await;
+    cluster = told(ctx, shared, cluster, found).await?;
+    match settled {
+        Ok(()) => report::external(ctx, cluster, found).await,
+        Err(failure) => Err(report::failed(ctx, &cluster, failure).await),
+    }
+}
+
+async fn settle_external(
+    ctx: &Context,
+    cluster: &mut LXCCluster,
+    found: &References,
+) -> Result<(), Failure> {
+    if cluster.spec.network_mode() == NetworkMode::Shared {
+        return Ok(());
+    }
+    let remote = observe::remote(ctx, cluster).await?;
+    network::settle(ctx, &remote, cluster, found).await.map(|_| ())
+}
+
 async fn keep(
     ctx: &Context,
     shared: &Shared,
@@ -165,13 +190,17 @@ async fn settle(
 ) -> Result<Outcome, Failure> {
     let remote = observe::remote(ctx, cluster).await?;
     *cluster = hold(ctx, cluster.clone()).await?;
+    let network = network::settle(ctx, &remote, cluster, found).await?;
     for _ in 0..MAX_STEPS {
         let seen = instance::observe(ctx, &remote, &subject.name).await?;
         let material = match seen.instance {
-            None => Some(observe::material(ctx, &remote, &shared.addresses, subject).await?),
+            None => {
+                let (addresses, network) = (&shared.addresses, network.as_deref());
+                Some(observe::material(ctx, &remote, addresses, subject, network).await?)
+            }
             Some(_) => None,
         };
-        let wanted = validate::wanted(subject, found, material.as_ref(), &remote.facts());
+        let wanted = validate::wanted(subject, found, material.as_ref(), &remote.facts())?;
         match plan(&wanted, &seen) {
             Plan::Do(step) => {
                 apply::step(ctx, &remote, cluster, subject, &seen, step, material).await?;
@@ -227,6 +256,7 @@ async fn settle_ovn(
 ) -> Result<ovn::Outcome, Failure> {
     let remote = observe::remote(ctx, cluster).await?;
     *cluster = hold(ctx, cluster.clone()).await?;
+    network::settle(ctx, &remote, cluster, found).await?;
     ovn::settle(ctx, &remote, &shared.addresses, cluster, found, subject).await
 }
 
@@ -242,8 +272,21 @@ async fn delete_ovn(
         ovn::settle_deletion(ctx, &remote, &cluster, found, subject).await
     };
     match gone.await {
-        Ok(_) => report::let_go(ctx, &cluster).await,
+        Ok(_) => leave(ctx, &cluster, found).await,
         Err(failure) => Err(report::deletion_failed(ctx, &cluster, failure).await),
+    }
+}
+
+/// Lets an LXCCluster go whose load balancer and machines are gone, after its network.
+async fn leave(ctx: &Context, cluster: &LXCCluster, found: &References) -> Result<Action, Failure> {
+    let orphan = references::annotation(&cluster.metadata, keys::ORPHAN_INSTANCES_ANNOTATION);
+    if orphan == Some("true") {
+        return report::let_go(ctx, cluster).await;
+    }
+    match network::remove(ctx, cluster, found).await {
+        Ok(None) => report::let_go(ctx, cluster).await,
+        Ok(Some(message)) => report::network::remains(ctx, cluster, message).await,
+        Err(failure) => Err(report::deletion_failed(ctx, cluster, failure).await),
     }
 }
 
@@ -254,6 +297,7 @@ async fn delete(
     subject: &Subject,
 ) -> Result<Action, Failure> {
     match settle_deletion(ctx, &mut cluster, found, subject).await {
+        Ok(Outcome::Gone) => leave(ctx, &cluster, found).await,
         Ok(outcome) => report::deletion(ctx, &cluster, subject, outcome).await,
         Err(failure) => Err(report::deletion_failed(ctx, &cluster, failure).await),
     }
@@ -270,7 +314,7 @@ async fn settle_deletion(
     let remote = observe::remote(ctx, cluster).await?;
     for _ in 0..MAX_STEPS {
         let seen = instance::observe_record(ctx, &remote, &subject.name).await?;
-        let wanted = validate::wanted(subject, found, None, &remote.facts());
+        let wanted = validate::wanted(subject, found, None, &remote.facts())?;
         match plan(&wanted, &seen) {
             Plan::Do(step) => {
                 apply::step(ctx, &remote, cluster, subject, &seen, step, None).await?;

@@ -8,7 +8,7 @@ use capi_api::{
 };
 use capn_api::{LXCCluster, LXCMachine, MachineAddressType};
 use capn_plan::balancer::Kind;
-use incus_api::Config;
+use incus_api::{Config, Profile};
 use kube::{Api, api::ListParams};
 
 use super::{addresses::Addresses, validate::Subject};
@@ -16,6 +16,7 @@ use crate::{
     context::Context,
     failure::Failure,
     images::{self, Image},
+    profiles,
     references::{self, name, namespace},
     remote::Remote,
 };
@@ -114,17 +115,20 @@ pub(crate) async fn remote(ctx: &Context, cluster: &LXCCluster) -> Result<Arc<Re
 #[derive(Clone, Debug)]
 pub(crate) struct Material {
     pub(crate) image: Image,
-    /// Network card that keeps the endpoint's address.
+    /// Network card in place of the profiles': on the cluster's network, with the endpoint's address.
     pub(crate) nic: Option<(String, Config)>,
+    /// The profiles that it will have.
+    pub(crate) profiles: Vec<Profile>,
 }
 
-/// Finds the image, and the network card to change when the endpoint has an address already or
-/// takes one out of a range.
+/// Finds the image, and the network card to change when the cluster says its network, and when the
+/// endpoint has an address already or takes one out of a range.
 pub(crate) async fn material(
     ctx: &Context,
     remote: &Remote,
     addresses: &Addresses,
     subject: &Subject,
+    network: Option<&str>,
 ) -> Result<Material, Failure> {
     let image = match subject.kind {
         Kind::Lxc => {
@@ -135,8 +139,10 @@ pub(crate) async fn material(
             images::of_oci_load_balancer(remote, &subject.spec.image, &subject.image_servers)?
         }
     };
-    let nic = addresses.nic(ctx, remote, subject).await?;
-    Ok(Material { image, nic })
+    let nic = addresses.nic(ctx, remote, subject, network).await?;
+    let profiles =
+        profiles::of(remote, subject.isolation, &subject.spec.profiles, &subject.name).await?;
+    Ok(Material { image, nic, profiles })
 }
 
 /// Extensions of a server that runs application containers as load balancers.

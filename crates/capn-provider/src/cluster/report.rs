@@ -1,5 +1,7 @@
 //! Turns what is known of one LXCCluster into its status, and fills in its endpoint.
 
+pub(crate) mod network;
+
 use std::net::IpAddr;
 
 use capi_api::conditions::{Conditions, Status};

@@ -14,7 +14,7 @@ use capn_doctor::{
     facts::{FactsError, InstanceFacts, ServerFacts},
     rules,
 };
-use capn_plan::{devices, domains, launch};
+use capn_plan::{devices, domains, launch, network::card::Wire};
 use incus_api::Devices;
 use tokio::{sync, time::Instant};
 
@@ -138,6 +138,9 @@ impl Answers {
 
 /// What the instances of a cluster get, as far as there are any or will be.
 fn shapes(cluster: &LXCCluster, found: &References) -> BTreeSet<Shape> {
+    // The card that profiles usually have, on the network that the cluster says.
+    let network = cluster.status.as_ref().and_then(|status| status.network.as_deref());
+    let wire = network.map(|network| Wire::replacing(&Devices::new(), network));
     let balancer = match cluster.spec.load_balancer.kind() {
         Some(LoadBalancerKind::Lxc(wanted) | LoadBalancerKind::Oci(wanted)) => {
             let spec = &wanted.instance_spec;
@@ -145,13 +148,18 @@ fn shapes(cluster: &LXCCluster, found: &References) -> BTreeSet<Shape> {
                 let disk = launch::root_disk(&spec.storage_pool);
                 (launch::ROOT_DEVICE.to_owned(), disk.into_iter().collect())
             });
-            Some((spec.profiles.clone(), root.into_iter().collect()))
+            let card = wire.as_ref().map(|it| (it.device.clone(), it.config()));
+            let card = card.map(|(name, card)| (name, card.into_iter().collect()));
+            Some((spec.profiles.clone(), card.into_iter().chain(root).collect()))
         }
         _ => None,
     };
     let machines = found.machines.iter().map(|machine| {
         // Strings that cannot be understood are the machine's own to report.
-        let devices = devices::parse(&machine.spec.devices).unwrap_or_default();
+        let mut devices = devices::parse(&machine.spec.devices).unwrap_or_default();
+        if let Some(wire) = &wire {
+            wire.put_into(&mut devices);
+        }
         let devices = devices
             .into_iter()
             .map(|(name, device)| (name, device.into_iter().collect()))

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use capn_api::{
     InstanceLoadBalancer, Isolation, LXCCluster, LXCMachine, LoadBalancerInstanceSpec,
-    LoadBalancerKind, OvnLoadBalancer, keys,
+    LoadBalancerKind, NetworkMode, OvnLoadBalancer, keys,
 };
 use capn_image::name::ImageServers;
 use capn_plan::{
@@ -73,7 +73,7 @@ pub(crate) struct Subject {
     /// Where addresses may be taken from.
     pub(crate) ranges: Vec<Range>,
     pub(crate) spec: LoadBalancerInstanceSpec,
-    isolation: Isolation,
+    pub(crate) isolation: Isolation,
     pub(crate) image_servers: ImageServers,
     /// The endpoint's host, if it is an address.
     pub(crate) endpoint_ip: Option<IpAddr>,
@@ -104,7 +104,7 @@ pub(crate) fn standing(cluster: &LXCCluster, found: &References) -> Standing {
     if let Err(message) = cluster.spec.check_isolation() {
         return Standing::Invalid(Failure::Invalid { message });
     }
-    if let Err(failure) = images::servers(&cluster.metadata) {
+    if let Err(failure) = network(cluster).and(images::servers(&cluster.metadata)) {
         return Standing::Invalid(failure);
     }
     let standing = match cluster.spec.load_balancer.kind() {
@@ -133,6 +133,26 @@ pub(crate) fn standing(cluster: &LXCCluster, found: &References) -> Standing {
 
 fn invalid<T>(message: impl Into<String>) -> Result<T, Failure> {
     Err(Failure::Invalid { message: message.into() })
+}
+
+/// Whether the load balancer can be on the network that the cluster says.
+fn network(cluster: &LXCCluster) -> Result<(), Failure> {
+    cluster.spec.check_network().map_err(|message| Failure::Invalid { message })?;
+    let mode = cluster.spec.network_mode();
+    match (cluster.spec.load_balancer.kind(), mode) {
+        (Some(LoadBalancerKind::KubeVip(_)), NetworkMode::Own) => invalid(
+            "the address of a load balancer of type kubeVIP is of the machines' network, and that of spec.network.mode own is not known before it is made: name a network with mode existing",
+        ),
+        (Some(LoadBalancerKind::Ovn(wanted)), NetworkMode::Own | NetworkMode::Existing)
+            if cluster.spec.network_name() != Some(wanted.network_name.as_str()) =>
+        {
+            invalid(format!(
+                "a load balancer of type ovn reaches machines on its own network {:?} only, and spec.network has mode {mode}: set mode existing with that name, or leave spec.network out",
+                wanted.network_name
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn needs_host(cluster: &LXCCluster, kind: &str, advice: &str) -> Result<(), Failure> {
@@ -285,7 +305,7 @@ fn ovn_identified(
     }
 }
 
-fn owner(cluster: &LXCCluster, found: &References) -> Owner {
+pub(crate) fn owner(cluster: &LXCCluster, found: &References) -> Owner {
     let meta = &cluster.metadata;
     Owner {
         namespace: namespace(meta).to_owned(),
@@ -319,8 +339,8 @@ pub(crate) fn wanted(
     found: &References,
     material: Option<&Material>,
     server: &ServerFacts,
-) -> Balancer {
-    let launch = material.map(|material| {
+) -> Result<Balancer, Failure> {
+    let launch = |material: &Material| {
         let launch = launch::load_balancer(
             &subject.name,
             &subject.owner,
@@ -330,10 +350,16 @@ pub(crate) fn wanted(
             material.nic.clone(),
             server,
         );
-        Box::new(balancer::as_kind(subject.kind, launch))
-    });
-    Balancer {
+        let launch = balancer::as_kind(subject.kind, launch);
+        match launch.excluded(subject.isolation, &material.profiles) {
+            Some(message) => invalid(message),
+            None => Ok(Box::new(launch)),
+        }
+    };
+    let launch = material.map(launch).transpose()?;
+    Ok(Balancer {
         name: subject.name.clone(),
+        isolation: subject.isolation,
         kind: subject.kind,
         owner: subject.owner.clone(),
         deleting: subject.deleting,
@@ -351,7 +377,7 @@ pub(crate) fn wanted(
         template: subject.template.clone(),
         check: subject.check,
         launch,
-    }
+    })
 }
 
 /// The load balancer of an OVN network as the plan wants it.

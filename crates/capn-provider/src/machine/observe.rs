@@ -7,7 +7,8 @@ use capi_api::{
     labels,
 };
 use capn_api::{InstanceType, LXCCluster, LXCMachine};
-use capn_plan::fence::Fence;
+use capn_plan::{fence::Fence, network::card::Wire};
+use incus_api::Profile;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::ListParams};
 
@@ -16,8 +17,10 @@ use crate::{
     context::Context,
     failure::Failure,
     images::{self, Image},
+    profiles,
     references::{self, name, namespace},
     remote::Remote,
+    wire,
 };
 
 /// The Kubernetes objects around one machine, as far as they are there.
@@ -62,6 +65,10 @@ pub(crate) struct Material {
     pub(crate) user_data: Option<String>,
     /// What the project allows.
     pub(crate) fence: Fence,
+    /// The profiles that it will have.
+    pub(crate) profiles: Vec<Profile>,
+    /// The first network card, where the cluster says which network it is on.
+    pub(crate) wire: Option<Wire>,
 }
 
 /// Reads the bootstrap data, finds the image, and looks at what the project allows.
@@ -80,7 +87,28 @@ pub(crate) async fn material(
     let kind = subject.spec.instance_type;
     let image = images::of_machine(remote, wanted, kind, version, &subject.image_servers).await?;
     let fence = fence(remote, subject).await?;
-    Ok(Material { image, user_data, fence })
+    let wire = wire(remote, found, subject).await?;
+    let profiles =
+        profiles::of(remote, subject.isolation, &subject.spec.profiles, &subject.name).await?;
+    Ok(Material { image, user_data, fence, profiles, wire })
+}
+
+/// The first network card, if the cluster says its network.
+///
+/// # Errors
+///
+/// Final ones for cards of the machine's own that may not be.
+async fn wire(
+    remote: &Remote,
+    found: &References,
+    subject: &Subject,
+) -> Result<Option<Wire>, Failure> {
+    let (spec, name) = (&subject.spec, subject.name.as_str());
+    let wire = wire::replacing(remote, &spec.profiles, subject.network(), name).await?;
+    let cluster = found.lxc_cluster.as_ref().and_then(|cluster| cluster.metadata.uid.as_deref());
+    let uid = cluster.unwrap_or_default();
+    wire::check(remote, &spec.devices, wire.as_ref(), uid, name).await?;
+    Ok(wire)
 }
 
 /// Whether it is time to make an instance before its bootstrap data: once the instance of a control

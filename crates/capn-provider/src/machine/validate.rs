@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use capi_api::{core::Cluster, refs};
 use capn_api::{
-    InstanceType, Isolation, LXCClusterSpec, LXCMachine, LXCMachineSpec, keys, provider_id,
+    InstanceType, Isolation, LXCClusterSpec, LXCMachine, LXCMachineSpec, NetworkMode, keys,
+    provider_id,
 };
 use capn_image::{install::InstallScript, name::ImageServers};
 use capn_plan::{
@@ -71,9 +72,18 @@ pub(crate) struct Subject {
     /// Families of the cluster's pods and Services.
     families: Vec<Family>,
     failure_domain: Option<String>,
+    /// The network that the cluster says its instances are on.
+    network: Option<String>,
+    /// It makes that network, which is not there yet.
+    lacks_network: bool,
 }
 
 impl Subject {
+    /// The network of its first card; `None`: that of its profiles.
+    pub(crate) fn network(&self) -> Option<&str> {
+        self.network.as_deref()
+    }
+
     /// What the making of the instance waits for. Nothing, once it was made.
     pub(crate) fn held_by(&self) -> Option<Gate> {
         self.gate.filter(|_| !self.provisioned)
@@ -82,7 +92,10 @@ impl Subject {
     /// Whether its instance is made while it waits for its bootstrap data. Where its cluster's
     /// infrastructure is, has to be known.
     pub(crate) fn is_made_early(&self) -> bool {
-        self.spec.create_before_bootstrap_data && self.balancer.is_some() && self.gate.is_some()
+        self.spec.create_before_bootstrap_data
+            && self.balancer.is_some()
+            && self.gate.is_some()
+            && !self.lacks_network
     }
 
     /// Whether the cluster has a control plane that others join.
@@ -164,7 +177,11 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
         Some(owner) if owner.is_control_plane() => Role::ControlPlane,
         Some(_) | None => Role::Worker,
     };
+    let network = cluster_spec.and_then(|spec| spec.network_name());
+    let lacks_network = lacks_network(found);
     Ok(Subject {
+        network: network.map(str::to_owned),
+        lacks_network,
         owner: Owner {
             namespace: namespace(meta).to_owned(),
             name: name(meta).to_owned(),
@@ -195,7 +212,7 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
         failure_domain: found.machine.as_ref().and_then(|owner| owner.spec.failure_domain.clone()),
         provisioned: machine.spec.provider_id.as_deref()
             == Some(provider_id(instance.as_str()).as_str()),
-        gate: gate(found),
+        gate: gate(found).or(lacks_network.then_some(Gate::ClusterInfrastructure)),
         when_stopped: match annotation(meta, keys::STOPPED_POLICY_ANNOTATION) {
             Some("report") => WhenStopped::Report,
             Some(_) | None => WhenStopped::Restart,
@@ -205,6 +222,15 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
             .and_then(|host| host.parse().ok()),
         spec: machine.spec.clone(),
         name: instance,
+    })
+}
+
+/// Whether the cluster makes a network for its instances that is not there yet.
+fn lacks_network(found: &References) -> bool {
+    found.lxc_cluster.as_ref().is_some_and(|cluster| {
+        let made = cluster.status.as_ref().and_then(|status| status.network.as_deref());
+        cluster.spec.network_mode() == NetworkMode::Own
+            && (made.is_none() || made != cluster.spec.network_name())
     })
 }
 
@@ -311,13 +337,20 @@ pub(crate) fn wanted(
                     None => Vec::new(),
                 },
                 placement: domains::place(subject.failure_domain.as_deref(), &subject.spec.target),
+                wire: material.wire.as_ref(),
             })
             .map(Box::new)
             .map_err(|error| Failure::Invalid { message: format!("{error}; {}", error.hint()) })
         })
         .transpose()?;
+    if let (Some(material), Some(launch)) = (material, &launch)
+        && let Some(message) = launch.excluded(subject.isolation, &material.profiles)
+    {
+        return Err(Failure::Invalid { message });
+    }
     Ok(Machine {
         name: subject.name.clone(),
+        isolation: subject.isolation,
         owner: subject.owner.clone(),
         leaving: leaving(subject, now),
         provisioned: subject.provisioned,

@@ -11,6 +11,7 @@
 mod domains;
 #[path = "../shared/kinds.rs"]
 mod kinds;
+mod network;
 mod oci;
 mod ovn;
 mod types;

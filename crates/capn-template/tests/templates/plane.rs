@@ -11,7 +11,7 @@ use serde_json::Value;
 /// set in a namespace of its own.
 pub(crate) async fn accepts(sets: &[(&str, Vec<Value>)]) {
     let crds = capi_api::crds().into_iter().chain(capn_api::crds()).collect();
-    let options = PlaneOptions { path: None, crds, admission: Vec::new(), history: None };
+    let options = PlaneOptions { path: None, crds, ..PlaneOptions::default() };
     let plane = Plane::open(options).await.unwrap();
     let client = plane.client();
     for (name, objects) in sets {

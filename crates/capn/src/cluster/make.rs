@@ -13,7 +13,7 @@ use crate::Context;
 use crate::commands::cluster_args::ClusterArgs;
 use crate::error::CommandError;
 use crate::images::{self, Needs};
-use crate::manifest::request::root_device;
+use crate::manifest::request::{Network, root_device};
 use crate::manifest::{Bootstrap, ClusterRequest, Cni, Document, LoadBalancer};
 use crate::preflight;
 use crate::session::{Need, Session};
@@ -44,6 +44,7 @@ pub async fn manifests(
         prepared.request.image_facts.without_host_boot =
             preflight::hides_host_paths(&server).await.unwrap_or(false);
     }
+    own_network(context, &mut prepared).await;
     note_newer(context, &prepared.request);
     Ok(prepared.documents())
 }
@@ -114,7 +115,7 @@ impl Work<'_> {
             known = watch::reached(&view, &asked);
         }
         self.context.ui.say(summary(&prepared.request));
-        self.check_server(&prepared, existing.as_ref()).await?;
+        self.check_server(&mut prepared, existing.as_ref()).await?;
         let server = prepared.identity.client()?;
         let needs = Needs {
             request: &prepared.request,
@@ -151,10 +152,11 @@ impl Work<'_> {
 
     async fn check_server(
         &self,
-        prepared: &Prepared,
+        prepared: &mut Prepared,
         existing: Option<&Existing>,
     ) -> Result<(), CommandError> {
         let Prepared { request, identity, .. } = prepared;
+        let is_local = identity.socket().is_some();
         let server = identity.client()?;
         let step = self.context.ui.step(format!("server at {}", identity.server));
         let found = preflight::contact(identity, &server).await?;
@@ -162,26 +164,40 @@ impl Work<'_> {
             preflight::no_foreign_instances(&server, &request.namespace, self.name, self.state)
                 .await?;
         }
-        let (of_nodes, of_endpoint) = request.families();
-        preflight::profiles(&server, &request.profiles, &request.machine_devices(), &of_nodes)
-            .await?;
-        if existing.is_none() && request.bootstrap == Bootstrap::Kubeadm {
+        if existing.is_none()
+            && request.network == Network::Own
+            && let Err(why) = preflight::own_network(&server, &found, request, is_local).await?
+        {
+            self.context.ui.note(shared(&why));
+            request.network = Network::Shared;
+        }
+        let is_own = request.network == Network::Own;
+        let (of_nodes, of_endpoint) = match is_own {
+            // It has the addresses that the cluster needs, and none of its ranges.
+            true => (Vec::new(), Vec::new()),
+            false => request.families(),
+        };
+        let (profiles, network) = (&request.profiles, &request.network);
+        let devices = request.machine_devices();
+        let devices = preflight::with_network(&server, profiles, devices, network).await?;
+        preflight::profiles(&server, profiles, &devices, &of_nodes).await?;
+        if existing.is_none() && request.bootstrap == Bootstrap::Kubeadm && !is_own {
             let ranges = [request.pod_cidrs(), request.service_cidrs()].concat();
-            preflight::ranges(&server, &request.profiles, &request.machine_devices(), &ranges)
-                .await?;
+            preflight::ranges(&server, profiles, &devices, &ranges).await?;
         }
         if matches!(request.load_balancer, LoadBalancer::Lxc | LoadBalancer::Oci) {
             let root: Vec<_> = request.storage_pool.iter().map(|pool| root_device(pool)).collect();
-            preflight::profiles(&server, &request.load_balancer_profiles, &root, &of_endpoint)
-                .await?;
+            let profiles = &request.load_balancer_profiles;
+            let devices = preflight::with_network(&server, profiles, root, network).await?;
+            preflight::profiles(&server, profiles, &devices, &of_endpoint).await?;
         }
         preflight::balancer(&server, &found, request).await?;
-        if identity.socket().is_some() {
+        if is_local {
             for note in preflight::host(request)? {
                 self.context.ui.note(note);
             }
         }
-        preflight::isolated_ids(&server, request, identity.socket().is_some()).await?;
+        preflight::isolated_ids(&server, request, is_local).await?;
         step.done(format!(
             "{} {} at {}, project `{}`",
             found.environment.server,
@@ -242,6 +258,32 @@ impl Work<'_> {
             _ => error.while_doing(format!("cannot create cluster `{name}`")),
         }
     }
+}
+
+/// What is said where a cluster cannot have a network of its own.
+fn shared(why: &str) -> String {
+    format!("network: shared with other instances (`--network shared`), since {why}")
+}
+
+/// Decides for manifests whether the cluster has a network of its own. A server that cannot be asked
+/// is taken to be one where that is not possible.
+async fn own_network(context: &Context, prepared: &mut Prepared) {
+    if prepared.request.network != Network::Own {
+        return;
+    }
+    let Prepared { request, identity, .. } = prepared;
+    let asked = async {
+        let server = identity.client()?;
+        let found = preflight::contact(identity, &server).await?;
+        preflight::own_network(&server, &found, request, identity.socket().is_some()).await
+    };
+    let why = match asked.await {
+        Ok(Ok(())) => return,
+        Ok(Err(why)) => why,
+        Err(error) => format!("the server was not asked: {error}"),
+    };
+    context.ui.note(shared(&why));
+    request.network = Network::Shared;
 }
 
 /// Says that a version is newer than all that are known here, if it is.

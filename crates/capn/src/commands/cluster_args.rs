@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use clap::Args;
 
-use crate::manifest::request::{ImageFacts, KubeProxyMode};
+use crate::manifest::request::{ImageFacts, KubeProxyMode, Network};
 use crate::manifest::{
     Bootstrap, ClusterRequest, Cni, Endpoint, Isolation, LoadBalancer, Timeouts,
 };
@@ -39,6 +39,10 @@ pub struct ClusterArgs {
     #[arg(short, long, value_name = "NAMESPACE", help_heading = "Cluster")]
     pub namespace: Option<String>,
 
+    /// The network of the machines and the load balancer: `auto` makes a bridge for the cluster alone
+    /// where it can, `shared` is the profiles' network, or name one [default: auto]
+    #[arg(long, value_name = "auto|shared|NAME", value_parser = network, help_heading = "Network")]
+    pub network: Option<Network>,
     /// How pods on different nodes reach each other [default: bridge]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Network")]
     pub cni: Option<Cni>,
@@ -147,6 +151,14 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     Ok(Endpoint { host: host.to_owned(), port })
 }
 
+fn network(text: &str) -> Result<Network, String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match !text.is_empty() && text.len() <= 64 && text.chars().all(is_name) {
+        true => Ok(Network::from(text.to_owned())),
+        false => Err("write auto, shared, or the name of a network".to_owned()),
+    }
+}
+
 pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -218,6 +230,12 @@ impl ClusterArgs {
                 .control_plane_endpoint
                 .clone()
                 .or(recorded.and_then(|r| r.control_plane_endpoint.clone())),
+            network: match (&self.network, recorded) {
+                // Whether there can be one was decided when it was made.
+                (None | Some(Network::Own), Some(recorded)) => recorded.network.clone(),
+                (Some(given), _) => given.clone(),
+                (None, None) => Network::Own,
+            },
             cni: self.cni.or(recorded.map(|r| r.cni)).unwrap_or(Cni::Bridge),
             kube_proxy_mode: self
                 .kube_proxy_mode
@@ -278,6 +296,22 @@ mod tests {
         };
         let request = ClusterArgs::default().request("demo", Some(&recorded), Some("v1.37.0"));
         assert_eq!(request, recorded);
+    }
+
+    #[test]
+    fn a_cluster_stays_on_its_network_unless_another_is_named() {
+        for (recorded, given, expected) in [
+            (Network::Shared, None, Network::Shared),
+            (Network::Shared, Some(Network::Own), Network::Shared),
+            (Network::Own, Some(Network::Own), Network::Own),
+            (Network::Own, Some(Network::Shared), Network::Shared),
+            (Network::Own, Some(Network::Named("a".into())), Network::Named("a".into())),
+        ] {
+            let args = ClusterArgs { network: given, ..ClusterArgs::default() };
+            let before = ClusterRequest { network: recorded, ..demo() };
+            assert_eq!(args.request("demo", Some(&before), None).network, expected);
+        }
+        assert!(network("a b").is_err());
     }
 
     #[test]

@@ -17,8 +17,8 @@ use super::duration;
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::logging::LoggingFormat;
-use crate::management;
 use crate::signal::Interrupt;
+use crate::{files, management};
 
 /// Options of `manager`. Names are those of the Go provider's manager, so that its Deployment can be
 /// given another image; so are defaults, but for the concurrency.
@@ -104,6 +104,7 @@ pub(super) async fn run(context: &Context, args: ManagerArgs) -> Result<(), Comm
     let config =
         management::config(&context.environment, args.kubeconfig.as_deref(), context_name).await?;
     let options = options(&args, &config, context)?;
+    files::raise();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         cluster = %config.cluster_url,

@@ -17,12 +17,13 @@ pub mod scale;
 pub mod serve;
 pub mod simplestreams;
 pub mod up;
+pub mod user;
 pub mod version;
 
 use crate::Context;
 use crate::cli::{
     Command, CreateWhat, DeleteWhat, DescribeWhat, GenerateWhat, IdentityWhat, ImageWhat,
-    SimplestreamsWhat,
+    SimplestreamsWhat, UserWhat,
 };
 use crate::error::CommandError;
 
@@ -62,6 +63,9 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
             identity::create::run(context, *args).await
         }
         Command::Identity(IdentityWhat::Delete(args)) => identity::delete::run(context, args).await,
+        Command::User(UserWhat::Create(args)) => user::create::run(context, *args).await,
+        Command::User(UserWhat::List(args)) => user::list::run(context, args).await,
+        Command::User(UserWhat::Delete(args)) => user::delete::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,
         Command::Version(args) => version::run(context, args),
         Command::Completion(args) => completion::run(context, &args),

@@ -22,6 +22,14 @@ pub struct Wishes {
     pub machine_cpus: Option<u32>,
     /// Memory of an instance that does not say.
     pub machine_memory: Option<String>,
+    /// Most processes of all instances together.
+    pub processes: Option<u32>,
+    /// Processes of an instance that does not say.
+    pub machine_processes: Option<u32>,
+    /// Most room of all root disks together, as `200GiB`. Without one, disks are not counted.
+    pub disk: Option<String>,
+    /// Room of the root disk of an instance that does not say.
+    pub machine_disk: Option<String>,
     /// Whether each instance has to have host user ids of its own.
     pub isolated: bool,
 }
@@ -38,6 +46,9 @@ pub struct Place {
 const INSTANCES: u32 = 10;
 const MACHINE_CPUS: u32 = 2;
 const MACHINE_MEMORY_GIB: u32 = 4;
+/// Far more than a node with 110 pods has, and far fewer than a host can have.
+const MACHINE_PROCESSES: u32 = 10_000;
+const MACHINE_DISK: &str = "20GiB";
 
 /// Keys that can only be chosen while a project is empty.
 const FEATURES: [(&str, &str); 3] = [
@@ -91,11 +102,16 @@ pub fn project(
     let instances = wishes.instances.unwrap_or(INSTANCES);
     let cpus = instances * wishes.machine_cpus.unwrap_or(MACHINE_CPUS);
     let memory = format!("{}GiB", instances * MACHINE_MEMORY_GIB);
+    let processes = instances.saturating_mul(wishes.machine_processes.unwrap_or(MACHINE_PROCESSES));
     let limits = [
         ("limits.instances", wishes.instances.map(|n| n.to_string()), instances.to_string()),
         ("limits.cpu", wishes.cpus.map(|n| n.to_string()), cpus.to_string()),
         ("limits.memory", wishes.memory.clone(), memory),
+        ("limits.processes", wishes.processes.map(|n| n.to_string()), processes.to_string()),
     ];
+    if let Some(disk) = &wishes.disk {
+        config.insert("limits.disk".to_owned(), disk.clone());
+    }
     for (key, asked, default) in limits {
         if let Some(asked) = asked {
             config.insert(key.to_owned(), asked);
@@ -118,6 +134,11 @@ pub fn profile(
     let defaults = [
         ("limits.cpu", wishes.machine_cpus.map(|n| n.to_string()), MACHINE_CPUS.to_string()),
         ("limits.memory", wishes.machine_memory.clone(), format!("{MACHINE_MEMORY_GIB}GiB")),
+        (
+            "limits.processes",
+            wishes.machine_processes.map(|n| n.to_string()),
+            MACHINE_PROCESSES.to_string(),
+        ),
     ];
     for (key, asked, default) in defaults {
         if let Some(asked) = asked {
@@ -139,6 +160,15 @@ pub fn profile(
     if !has(&devices, "disk") {
         let root = device(&[("type", "disk"), ("path", "/"), ("pool", &place.pool)]);
         devices.insert("root".to_owned(), root);
+    }
+    // In a project with a limit of disks the server refuses a root disk without a size.
+    let size = wishes.machine_disk.as_deref().or(wishes.disk.as_ref().map(|_| MACHINE_DISK));
+    let root = devices.values_mut().find(|device| device.get("path").is_some_and(|it| it == "/"));
+    if let (Some(size), Some(root)) = (size, root) {
+        match &wishes.machine_disk {
+            Some(_) => root.insert("size".to_owned(), size.to_owned()),
+            None => Some(root.entry("size".to_owned()).or_insert_with(|| size.to_owned()).clone()),
+        };
     }
     if !has(&devices, "nic") {
         let nic = device(&[("type", "nic"), ("name", "eth0"), ("network", &place.network)]);
@@ -179,6 +209,7 @@ mod tests {
             ("limits.instances", "10"),
             ("limits.cpu", "20"),
             ("limits.memory", "40GiB"),
+            ("limits.processes", "100000"),
             (OWNER, "tenant"),
         ] {
             assert_eq!(config.get(key).map(String::as_str), Some(value), "{key}");
@@ -212,7 +243,22 @@ mod tests {
         assert_eq!(devices["root"]["pool"], "default");
         assert_eq!(devices["eth0"]["network"], "incusbr0");
         assert_eq!(super::place(&devices), (Some("incusbr0".into()), Some("default".into())));
+        assert_eq!(config["limits.processes"], "10000");
+        assert_eq!(devices["root"].get("size"), None);
         let again = profile(&config, &devices, &Wishes::default(), &place());
         assert_eq!(again, (config, devices));
+    }
+
+    #[test]
+    fn where_disks_are_counted_each_machine_has_a_size_of_its_disk() {
+        let wishes = Wishes { disk: Some("200GiB".into()), ..Wishes::default() };
+        assert_eq!(project("tenant", None, &wishes, &[])["limits.disk"], "200GiB");
+        let (config, devices) = profile(&Config::new(), &Devices::new(), &wishes, &place());
+        assert_eq!(devices["root"]["size"], "20GiB");
+        let asked = Wishes { machine_disk: Some("50GiB".into()), ..wishes.clone() };
+        let (config, devices) = profile(&config, &devices, &asked, &place());
+        assert_eq!(devices["root"]["size"], "50GiB");
+        let (_, again) = profile(&config, &devices, &wishes, &place());
+        assert_eq!(again["root"]["size"], "50GiB", "it is kept");
     }
 }

@@ -1,9 +1,10 @@
 //! Cluster, LXCCluster and the Secret that says how to reach the server.
 
 use capi_api::labels;
+use capn_api::NetworkMode;
 use serde_json::{Map, Value, json};
 
-use super::request::{Bootstrap, ClusterRequest, Cni, Isolation, LoadBalancer};
+use super::request::{Bootstrap, ClusterRequest, Cni, Isolation, LoadBalancer, Network};
 use super::{Document, REQUEST_ANNOTATION};
 use crate::identity::Identity;
 
@@ -108,6 +109,13 @@ pub(super) fn lxc_cluster(request: &ClusterRequest) -> Document {
     // The Go provider knows no `isolation`; what it can express is left to `unprivileged`.
     if request.isolation == Isolation::Isolated {
         spec["isolation"] = json!(request.isolation);
+    }
+    match &request.network {
+        Network::Shared => {}
+        Network::Own => spec["network"] = json!({ "mode": NetworkMode::Own }),
+        Network::Named(name) => {
+            spec["network"] = json!({ "mode": NetworkMode::Existing, "name": name });
+        }
     }
     if let Some(endpoint) = &request.control_plane_endpoint {
         spec["controlPlaneEndpoint"] = json!({ "host": endpoint.host, "port": endpoint.port });

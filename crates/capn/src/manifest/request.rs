@@ -77,6 +77,46 @@ pub enum Cni {
     None,
 }
 
+/// Whose network the instances are on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Network {
+    /// That of the profiles.
+    #[default]
+    Shared,
+    /// A bridge of the cluster's own; before the server was asked, where it can have one.
+    Own,
+    /// This one.
+    Named(String),
+}
+
+impl Network {
+    /// Whether it is that of the profiles.
+    fn is_shared(&self) -> bool {
+        *self == Self::Shared
+    }
+}
+
+impl From<String> for Network {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "shared" => Self::Shared,
+            "auto" => Self::Own,
+            _ => Self::Named(text),
+        }
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Shared => "shared".to_owned(),
+            Network::Own => "auto".to_owned(),
+            Network::Named(name) => name,
+        }
+    }
+}
+
 /// How kube-proxy makes services reachable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -177,6 +217,9 @@ pub struct ClusterRequest {
     /// Where the API server is reached, where that is not up to the load balancer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane_endpoint: Option<Endpoint>,
+    /// Whose network the instances are on. Clusters that were recorded without it share one.
+    #[serde(default, skip_serializing_if = "Network::is_shared")]
+    pub network: Network,
     /// How pods reach each other.
     pub cni: Cni,
     /// How kube-proxy makes services reachable.
@@ -344,6 +387,7 @@ pub(crate) mod testing {
             load_balancer_interface: None,
             load_balancer_ranges: Vec::new(),
             control_plane_endpoint: None,
+            network: Network::Own,
             cni: Cni::Bridge,
             kube_proxy_mode: KubeProxyMode::Iptables,
             pod_cidr: "10.244.0.0/16".into(),

@@ -119,7 +119,7 @@ pub async fn root_on_zfs(
     Ok(facts.root.is_some_and(|pool| pool.is_zfs_dataset()))
 }
 
-async fn facts_of(
+pub(super) async fn facts_of(
     client: &Client,
     profiles: &[String],
     devices: &[String],
@@ -130,7 +130,7 @@ async fn facts_of(
 }
 
 /// Devices as machines name them: `eth0,type=nic,network=incusbr0`, several of one name merge.
-fn parsed(devices: &[String]) -> Devices {
+pub(super) fn parsed(devices: &[String]) -> Devices {
     let mut parsed = Devices::new();
     for device in devices {
         let (name, config) = device.split_once(',').unwrap_or((device, ""));

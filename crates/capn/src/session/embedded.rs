@@ -5,14 +5,16 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
-use kube_plane::{Plane, PlaneOptions};
+use kube_plane::{Limits, Plane, PlaneOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Controllers;
 use super::admission::admissions;
+use super::roles;
 use super::share::Door;
 use crate::error::CommandError;
+use crate::files;
 use crate::state::StateDir;
 
 /// How long controllers may take to finish what they are at. What they do is resumable anyway.
@@ -77,8 +79,20 @@ pub(super) async fn empty_plane() -> Result<Plane, CommandError> {
 }
 
 async fn open(path: Option<std::path::PathBuf>) -> Result<Plane, kube_plane::Error> {
-    Plane::open(PlaneOptions { path, crds: definitions(), admission: admissions(), history: None })
-        .await
+    let crds = definitions();
+    let mut limits = Limits::default();
+    limits.connections = limits.connections.within(files::raise());
+    let cluster_roles = roles::cluster_roles(&crds);
+    let admission = admissions();
+    Plane::open(PlaneOptions {
+        path,
+        crds,
+        cluster_roles,
+        admission,
+        limits,
+        ..PlaneOptions::default()
+    })
+    .await
 }
 
 /// An open plane, and what runs on it.

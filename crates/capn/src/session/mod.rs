@@ -2,6 +2,7 @@
 
 mod admission;
 mod embedded;
+pub mod roles;
 mod served;
 mod share;
 
@@ -15,6 +16,7 @@ use crate::error::CommandError;
 use crate::state::StateDir;
 
 pub use embedded::{OpenError, definitions, open_plane};
+pub use served::url;
 pub use share::Holder;
 
 use embedded::Embedded;

@@ -28,6 +28,13 @@ pub(super) async fn attach(state: &StateDir, need: Need) -> Option<Client> {
     answer.ok()?.is_ok().then_some(client)
 }
 
+/// Where `capn serve` serves the plane, if it does.
+pub fn url(state: &StateDir) -> Option<String> {
+    let kubeconfig = Kubeconfig::read_from(state.plane_kubeconfig()).ok()?;
+    let by_serve = kubeconfig.current_context.as_deref() == Some(Holder::Serve.context());
+    kubeconfig.clusters.into_iter().next()?.cluster?.server.filter(|_| by_serve)
+}
+
 /// Why a command has to wait for another one.
 pub(super) fn busy(state: &StateDir, locked: kube_plane::Error) -> CommandError {
     CommandError::caused(format!("another capn command is at work in {}", state.path()), locked)

@@ -2,8 +2,9 @@
 
 use capi_api::conditions::{NODE_READY, is_true};
 use capi_api::{Machine, conditions};
+use capn_api::NetworkMode;
 use capn_api::conditions::{
-    BOOTSTRAP_SUCCEEDED, INSTANCE_PROVISIONED, LOAD_BALANCER_AVAILABLE, reasons,
+    BOOTSTRAP_SUCCEEDED, INSTANCE_PROVISIONED, LOAD_BALANCER_AVAILABLE, NETWORK_AVAILABLE, reasons,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
@@ -101,7 +102,8 @@ pub enum Verdict {
 
 /// The steps in the order in which they are shown.
 pub fn steps(view: &View, asked: &Asked) -> Vec<StepView> {
-    let mut steps = vec![load_balancer(view)];
+    let mut steps: Vec<StepView> = network(view).into_iter().collect();
+    steps.push(load_balancer(view));
     for machine in &view.machines {
         if machine.metadata.deletion_timestamp.is_some() {
             continue;
@@ -166,6 +168,27 @@ fn never_provisioned(view: &View) -> Option<(String, String)> {
             ]
             .contains(&found.reason.as_str());
         is_final.then(|| (format!("machine `{}`", machine.name_any()), complaint(found)))
+    })
+}
+
+/// The network of the cluster's own, if it has one.
+fn network(view: &View) -> Option<StepView> {
+    let cluster = view.lxc_cluster.as_ref()?;
+    if cluster.spec.network_mode() != NetworkMode::Own {
+        return None;
+    }
+    let made = cluster.status.as_ref().and_then(|status| status.network.as_deref());
+    let waits = || {
+        condition(cluster_conditions(cluster), NETWORK_AVAILABLE)
+            .filter(|found| found.status != "True")
+            .map(unmet)
+            .unwrap_or_else(busy)
+    };
+    Some(StepView {
+        key: "network".to_owned(),
+        doing: "network of its own".to_owned(),
+        done: format!("network `{}` of its own", made.unwrap_or_default()),
+        state: if made.is_some() { State::Done } else { waits() },
     })
 }
 
@@ -283,9 +306,10 @@ fn busy() -> State {
 }
 
 /// Reasons that mean something failed and is tried again.
-const FAILING: [&str; 4] = [
+const FAILING: [&str; 5] = [
     reasons::INSTANCE_PROVISIONING_FAILED,
     reasons::LOAD_BALANCER_PROVISIONING_FAILED,
+    reasons::NETWORK_PROVISIONING_FAILED,
     reasons::SERVER_UNAVAILABLE,
     reasons::IDENTITY_UNAVAILABLE,
 ];

@@ -9,6 +9,7 @@ mod session;
 mod streams;
 mod templates;
 mod usage;
+mod users;
 
 use std::fmt;
 use std::io::Write;

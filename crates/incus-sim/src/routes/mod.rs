@@ -12,7 +12,7 @@ mod things;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post, put};
+use axum::routing::{get, patch, post, put};
 use serde::Deserialize;
 
 use crate::refusal::Refusal;
@@ -106,6 +106,7 @@ pub(crate) fn router(simulator: Simulator) -> Router {
                 &format!("/1.0/{kind}/{{name}}"),
                 get(move |s: Sim, q: Query, p| things::one(kind, s, q, p))
                     .merge(put(move |s: Sim, q: Query, p, h, b| things::put(kind, s, q, p, h, b)))
+                    .merge(patch(move |s: Sim, q: Query, p, b| things::patch(kind, s, q, p, b)))
                     .delete(move |s: Sim, q: Query, p| things::delete(kind, s, q, p)),
             );
     }

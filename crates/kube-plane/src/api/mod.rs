@@ -16,6 +16,7 @@ pub(crate) use self::{
 };
 use crate::{
     Admission,
+    handlers::Lines,
     identity::Identity,
     rbac::Rbac,
     registry::{Registry, Resource},
@@ -32,6 +33,7 @@ pub(crate) struct Api {
     pub(crate) admission: HashMap<(String, String), Vec<Admission>>,
     pub(crate) rbac: Arc<Rbac>,
     pub(crate) tokens: Arc<Tokens>,
+    pub(crate) lines: Arc<Lines>,
 }
 
 /// What to do about fields that nobody knows or that are there twice.

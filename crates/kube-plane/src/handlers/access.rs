@@ -12,6 +12,8 @@ use crate::{
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
+/// Groups that somebody may be taken to be in.
+const MOST_GROUPS: usize = 64;
 
 /// Refuses a request that its sender may not make.
 pub(super) fn authorize(api: &Api, request: &Request, segments: &[&str]) -> Result<()> {
@@ -66,6 +68,11 @@ pub(super) fn impersonated(api: &Api, request: &Request) -> Result<Option<Identi
         )));
     }
     let groups = texts(headers, GROUP)?;
+    if groups.len() > MOST_GROUPS {
+        return Err(ApiError::bad_request(format!(
+            "the request has more than {MOST_GROUPS} headers Impersonate-Group"
+        )));
+    }
     let may = |resource: &str, namespace: &str, name: &str| {
         let on = ResourceAttributes {
             resource: resource.to_owned().into(),

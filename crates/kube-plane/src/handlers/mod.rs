@@ -1,6 +1,10 @@
 //! Requests and answers of the API.
 
 mod access;
+mod body;
+mod held;
+mod lines;
+mod pages;
 mod read;
 pub(crate) mod request;
 mod response;
@@ -13,19 +17,35 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
+use http_body::Body as _;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use self::held::Untaken;
 use self::request::{Form, Query, ResourcePath};
-pub(crate) use self::response::failed;
+pub(crate) use self::{body::Unread, lines::Lines, response::failed};
 use crate::{
     api::{Api, Subresource},
     discovery,
+    gate::{Gate, Kind, Pass, Taken},
     identity::Identity,
     names, openapi,
     registry::{Access, Resource},
     service::ResponseBody,
     status::{ApiError, Result},
 };
+
+/// Bytes of bodies and stored objects up to which the work on them is little.
+const LIGHT: usize = 16 << 10;
+
+/// A request of somebody, of whose body nothing was read.
+pub(crate) struct Call {
+    pub(crate) identity: Identity,
+    /// `None`: it was made in this process, and takes what it likes.
+    pub(crate) gate: Option<Arc<Gate>>,
+    pub(crate) parts: Parts,
+    pub(crate) body: Unread,
+}
 
 /// A request with its whole body.
 pub(crate) struct Request {
@@ -34,40 +54,50 @@ pub(crate) struct Request {
     pub(crate) query: Query,
     pub(crate) body: Bytes,
     pub(crate) identity: Identity,
+    /// What was taken of the shares, where there are some.
+    pass: Option<Pass>,
+}
+
+impl Request {
+    /// Waits for room in memory for an answer that lasts longer than the work on it.
+    async fn room(&self, bytes: usize) -> Result<Taken> {
+        match &self.pass {
+            Some(pass) => pass.bytes(bytes).await,
+            None => Ok(Taken::default()),
+        }
+    }
 }
 
 /// Answers a request of somebody.
 pub(crate) async fn serve(
     api: &Arc<Api>,
     shutdown: &CancellationToken,
-    identity: Identity,
-    parts: Parts,
-    body: Bytes,
+    call: Call,
 ) -> Response<ResponseBody> {
-    let path = parts.uri.path().to_owned();
-    let method = parts.method.clone();
-    let request = Request {
-        method: parts.method,
-        headers: parts.headers,
-        query: Query::parse(parts.uri.query().unwrap_or_default()),
-        body,
-        identity,
-    };
-    match answer(api, shutdown, &path, request).await {
+    let (path, method) = (call.parts.uri.path().to_owned(), call.parts.method.clone());
+    match answer(api, shutdown, &path, call).await {
         Ok(response) => response,
         Err(error) => {
-            tracing::debug!(%method, path, error = %error, "request refused");
+            // Not what it says: that may quote what is in a Secret.
+            let (code, reason) = (error.code().as_u16(), error.reason());
+            tracing::debug!(%method, path, code, reason, "request refused");
             response::failed(&error)
         }
     }
 }
 
+/// Who is it, then what may it, then is there a share left, then its body, then the work.
 async fn answer(
     api: &Arc<Api>,
     shutdown: &CancellationToken,
     path: &str,
-    mut request: Request,
+    call: Call,
 ) -> Result<Response<ResponseBody>> {
+    let Call { identity, gate, parts, body: unread } = call;
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let Parts { method, headers, .. } = parts;
+    let mut request = Request { method, headers, query, body: Bytes::new(), identity, pass: None };
+    let sender = request.identity.clone();
     let segments = path.split('/').filter(|segment| !segment.is_empty());
     let segments: Option<Vec<_>> = segments.map(names::decode_segment).collect();
     let segments =
@@ -77,7 +107,103 @@ async fn answer(
         request.identity = other;
     }
     access::authorize(api, &request, &segments)?;
-    route(api, shutdown, &segments, &request).await
+    let is_write = request::is_write(&request.method);
+    let is_watch = !is_write && request.query.flag("watch");
+    if let Some(gate) = gate
+        // What strangers may ask for is so little that their connections bound it.
+        && !sender.is_anonymous()
+    {
+        let kind = if is_watch { Kind::Watch } else { Kind::Request };
+        request.pass = Some(gate.enter(&sender, kind)?);
+    }
+    let mut room = Taken::default();
+    if is_write {
+        (request.body, room) = unread.read(request.pass.as_ref()).await?;
+    }
+    let limits = request.pass.as_ref().map(|pass| pass.limits);
+    let work = work(api, shutdown, path, &segments, request);
+    let (response, taken) = match limits {
+        Some(limits) if !is_watch => {
+            timeout(limits.request, work).await.map_err(|_| ApiError::timed_out())??
+        }
+        _ => work.await?,
+    };
+    drop(room);
+    let Some(limits) = limits else { return Ok(response) };
+    Ok(held::hold(response, taken, (!is_watch).then_some(limits.request)))
+}
+
+/// Does the work, away from the threads that serve everybody where it may be much.
+async fn work(
+    api: &Arc<Api>,
+    shutdown: &CancellationToken,
+    path: &str,
+    segments: &[&str],
+    request: Request,
+) -> Result<(Response<ResponseBody>, Taken)> {
+    if !is_heavy(api, segments, &request) {
+        let response = route(api, shutdown, segments, &request).await?;
+        return finish(response, request).await;
+    }
+    let heavy = match &request.pass {
+        Some(pass) => pass.heavy().await?,
+        None => Taken::default(),
+    };
+    let (api, shutdown, path) = (Arc::clone(api), shutdown.clone(), path.to_owned());
+    let runtime = tokio::runtime::Handle::current();
+    let work = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async {
+            let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+            let response = route(&api, &shutdown, &segments, &request).await?;
+            let finished = finish(response, request).await;
+            drop(heavy);
+            finished
+        })
+    });
+    work.await.unwrap_or_else(|_| Err(panicked()))
+}
+
+/// Takes room for the answer, and gives it with what was taken before.
+async fn finish(
+    response: Response<ResponseBody>,
+    request: Request,
+) -> Result<(Response<ResponseBody>, Taken)> {
+    // Lists and watches have no length: they take care themselves.
+    let length = response.body().size_hint().exact().unwrap_or(0);
+    let mut taken = request.room(usize::try_from(length).unwrap_or(usize::MAX)).await?;
+    if let Some(pass) = request.pass {
+        taken.add(pass.into_taken());
+    }
+    Ok((response, taken))
+}
+
+/// Whether the work on a request may take longer than others can wait.
+fn is_heavy(api: &Api, segments: &[&str], request: &Request) -> bool {
+    if request.body.len() > LIGHT {
+        return true;
+    }
+    let is_write = request::is_write(&request.method);
+    let from_outside = request.pass.is_some();
+    let Some(path) = ResourcePath::parse(segments) else {
+        return from_outside && segments.first() == Some(&"openapi");
+    };
+    let Some(name) = path.name else {
+        // Lists, and deletes of collections.
+        return from_outside && !request.query.flag("watch") && request.method != Method::POST;
+    };
+    if !is_write && !from_outside {
+        return false;
+    }
+    let Some(resource) = api.registry.tables().find(path.group, path.version, path.plural) else {
+        return false;
+    };
+    let object = api.store.get(&resource.storage, path.namespace.unwrap_or_default(), name);
+    object.is_some_and(|object| object.raw.len() > LIGHT)
+}
+
+/// The answer to a request whose work panicked; the panic itself is in the log.
+pub(crate) fn panicked() -> ApiError {
+    ApiError::internal("the server failed at this request")
 }
 
 async fn route(
@@ -195,7 +321,7 @@ async fn collection(
                 let resource = Arc::clone(resource);
                 return watch::watch(api, resource, namespace, form, &request.query, shutdown);
             }
-            read::list(api, resource, namespace, form, &request.query)
+            read::list(api, resource, namespace, form, request).await
         }
         Method::POST if resource.namespaced && namespace.is_none() => {
             Err(ApiError::method_not_allowed())

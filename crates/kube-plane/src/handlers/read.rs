@@ -1,12 +1,14 @@
 //! Get and list.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
+    Request, pages,
     request::{Form, Query},
     response,
 };
@@ -59,16 +61,17 @@ struct Continue {
 }
 
 /// One page of a list.
-pub(crate) fn list(
+pub(crate) async fn list(
     api: &Api,
-    resource: &Resource,
+    resource: &Arc<Resource>,
     namespace: Option<&str>,
     form: Form,
-    query: &Query,
+    request: &Request,
 ) -> Result<Response<ResponseBody>> {
     if resource.access == Access::Review {
         return Err(ApiError::method_not_allowed());
     }
+    let query = &request.query;
     let selector =
         Selector::parse(resource, query.get("labelSelector"), query.get("fieldSelector"))?;
     let after = parse_continue(query.get("continue"))?;
@@ -99,24 +102,7 @@ pub(crate) fn list(
             metadata["remainingItemCount"] = remaining.into();
         }
     }
-    let values = || -> Result<Vec<Value>> {
-        objects.iter().map(|object| Ok(resource.present_value(object)?)).collect()
-    };
-    Ok(match form {
-        Form::Object | Form::Discovery => {
-            let items = objects.iter().map(|object| Ok(resource.present(object)?));
-            let items: Vec<Bytes> = items.collect::<Result<_>>()?;
-            let list = join(resource, &metadata, items.into_iter());
-            response::raw(StatusCode::OK, response::JSON, list)
-        }
-        Form::Partial => response::json(StatusCode::OK, &table::partial_list(values()?, metadata)),
-        Form::Table => {
-            let include = Include::parse(query.get("includeObject"));
-            let now = jiff::Timestamp::now();
-            let table = table::table(resource, values()?, metadata, include, true, now);
-            response::json(StatusCode::OK, &table)
-        }
-    })
+    pages::list(resource, objects, metadata, form, request).await
 }
 
 /// The objects at the revision that is asked for.
@@ -126,7 +112,7 @@ fn select(
     namespace: Option<&str>,
     query: &Query,
     after: Option<&Continue>,
-) -> Result<(u64, Vec<std::sync::Arc<Object>>)> {
+) -> Result<(u64, Vec<Arc<Object>>)> {
     let storage = &resource.storage;
     let at = |revision| {
         api.store.list_at(storage, namespace, revision).map(|list| (revision, list)).map_err(|_| {
@@ -157,21 +143,4 @@ fn parse_continue(text: &str) -> Result<Option<Continue>> {
     }
     let token = URL_SAFE_NO_PAD.decode(text).ok().and_then(|t| serde_json::from_slice(&t).ok());
     token.map(Some).ok_or_else(|| ApiError::bad_request("continue key is not valid"))
-}
-
-/// A list made of the items' JSON, without reading it.
-fn join(resource: &Resource, metadata: &Value, items: impl Iterator<Item = Bytes>) -> Bytes {
-    let kind = Value::from(&*resource.list_kind);
-    let version = Value::from(resource.api_version());
-    let mut bytes =
-        format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":[")
-            .into_bytes();
-    for (index, item) in items.enumerate() {
-        if index > 0 {
-            bytes.push(b',');
-        }
-        bytes.extend_from_slice(&item);
-    }
-    bytes.extend_from_slice(b"]}");
-    bytes.into()
 }

@@ -116,8 +116,10 @@ impl Query {
         }
     }
 
-    pub(crate) fn timeout(&self) -> Result<Option<Duration>> {
-        Ok(self.number("timeoutSeconds")?.filter(|s| *s > 0).map(Duration::from_secs))
+    /// How long a watch is wanted, at most `longest`.
+    pub(crate) fn timeout(&self, longest: Duration) -> Result<Option<Duration>> {
+        let seconds = self.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
+        Ok(seconds.map(|seconds| Duration::from_secs(seconds).min(longest)))
     }
 
     fn dry_run(&self) -> Result<bool> {
@@ -203,7 +205,7 @@ fn decode(text: &str) -> String {
 }
 
 /// The form of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
     Object,
     Table,
@@ -305,6 +307,19 @@ mod tests {
         assert_eq!(query.number("limit").unwrap(), Some(5));
         assert!(query.write_options(&HeaderMap::new()).unwrap().dry_run);
         assert!(Query::parse("limit=x").number("limit").is_err());
+        assert!(Query::parse("limit=-1").number("limit").is_err());
+        assert!(Query::parse("limit=18446744073709551616").number("limit").is_err());
+    }
+
+    #[test]
+    fn a_watch_lasts_no_longer_than_it_may() {
+        let hour = Duration::from_secs(3600);
+        let timeout = |text: &str| Query::parse(text).timeout(hour).unwrap();
+        assert_eq!(timeout("timeoutSeconds=5"), Some(Duration::from_secs(5)));
+        assert_eq!(timeout("timeoutSeconds=0"), None);
+        for huge in [i64::MAX as u64, u64::MAX] {
+            assert_eq!(timeout(&format!("timeoutSeconds={huge}")), Some(hour));
+        }
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! Answers.
 
-use std::convert::Infallible;
-
 use bytes::Bytes;
 use futures::Stream;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
-use http_body_util::{Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use serde_json::Value;
 
+use super::held::Untaken;
 use crate::{service::ResponseBody, status::ApiError};
 
 pub(crate) const JSON: &str = "application/json";
@@ -26,7 +25,8 @@ pub(crate) fn raw(
     content_type: &'static str,
     bytes: Bytes,
 ) -> Response<ResponseBody> {
-    let mut response = Response::new(UnsyncBoxBody::new(Full::new(bytes)));
+    let body = Full::new(bytes).map_err(|never| match never {});
+    let mut response = Response::new(UnsyncBoxBody::new(body));
     *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -36,13 +36,18 @@ pub(crate) fn raw(
 
 /// A failed request.
 pub(crate) fn failed(error: &ApiError) -> Response<ResponseBody> {
-    json(error.code(), &error.to_value())
+    let value = error.to_value();
+    let mut response = json(error.code(), &value);
+    if let Some(seconds) = value["details"]["retryAfterSeconds"].as_u64() {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
-/// A stream of JSON lines.
-pub(crate) fn stream(lines: impl Stream<Item = Bytes> + Send + 'static) -> Response<ResponseBody> {
+/// JSON in pieces.
+pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Response<ResponseBody> {
     use futures::StreamExt;
-    let frames = lines.map(|line| Ok::<_, Infallible>(Frame::data(line)));
+    let frames = pieces.map(|piece| Ok::<_, Untaken>(Frame::data(piece)));
     let mut response = Response::new(UnsyncBoxBody::new(StreamBody::new(frames)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));

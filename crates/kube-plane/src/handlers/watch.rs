@@ -1,6 +1,10 @@
 //! Watch: a stream of events.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::stream;
@@ -14,6 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    lines::{LineKey, line},
     request::{Form, Query},
     response,
 };
@@ -25,12 +30,21 @@ use crate::{
     selectors::Selector,
     service::ResponseBody,
     status::{ApiError, Result},
-    store::{Change, Event, Object},
+    store::{Change, Event, Key, Object},
     table::{self, Include},
 };
 
 /// Time between bookmarks of an idle watch.
 const BOOKMARK: Duration = Duration::from_secs(60);
+
+/// The longest watch. Clients begin a new one where the last ended.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// Objects and events that are looked at between two looks for what else there is to do.
+const PAGE: usize = 128;
+/// Bytes that are ready to be sent; more are made when these are taken.
+const READY: usize = 64 << 10;
+/// Objects of this size are sent as they are stored, or in lines that all watches share.
+const LARGE: usize = 8 << 10;
 
 /// Watches a resource, in all namespaces or one.
 pub(crate) fn watch(
@@ -50,10 +64,9 @@ pub(crate) fn watch(
     let asked = query.number("resourceVersion")?.unwrap_or(0);
     // Before the first look, so that nothing between is missed.
     let news = api.store.subscribe();
-    let timeout = query.timeout()?.unwrap_or_else(|| {
-        // As the API server: between 30 and 60 minutes, so that not all come back at once.
-        Duration::from_secs(rand::rng().random_range(1800..3600))
-    });
+    // As the API server: between 30 and 60 minutes, so that not all come back at once.
+    let usual = || LONGEST.mul_f64(rand::rng().random_range(0.5..1.0));
+    let timeout = query.timeout(LONGEST)?.unwrap_or_else(usual);
     let mut bookmarks = interval_at(Instant::now() + BOOKMARK, BOOKMARK);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = Watch {
@@ -66,7 +79,10 @@ pub(crate) fn watch(
         headers: true,
         bookmarks: query.flag("allowWatchBookmarks").then_some(bookmarks),
         position: asked,
-        lines: VecDeque::new(),
+        initial: None,
+        ahead: HashMap::new(),
+        ready: VecDeque::new(),
+        bytes: 0,
         news,
         deadline: Instant::now() + timeout,
         shutdown: shutdown.clone(),
@@ -74,7 +90,13 @@ pub(crate) fn watch(
     };
     let current = api.store.revision();
     if initial == Some(true) || (asked == 0 && initial.is_none()) {
-        watch.start(initial == Some(true), asked);
+        if asked > current {
+            watch.fail(&ApiError::too_large_revision(asked, current));
+        } else {
+            watch.position = current;
+            watch.initial = Some(Initial { after: None, bookmark: initial == Some(true) });
+            watch.page();
+        }
     } else if asked == 0 {
         watch.position = current;
     } else if asked > current {
@@ -82,8 +104,8 @@ pub(crate) fn watch(
         watch.fail(&too_old(asked, current));
     }
     Ok(response::stream(stream::unfold(watch, |mut watch| async {
-        let line = watch.next().await?;
-        Some((line, watch))
+        let piece = watch.next().await?;
+        Some((piece, watch))
     })))
 }
 
@@ -112,6 +134,16 @@ fn check_initial(query: &Query) -> Result<Option<bool>> {
     }
 }
 
+/// The state at the beginning, which is told page by page.
+struct Initial {
+    /// The last object that was looked at.
+    after: Option<Key>,
+    /// A bookmark says where it ends.
+    bookmark: bool,
+}
+
+/// A watch holds no objects of its own: what comes next is looked for when the client has taken what
+/// was ready. A client that is too slow learns that the history it needs is gone.
 struct Watch {
     api: Arc<Api>,
     resource: Arc<Resource>,
@@ -122,9 +154,14 @@ struct Watch {
     /// The next table has to say what its columns are.
     headers: bool,
     bookmarks: Option<Interval>,
-    /// Everything up to this revision was sent or is in `lines`.
+    /// Everything up to this revision was sent or is ready, but for what is initial.
     position: u64,
-    lines: VecDeque<Bytes>,
+    initial: Option<Initial>,
+    /// Objects that were told as a write after `position` left them: events up to it are old news.
+    ahead: HashMap<Key, u64>,
+    /// Pieces of lines.
+    ready: VecDeque<Bytes>,
+    bytes: usize,
     news: Receiver<u64>,
     deadline: Instant,
     shutdown: CancellationToken,
@@ -132,44 +169,37 @@ struct Watch {
 }
 
 impl Watch {
-    /// The present state as ADDED events, and a bookmark that says where it ends.
-    fn start(&mut self, bookmark: bool, asked: u64) {
-        let (revision, objects) =
-            self.api.store.list(&self.resource.storage, self.namespace.as_deref());
-        if asked > revision {
-            return self.fail(&ApiError::too_large_revision(asked, revision));
-        }
-        self.position = revision;
-        for object in objects {
-            if self.selector.matches(&object) {
-                self.push("ADDED", &object, None);
-            }
-        }
-        if bookmark {
-            self.push_bookmark(true);
-        }
-    }
-
     /// Ends the watch with an error event. Once a watch is accepted, clients look for errors in the
     /// stream only.
     fn fail(&mut self, error: &ApiError) {
         self.ended = true;
-        self.lines.push_back(line("ERROR", &error.to_value()));
+        self.add(line("ERROR", &error.to_value()).into());
     }
 
-    /// The next line; `None` ends the watch.
+    /// The next piece; `None` ends the watch.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(line) = self.lines.pop_front() {
-                return Some(line);
+            if let Some(piece) = self.ready.pop_front() {
+                self.bytes -= piece.len();
+                return Some(piece);
             }
             if self.ended {
                 return None;
             }
-            if self.collect().is_err() {
+            let more = if self.initial.is_some() {
+                self.page()
+            } else if let Ok(more) = self.collect() {
+                more
+            } else {
                 self.fail(&too_old(self.position, self.api.store.revision()));
+                false
+            };
+            if !self.ready.is_empty() {
+                continue;
             }
-            if !self.lines.is_empty() {
+            if more {
+                // Nothing of many objects was of interest: others have their turn.
+                tokio::task::yield_now().await;
                 continue;
             }
             let bookmark = async {
@@ -196,21 +226,59 @@ impl Watch {
         }
     }
 
-    /// Takes over new events.
-    fn collect(&mut self) -> Result<(), crate::store::Compacted> {
+    /// Some more objects of the initial state, as ADDED events. Whether there may be more to do.
+    fn page(&mut self) -> bool {
+        let Some(initial) = &self.initial else { return false };
+        let (bookmark, namespace) = (initial.bookmark, self.namespace.as_deref());
+        let (store, storage) = (&self.api.store, &self.resource.storage);
+        let objects = store.page(storage, namespace, initial.after.as_ref(), PAGE);
+        if objects.is_empty() {
+            self.initial = None;
+            if bookmark {
+                self.push_bookmark(true);
+            }
+            return true;
+        }
+        for object in objects {
+            if self.selector.matches(&object) {
+                if object.revision > self.position {
+                    self.ahead.insert(object.key.clone(), object.revision);
+                }
+                self.push("ADDED", &object, None);
+            }
+            if let Some(initial) = &mut self.initial {
+                initial.after = Some(object.key.clone());
+            }
+            if self.bytes >= READY {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Takes over some new events. Whether there may be more.
+    fn collect(&mut self) -> Result<bool, crate::store::Compacted> {
         self.news.mark_unchanged();
         let (revision, events) =
             self.api.store.since(self.position, Some(&self.resource.storage))?;
-        for event in events {
-            self.take(&event);
+        for (index, event) in events.iter().enumerate() {
+            if index >= PAGE || self.bytes >= READY {
+                return Ok(true);
+            }
+            self.take(event);
+            self.position = event.revision();
         }
         self.position = revision;
-        Ok(())
+        self.ahead.clear();
+        Ok(false)
     }
 
     fn take(&mut self, event: &Event) {
         let object = &event.object;
         if self.namespace.as_deref().is_some_and(|namespace| *namespace != *object.key.namespace) {
+            return;
+        }
+        if self.ahead.get(&object.key).is_some_and(|told| *told >= object.revision) {
             return;
         }
         let now = event.change != Change::Deleted && self.selector.matches(object);
@@ -234,37 +302,77 @@ impl Watch {
         }
     }
 
-    fn push(&mut self, kind: &str, object: &Object, revision: Option<u64>) {
-        if self.form == Form::Object && revision.is_none() {
-            let Ok(raw) = self.resource.present(object) else { return };
-            let mut line = Vec::with_capacity(raw.len() + 40);
-            line.extend_from_slice(b"{\"type\":\"");
-            line.extend_from_slice(kind.as_bytes());
-            line.extend_from_slice(b"\",\"object\":");
-            line.extend_from_slice(&raw);
-            line.extend_from_slice(b"}\n");
-            self.lines.push_back(line.into());
+    fn push(&mut self, event: &'static str, object: &Object, told: Option<u64>) {
+        // One that cannot be read blinds nobody; who asks for it by its name gets an error.
+        if let Err(error) = object.check() {
+            tracing::error!(%error, "left an object out of a watch");
             return;
         }
-        let Ok(mut value) = self.resource.present_value(object) else { return };
-        if let Some(revision) = revision {
-            json::set(&mut value, &["metadata", "resourceVersion"], revision.to_string().into());
+        let small = object.raw.len() < LARGE;
+        if self.form == Form::Object
+            && told.is_none()
+            && (small || self.resource.is_as_stored(object))
+        {
+            let Ok(raw) = self.resource.present(object) else { return };
+            return self.push_stored(event, &raw);
         }
-        let value = self.shape(value);
-        self.lines.push_back(line(kind, &value));
+        let make = || {
+            // What was checked can be read.
+            let mut value = self.resource.present_value(object).unwrap_or_default();
+            if let Some(told) = told {
+                json::set(&mut value, &["metadata", "resourceVersion"], told.to_string().into());
+            }
+            self.shape(value)
+        };
+        let line = if small {
+            line(event, &make()).into()
+        } else {
+            let key = LineKey {
+                revision: object.revision,
+                told,
+                event,
+                version: self.resource.api_version().into(),
+                schema: self.resource.schema_id,
+                form: self.form,
+                include: self.include,
+                headers: self.headers,
+            };
+            self.api.lines.get(key, make)
+        };
+        self.headers = false;
+        self.add(line);
+    }
+
+    /// An object whose JSON goes out as it is; a large one without a copy.
+    fn push_stored(&mut self, event: &'static str, raw: &Bytes) {
+        let start = format!("{{\"type\":\"{event}\",\"object\":");
+        if raw.len() >= LARGE {
+            self.add(start.into());
+            self.add(raw.clone());
+            return self.add(Bytes::from_static(b"}\n"));
+        }
+        let mut line = start.into_bytes();
+        line.reserve(raw.len() + 2);
+        line.extend_from_slice(raw);
+        line.extend_from_slice(b"}\n");
+        self.add(line.into());
+    }
+
+    fn add(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.ready.push_back(piece);
     }
 
     /// The object in the form that is wanted.
-    fn shape(&mut self, value: Value) -> Value {
+    fn shape(&self, value: Value) -> Value {
         match self.form {
             Form::Object | Form::Discovery => value,
             Form::Partial => table::partial(value),
             Form::Table => {
-                let headers = std::mem::replace(&mut self.headers, false);
                 let version = json::text(&value, &["metadata", "resourceVersion"]);
                 let metadata = json!({"resourceVersion": version});
                 let now = jiff::Timestamp::now();
-                table::table(&self.resource, vec![value], metadata, self.include, headers, now)
+                table::table(&self.resource, vec![value], metadata, self.include, self.headers, now)
             }
         }
     }
@@ -280,10 +388,7 @@ impl Watch {
             value["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let value = self.shape(value);
-        self.lines.push_back(line("BOOKMARK", &value));
+        self.headers = false;
+        self.add(line("BOOKMARK", &value).into());
     }
-}
-
-fn line(kind: &str, object: &Value) -> Bytes {
-    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into()
 }

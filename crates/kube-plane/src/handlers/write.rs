@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Request, access, read, request, response};
+use super::{Request, access, pages, read, request, response};
 use crate::{
     api::{Api, Body, DeleteOptions, Deleted, Subresource, Target, WriteOptions, Written},
     json::{from_json, from_yaml},
@@ -155,7 +155,7 @@ pub(super) async fn delete(
 
 pub(super) async fn delete_collection(
     api: &Arc<Api>,
-    resource: &Resource,
+    resource: &Arc<Resource>,
     namespace: Option<&str>,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
@@ -173,15 +173,12 @@ pub(super) async fn delete_collection(
         let key = &object.key;
         match api.delete(resource, &key.namespace, &key.name, &options).await {
             Ok(Deleted::Gone(object) | Deleted::Waiting(object)) => {
-                items.push(resource.present_value(&object)?);
+                items.push(object);
             }
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
     }
-    let list: Value = json!({
-        "kind": &*resource.list_kind, "apiVersion": resource.api_version(),
-        "metadata": {"resourceVersion": revision.to_string()}, "items": items,
-    });
-    Ok(response::json(StatusCode::OK, &list))
+    let metadata = json!({"resourceVersion": revision.to_string()});
+    pages::list(resource, items, metadata, request::Form::Object, request).await
 }

@@ -1,6 +1,6 @@
 //! Issues certificates and decides whether stored ones still do.
 
-use std::{net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use rcgen::{
@@ -17,7 +17,7 @@ use super::{PkiError, files, subject};
 
 const CA_DAYS: i64 = 3650;
 const CA_RENEW_DAYS: i64 = 90;
-const LEAF_DAYS: i64 = 365;
+pub(super) const LEAF_DAYS: i64 = 365;
 const LEAF_RENEW_DAYS: i64 = 30;
 
 /// A certificate and its key, PEM.
@@ -115,20 +115,29 @@ pub(super) fn leaf(
     {
         return Ok(identity);
     }
-    let identity = sign(dir, now, ca, wanted, &[])?;
+    let identity = sign(dir, now, ca, wanted, &[], None)?;
     write(dir, wanted.file, &identity)?;
     Ok(identity)
 }
 
-/// Makes a certificate for a client. Nothing of it is kept.
+/// Makes a certificate for a client, and says when it ends: after `lasts`, or with the CA. Nothing of
+/// it is kept.
 pub(super) fn client(
     dir: &Path,
     ca: &Authority,
     user: &str,
     groups: &[&str],
-) -> Result<Identity, PkiError> {
+    lasts: Duration,
+) -> Result<(Identity, Timestamp), PkiError> {
     let wanted = Leaf { organization: None, ..Leaf::client("", user) };
-    sign(dir, Timestamp::now(), ca, &wanted, groups)
+    let now = Timestamp::now();
+    let end = inspect(dir, "ca", &ca.identity, |ca| {
+        Timestamp::from_second(ca.validity().not_after.timestamp()).ok()
+    })?;
+    let wished = now.checked_add(lasts).unwrap_or(Timestamp::MAX);
+    let end = end.map_or(wished, |end| end.min(wished));
+    let identity = sign(dir, now, ca, &wanted, groups, Some(end))?;
+    Ok((identity, end))
 }
 
 fn sign(
@@ -137,6 +146,7 @@ fn sign(
     ca: &Authority,
     wanted: &Leaf,
     groups: &[&str],
+    end: Option<Timestamp>,
 ) -> Result<Identity, PkiError> {
     let issue = |source| PkiError::Issue { name: wanted.name.clone(), source };
     let ca_key = KeyPair::from_pem(&ca.identity.key).map_err(|error| PkiError::Broken {
@@ -147,6 +157,9 @@ fn sign(
         PkiError::Broken { path: dir.join("ca.crt"), message: error.to_string() }
     })?;
     let mut params = params(&wanted.name, wanted.organization, now, LEAF_DAYS);
+    if let Some(seconds) = end.and_then(|end| u64::try_from(end.as_second()).ok()) {
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+    }
     params.subject_alt_names =
         CertificateParams::new(wanted.hosts.clone()).map_err(issue)?.subject_alt_names;
     params.use_authority_key_identifier_extension = true;

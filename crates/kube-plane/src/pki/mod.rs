@@ -9,9 +9,11 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use jiff::Timestamp;
 use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
@@ -90,7 +92,7 @@ impl Pki {
     /// If the folder cannot be used, or holds something that is not a certificate or key.
     pub fn open(dir: &Path, hosts: &[String]) -> Result<Self, PkiError> {
         files::make_private_dir(dir)?;
-        let now = jiff::Timestamp::now();
+        let now = Timestamp::now();
         let ca = issue::authority(dir, now)?;
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
         for host in hosts {
@@ -130,7 +132,23 @@ impl Pki {
     /// # Errors
     /// If the CA's files are not usable, or the names cannot be in a certificate.
     pub fn client(&self, user: &str, groups: &[&str]) -> Result<ClientCertificate, PkiError> {
-        issue::client(&self.dir, &self.ca, user, groups).map(ClientCertificate)
+        let day = Duration::from_secs(86_400);
+        let days = u32::try_from(issue::LEAF_DAYS).unwrap_or(u32::MAX);
+        self.client_lasting(user, groups, day.saturating_mul(days))
+    }
+
+    /// As [`Pki::client`], but it lasts as long as is said here, or as the CA does where that is less.
+    ///
+    /// # Errors
+    /// As [`Pki::client`].
+    pub fn client_lasting(
+        &self,
+        user: &str,
+        groups: &[&str],
+        lasts: Duration,
+    ) -> Result<ClientCertificate, PkiError> {
+        let (identity, expires) = issue::client(&self.dir, &self.ca, user, groups, lasts)?;
+        Ok(ClientCertificate { identity, expires })
     }
 
     /// What [`crate::Plane::serve_https`] needs: the server's identity and the CA of its clients.
@@ -174,20 +192,42 @@ impl Pki {
     /// As [`Pki::kubeconfig`], for a client of [`Pki::client`].
     #[must_use]
     pub fn kubeconfig_for(&self, client: &ClientCertificate, name: &str, server: &str) -> String {
-        self.kubeconfig_of(&client.0, name, server)
+        self.kubeconfig_of(&client.identity, name, server)
+    }
+
+    /// As [`Pki::kubeconfig_for`], with the namespace the client works in.
+    #[must_use]
+    pub fn kubeconfig_in(
+        &self,
+        client: &ClientCertificate,
+        name: &str,
+        server: &str,
+        namespace: &str,
+    ) -> String {
+        self.kubeconfig_with(&client.identity, name, server, namespace)
     }
 
     fn kubeconfig_of(&self, client: &Identity, name: &str, server: &str) -> String {
+        self.kubeconfig_with(client, name, server, "default")
+    }
+
+    fn kubeconfig_with(
+        &self,
+        client: &Identity,
+        name: &str,
+        server: &str,
+        namespace: &str,
+    ) -> String {
         let ca = BASE64.encode(self.ca_certificate_pem());
         let certificate = BASE64.encode(&client.certificate);
         let key = BASE64.encode(&client.key);
-        let (name, server) = (quote(name), quote(server));
+        let (name, server, namespace) = (quote(name), quote(server), quote(namespace));
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: {name}\nclusters:\n- name: {name}\n  \
              cluster:\n    server: {server}\n    certificate-authority-data: {ca}\nusers:\n- name: \
              {name}\n  user:\n    client-certificate-data: {certificate}\n    client-key-data: \
              {key}\ncontexts:\n- name: {name}\n  context:\n    cluster: {name}\n    user: {name}\n    \
-             namespace: default\n"
+             namespace: {namespace}\n"
         )
     }
 
@@ -222,19 +262,28 @@ impl std::fmt::Debug for Pki {
 
 /// A client's certificate and key.
 #[derive(Clone)]
-pub struct ClientCertificate(Identity);
+pub struct ClientCertificate {
+    identity: Identity,
+    expires: Timestamp,
+}
 
 impl ClientCertificate {
     /// The certificate, PEM.
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
-        &self.0.certificate
+        &self.identity.certificate
     }
 
     /// The private key, PEM. A secret.
     #[must_use]
     pub fn key_pem(&self) -> &str {
-        &self.0.key
+        &self.identity.key
+    }
+
+    /// When it ends.
+    #[must_use]
+    pub fn expires(&self) -> Timestamp {
+        self.expires
     }
 }
 
@@ -349,6 +398,25 @@ mod tests {
         let (_, pem) = parse_x509_pem(none.certificate_pem().as_bytes()).unwrap();
         assert_eq!(pem.parse_x509().unwrap().subject().iter_organization().count(), 0);
         assert!(!dir.path().join(".crt").exists());
+    }
+
+    #[test]
+    fn a_client_lasts_as_long_as_is_said_and_never_longer_than_the_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), &[]).unwrap();
+        let hour = Duration::from_secs(3600);
+        let end = |lasts| {
+            let client = pki.client_lasting("jane", &[], lasts).unwrap();
+            let (_, pem) = parse_x509_pem(client.certificate_pem().as_bytes()).unwrap();
+            let end = pem.parse_x509().unwrap().validity().not_after.timestamp();
+            assert_eq!(end, client.expires().as_second());
+            end
+        };
+        let left = end(hour) - Timestamp::now().as_second();
+        assert!((3590..=3600).contains(&left), "{left}");
+        let (_, pem) = parse_x509_pem(pki.ca_certificate_pem().as_bytes()).unwrap();
+        let authority = pem.parse_x509().unwrap().validity().not_after.timestamp();
+        assert_eq!(end(Duration::MAX), authority);
     }
 
     #[test]

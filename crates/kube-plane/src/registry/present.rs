@@ -39,7 +39,8 @@ impl Resource {
         Ok(value)
     }
 
-    fn is_as_stored(&self, object: &Object) -> bool {
+    /// Whether the stored JSON is what this version shows.
+    pub(crate) fn is_as_stored(&self, object: &Object) -> bool {
         self.form == Form::Same
             && (object.agrees_with(self.schema_id)
                 || !matches!(self.source, SchemaSource::Definition(..)))

@@ -175,6 +175,17 @@ impl Store {
         (state.revision(), objects)
     }
 
+    /// The first objects of [`Store::list`] after a key, at most so many, as they are now.
+    pub(crate) fn page(
+        &self,
+        resource: &str,
+        namespace: Option<&str>,
+        after: Option<&Key>,
+        most: usize,
+    ) -> Vec<Arc<Object>> {
+        self.shared.read().page(resource, namespace, after, most)
+    }
+
     /// As [`Store::list`], at an earlier revision.
     pub(crate) fn list_at(
         &self,

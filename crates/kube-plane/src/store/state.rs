@@ -61,6 +61,31 @@ impl State {
         one.chain(all.into_iter().flat_map(BTreeMap::values).flat_map(BTreeMap::values))
     }
 
+    /// The first objects of [`State::list`] after a key.
+    pub(super) fn page(
+        &self,
+        resource: &str,
+        namespace: Option<&str>,
+        after: Option<&Key>,
+        most: usize,
+    ) -> Vec<Arc<Object>> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let Some(namespaces) = self.resources.get(resource) else { return Vec::new() };
+        let from = namespace.or(after.map(|after| &*after.namespace));
+        let from = from.map_or(Unbounded, Included);
+        namespaces
+            .range::<str, _>((from, Unbounded))
+            .take_while(|(name, _)| namespace.is_none_or(|namespace| namespace == &***name))
+            .flat_map(|(namespace, names)| {
+                let here = after.filter(|after| after.namespace == *namespace);
+                let from = here.map_or(Unbounded, |after| Excluded(&*after.name));
+                names.range::<str, _>((from, Unbounded)).map(|(_, object)| object)
+            })
+            .take(most)
+            .cloned()
+            .collect()
+    }
+
     /// Undoes newer events on the present state.
     pub(super) fn list_at(
         &self,

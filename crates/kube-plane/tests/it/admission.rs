@@ -46,3 +46,25 @@ async fn admission_completes_and_refuses() {
     let status = Patch::Merge(json!({"status": {"replicas": 3}}));
     api.patch_status("a", &PatchParams::default(), &status).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_request_that_panics_is_answered_and_others_go_on() {
+    let admission = Admission::new("example.org", "Widget").mutate(|new: &mut Value| {
+        assert_ne!(new["spec"]["size"], "L", "the work on this one fails");
+    });
+    let options = PlaneOptions {
+        crds: vec![widgets()],
+        admission: vec![admission],
+        ..PlaneOptions::default()
+    };
+    let client = Plane::open(options).await.unwrap().client();
+    let api = api(&client);
+    // Small ones are worked on where they come in, large ones elsewhere.
+    for note in [String::new(), "x".repeat(20 << 10)] {
+        let mut bad = widget("a", json!({"size": "L"}));
+        bad.metadata.annotations = Some([("note".to_owned(), note)].into());
+        let (code, reason, _) = failure(api.create(&PostParams::default(), &bad).await);
+        assert_eq!((code, reason.as_str()), (500, "InternalError"));
+    }
+    api.create(&PostParams::default(), &widget("a", json!({"size": "S"}))).await.unwrap();
+}

@@ -21,6 +21,8 @@ mod https;
 #[cfg(test)]
 mod kubectl;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod watching;

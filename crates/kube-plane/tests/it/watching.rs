@@ -1,6 +1,6 @@
 //! Watches.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt;
 use http::Request;
@@ -191,4 +191,96 @@ async fn closing_ends_watches() {
     assert!(end.expect("the watch ends").is_none());
     let result = maps(&client).create(&PostParams::default(), &map("a", "x")).await;
     assert_eq!(failure(result).0, 503);
+}
+
+#[tokio::test]
+async fn a_large_state_comes_page_by_page_and_misses_no_event() {
+    let plane = plane().await;
+    let client = plane.client();
+    let api = maps(&client);
+    let (count, large) = (500, "x".repeat(20 << 10));
+    let create = |n: usize| {
+        let mut map = map(&format!("m{n:03}"), "x");
+        if n.is_multiple_of(50) {
+            map.data = Some([("x".to_owned(), large.clone())].into());
+        }
+        let api = api.clone();
+        async move { api.create(&PostParams::default(), &map).await }
+    };
+    futures::future::try_join_all((0..count).map(create)).await.unwrap();
+    let query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    for accept in ["application/json", "application/json;as=Table;v=v1;g=meta.k8s.io"] {
+        let path = format!("/api/v1/namespaces/default/configmaps?watch=1&{query}");
+        let request = Request::get(path).header("accept", accept).body(Vec::new()).unwrap();
+        let mut stream = client.request_events::<Value>(request).await.unwrap().boxed();
+        // While it is told: one that was told, one that was not, one that goes, one that comes.
+        for name in ["m000", "m499"] {
+            let patch = Patch::Merge(json!({"data": {"n": accept}}));
+            api.patch(name, &PatchParams::default(), &patch).await.unwrap();
+        }
+        api.delete("m498", &DeleteParams::default()).await.unwrap();
+        api.create(&PostParams::default(), &map("new", "x")).await.unwrap();
+        let wanted: BTreeMap<String, u64> = api
+            .list(&Default::default())
+            .await
+            .unwrap()
+            .iter()
+            .map(|map| (map.name_any(), map.resource_version().unwrap().parse().unwrap()))
+            .collect();
+        let (mut state, mut ended) = (BTreeMap::new(), false);
+        while !ended || state != wanted {
+            let (kind, object) = next(&mut stream).await;
+            let object =
+                if object["kind"] == "Table" { &object["rows"][0]["object"] } else { &object };
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+            match kind.as_str() {
+                "BOOKMARK" => ended = true,
+                "DELETED" => drop(state.remove(text("name"))),
+                _ => {
+                    let revision = text("resourceVersion").parse::<u64>().unwrap();
+                    let before = state.insert(text("name").to_owned(), revision);
+                    assert!(before.is_none_or(|before| before < revision), "{kind} {object}");
+                }
+            }
+        }
+        api.delete("new", &DeleteParams::default()).await.unwrap();
+        api.create(&PostParams::default(), &map("m498", "x")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_large_list_is_whole_in_all_its_forms() {
+    let plane = plane().await;
+    let client = plane.client();
+    let api = maps(&client);
+    let large = "\"\u{e9}".repeat(10 << 10);
+    let create = |n: usize| {
+        let mut map = map(&format!("m{n:03}"), "x");
+        if n.is_multiple_of(30) {
+            map.data = Some([("x".to_owned(), large.clone())].into());
+        }
+        let api = api.clone();
+        async move { api.create(&PostParams::default(), &map).await }
+    };
+    futures::future::try_join_all((0..300).map(create)).await.unwrap();
+    for (accept, kind, items) in [
+        ("application/json", "ConfigMapList", "items"),
+        ("application/json;as=Table;v=v1;g=meta.k8s.io", "Table", "rows"),
+        (
+            "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+            "PartialObjectMetadataList",
+            "items",
+        ),
+    ] {
+        for count in [300, 1] {
+            let path = format!("/api/v1/namespaces/default/configmaps?limit={count}");
+            let request = Request::get(path).header("accept", accept).body(Vec::new()).unwrap();
+            let list: Value = client.request(request).await.unwrap();
+            assert_eq!(list["kind"], kind);
+            let items = list[items].as_array().unwrap();
+            assert_eq!(items.len(), count);
+            let object = items[0].get("object").unwrap_or(&items[0]);
+            assert_eq!(object["metadata"]["name"], "m000");
+        }
+    }
 }

@@ -164,12 +164,14 @@ fn a_deleted_object_without_our_finalizer_is_somebody_elses_matter() {
 
 fn material() -> Material {
     Material {
+        wire: None,
         image: crate::images::Image {
             source: incus_api::InstanceSource::alias("a"),
             text: "a".into(),
         },
         user_data: Some("#cloud-config\nruncmd: [kubeadm init]\n".into()),
         fence: Default::default(),
+        profiles: Vec::new(),
     }
 }
 

@@ -84,6 +84,18 @@ pub struct TenantArgs {
     /// Memory of a machine that names no flavor [default: 4GiB]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "restricted")]
     pub machine_memory: Option<String>,
+    /// Most processes of all instances together [default: --instances times --machine-processes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "restricted")]
+    pub processes: Option<u32>,
+    /// Processes of a machine that does not say [default: 10000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=4_194_304), requires = "restricted")]
+    pub machine_processes: Option<u32>,
+    /// Most room of all root disks together, as 200GiB [default: not limited]
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "restricted")]
+    pub disk: Option<String>,
+    /// Room of the root disk of a machine that does not say [default with --disk: 20GiB]
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "restricted")]
+    pub machine_disk: Option<String>,
     /// Give each machine host user ids of its own
     #[arg(long, requires = "restricted")]
     pub isolated: bool,
@@ -103,6 +115,10 @@ impl TenantArgs {
             memory: self.memory.clone(),
             machine_cpus: self.machine_cpus,
             machine_memory: self.machine_memory.clone(),
+            processes: self.processes,
+            machine_processes: self.machine_processes,
+            disk: self.disk.clone(),
+            machine_disk: self.machine_disk.clone(),
             isolated: self.isolated,
         }
     }

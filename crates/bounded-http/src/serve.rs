@@ -1,0 +1,95 @@
+//! Accepts connections.
+
+use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::{BoxError, Service};
+
+use crate::{
+    Limits, Peer,
+    connection::{self, Common},
+    places::Places,
+};
+
+/// Pause after the system refused a connection, as it does when there are too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves HTTP/1.1 and 2 until `shutdown` is ready, then lets connections end within the grace time.
+///
+/// `make` gives the service of a connection once its handshake is done. The service gets a request
+/// when its headers are there; the body is read when the service reads it.
+///
+/// It never ends before: where the system refuses connections, room is made among the strangers, it is
+/// said once in the log, and tried again. A connection that fails is only logged.
+pub async fn serve<M, S, B>(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    limits: Limits,
+    make: M,
+    shutdown: impl Future<Output = ()>,
+) where
+    M: Fn(Peer) -> S + Clone + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let places = Places::new(limits);
+    let closing = CancellationToken::new();
+    let common = Common { tls: tls.map(TlsAcceptor::from), limits, make, closing: closing.clone() };
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    let mut troubled = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            () = &mut shutdown => break,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                if std::mem::take(&mut troubled) {
+                    tracing::info!("connections are accepted again");
+                }
+                let place = places.take(address.ip());
+                let connection = connection::run(common.clone(), stream, address, place);
+                connections.spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%address, error, "connection failed");
+                    }
+                });
+            }
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut troubled, true) {
+                    tracing::warn!(%error, "the system refuses connections");
+                }
+                places.make_room();
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    () = &mut shutdown => break,
+                }
+            }
+        }
+    }
+    closing.cancel();
+    drop(listener);
+    let ended =
+        timeout(limits.grace, async { while connections.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+/// The peer was gone before its connection was accepted.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,198 @@
+//! Over real sockets, with small limits.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use crate::{Limits, Peer, serve};
+
+/// What is awaited here comes at once, or not at all.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+struct Endless;
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![0; 1 << 16])))))
+    }
+}
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// `/NAME` makes the connection that user's, `/root` an operator's, and says whether there was a
+/// place; `/` leaves it a stranger's.
+async fn answer(peer: Peer, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let text = |text: String| Full::new(Bytes::from(text)).boxed_unsync();
+    Ok(Response::new(match request.uri().path() {
+        "/" => text("stranger".to_owned()),
+        "/slow" => std::future::pending().await,
+        "/endless" => Endless.boxed_unsync(),
+        user => text(peer.identify(user, user == "/root").to_string()),
+    }))
+}
+
+async fn server(limits: Limits) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let make = |peer: Peer| tower::service_fn(move |request| answer(peer.clone(), request));
+    tokio::spawn(serve(listener, None, limits, make, std::future::pending()));
+    address
+}
+
+fn small() -> Limits {
+    Limits {
+        strangers: 4,
+        strangers_of_address: 4,
+        known: 3,
+        known_of_user: 2,
+        operators: 1,
+        ..Limits::default()
+    }
+}
+
+/// The last word of an answer, or nothing if the connection was closed.
+async fn ask(stream: &mut TcpStream, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+    if stream.write_all(request.as_bytes()).await.is_err() {
+        return String::new();
+    }
+    let mut buffer = [0; 1024];
+    let read = timeout(DEADLINE, stream.read(&mut buffer)).await.expect("an answer or the end");
+    let text = String::from_utf8_lossy(&buffer[..read.unwrap_or(0)]).into_owned();
+    text.rsplit("\r\n").next().unwrap_or_default().to_owned()
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).await.unwrap()
+}
+
+/// Waits until the other side has closed.
+async fn closed(mut stream: TcpStream) {
+    let mut rest = vec![0; 1 << 16];
+    let end = async { while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
+    timeout(DEADLINE, end).await.expect("the connection is closed");
+}
+
+#[tokio::test]
+async fn strangers_lose_their_place_to_new_ones_and_users_never() {
+    let address = server(small()).await;
+    let mut known = connect(address).await;
+    assert_eq!(ask(&mut known, "/jane").await, "true");
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        let mut stream = connect(address).await;
+        assert_eq!(ask(&mut stream, "/").await, "stranger");
+        idle.push(stream);
+    }
+    assert_eq!(ask(&mut known, "/jane").await, "true");
+    let mut open = 0;
+    for stream in &mut idle {
+        open += usize::from(ask(stream, "/").await == "stranger");
+    }
+    assert!(open <= 4, "{open} connections of strangers");
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_connections_and_operators_have_their_own() {
+    let address = server(small()).await;
+    let mut streams = Vec::new();
+    for (user, has) in [
+        ("/jane", "true"),
+        ("/jane", "true"),
+        ("/jane", "false"),
+        ("/joe", "true"),
+        ("/jim", "false"),
+        ("/root", "true"),
+        ("/root", "false"),
+    ] {
+        let mut stream = connect(address).await;
+        assert_eq!(ask(&mut stream, user).await, has, "{user}");
+        streams.push(stream);
+    }
+    // Two of the strangers' places are taken by those who got no other.
+    drop(streams.remove(0));
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while ask(&mut connect(address).await, "/jane").await != "true" {
+        assert!(tokio::time::Instant::now() < deadline, "the place is free again");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_whole_ends_its_connection() {
+    let limits = Limits { stranger_idle: Duration::from_millis(50), ..small() };
+    let address = server(limits).await;
+    let mut half = connect(address).await;
+    half.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+    let mut half2 = connect(address).await;
+    half2.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    closed(half).await;
+    closed(half2).await;
+    closed(connect(address).await).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_ends_its_connection() {
+    let limits = Limits { stalled: Duration::from_millis(50), ..small() };
+    let address = server(limits).await;
+    let mut stream = connect(address).await;
+    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    // Nothing is read for as long as the server keeps the connection.
+    let ended = async {
+        while stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, ended).await.expect("the connection is closed");
+}
+
+#[tokio::test]
+async fn an_answer_begins_in_time_or_the_connection_ends() {
+    let limits = Limits { answer: Some(Duration::from_millis(50)), ..small() };
+    let address = server(limits).await;
+    let mut stream = connect(address).await;
+    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    closed(stream).await;
+}
+
+#[tokio::test]
+async fn headers_have_a_size() {
+    let address = server(Limits { header_bytes: 16 << 10, ..small() }).await;
+    let mut stream = connect(address).await;
+    let long = "x".repeat(20 << 10);
+    let request = format!("GET / HTTP/1.1\r\nHost: h\r\nA: {long}\r\n\r\n");
+    // The server may close before all is written.
+    stream.write_all(request.as_bytes()).await.ok();
+    let mut buffer = [0; 64];
+    let read = timeout(DEADLINE, stream.read(&mut buffer)).await.unwrap().unwrap_or(0);
+    let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
+    assert!(text.is_empty() || text.starts_with("HTTP/1.1 431"), "{text}");
+}
+
+#[test]
+fn few_files_are_shared_out() {
+    let limits = Limits::default().within(1024);
+    assert!(limits.connections() <= 512 && limits.operators > 0, "{limits:?}");
+    assert_eq!(Limits::default().within(u64::MAX), Limits::default());
+    assert!(Limits::default().within(4).strangers > 0);
+}

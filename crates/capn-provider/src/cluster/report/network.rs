@@ -1,0 +1,57 @@
+//! What is shown of the network of a cluster's instances.
+
+use capi_api::conditions::Status;
+use capn_api::{
+    LXCCluster,
+    conditions::{self as kinds, reasons},
+};
+use kube::runtime::controller::Action;
+
+use super::{conditions, deleting, store};
+use crate::{context::Context, failure::Failure};
+
+/// Reports that it is there.
+pub(crate) async fn available(
+    ctx: &Context,
+    cluster: &mut LXCCluster,
+    name: &str,
+) -> Result<(), Failure> {
+    let mut next = cluster.status.clone().unwrap_or_default();
+    next.network = Some(name.to_owned());
+    let mut conditions = conditions(ctx, cluster);
+    conditions.set(kinds::NETWORK_AVAILABLE, Status::True, reasons::NETWORK_AVAILABLE, "");
+    next.conditions = conditions.finish();
+    store(ctx, cluster, &next).await
+}
+
+/// Reports why it is not there. The failure itself is reported by whoever needs the network.
+pub(crate) async fn failed(ctx: &Context, cluster: &mut LXCCluster, failure: &Failure) {
+    if failure.is_conflict() || matches!(failure, Failure::Stopping) {
+        return;
+    }
+    let reason =
+        failure.reason(reasons::NETWORK_PROVISIONING_FAILED, reasons::NETWORK_PROVISIONING_ABORTED);
+    let mut next = cluster.status.clone().unwrap_or_default();
+    // A server that does not answer says nothing about a network that was there.
+    let status = match next.network.is_some() && failure.is_server_away() {
+        true => Status::Unknown,
+        false => Status::False,
+    };
+    let mut conditions = conditions(ctx, cluster);
+    conditions.set(kinds::NETWORK_AVAILABLE, status, reason, failure.message());
+    next.conditions = conditions.finish();
+    if let Err(error) = store(ctx, cluster, &next).await {
+        tracing::debug!(error = error.message(), "cannot report a failure");
+    }
+}
+
+/// Reports that the deletion waits for what uses it.
+pub(crate) async fn remains(
+    ctx: &Context,
+    cluster: &LXCCluster,
+    message: String,
+) -> Result<Action, Failure> {
+    deleting(ctx, &mut cluster.clone(), reasons::WAITING_FOR_NETWORK, message).await?;
+    // Nothing tells when the last one leaves it.
+    Ok(Action::requeue(ctx.options.rechecks.remaining))
+}

@@ -1,0 +1,176 @@
+//! `capn user create`
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use clap::Args;
+use jiff::{SpanRelativeTo, Timestamp};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding, RoleRef, Subject};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use kube_plane::Pki;
+
+use super::{LABEL, user_name};
+use crate::Context;
+use crate::error::{CommandError, Doing as _};
+use crate::session::{self, Need, Session, roles};
+use crate::state::{StateDir, write_private};
+
+/// Where `capn serve` listens unless it is told otherwise.
+const USUAL: &str = "https://127.0.0.1:16443";
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// Options of `user create`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+Example: a user who makes clusters in the namespace `team-a`, and sees nothing of any other
+
+  capn user create jane --namespace team-a --role edit --output jane.kubeconfig
+  kubectl --kubeconfig jane.kubeconfig auth can-i create clusters
+
+The file holds a key: hand it over as you would a password. It works while `capn serve` runs.
+What the roles allow is in docs/users.md.")]
+pub struct UserCreateArgs {
+    /// Name of the user, as role bindings have it
+    #[arg(value_parser = user_name)]
+    pub name: String,
+    /// Namespace the user works in; made if it is absent
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: String,
+    /// What the user may do there: view, edit or admin, or the name of a Role of the namespace or of a ClusterRole
+    #[arg(long, value_name = "ROLE")]
+    pub role: String,
+    /// How long the certificate lasts, as 12h, 90d or 1y
+    #[arg(long, value_name = "DURATION", default_value = "1y", value_parser = lifetime)]
+    pub expires: Duration,
+    /// File for the kubeconfig, which only you can read [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<Utf8PathBuf>,
+    /// URL by which the user reaches the plane [default: where `capn serve` serves it]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+}
+
+/// Reads `12h`, `90d` or `1y`.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let how = || "write it like `12h`, `90d` or `1y`".to_owned();
+    let span: jiff::Span = text.parse().map_err(|_| how())?;
+    let now = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let duration = span.to_duration(SpanRelativeTo::from(&now)).map_err(|_| how())?;
+    match Duration::try_from(duration) {
+        Ok(duration) if duration >= Duration::from_secs(60) => Ok(duration),
+        _ => Err("a certificate lasts at least a minute".to_owned()),
+    }
+}
+
+pub(crate) async fn run(context: &Context, args: UserCreateArgs) -> Result<(), CommandError> {
+    let state = StateDir::of(context)?;
+    let session = Session::open_or_make(&state, Need::Objects).await?;
+    let granted = grant(session.client(), &args).await;
+    session.close().await?;
+    let role = granted?;
+    let pki = Pki::open(state.pki().as_std_path(), &[])
+        .doing("cannot use the certificates of the plane")?;
+    let client = pki
+        .client_lasting(&args.name, &[], args.expires)
+        .doing(format!("cannot make a certificate for `{}`", args.name))?;
+    let (server, is_served) = match (args.server, session::url(&state)) {
+        (Some(server), _) => (server, true),
+        (None, Some(server)) => (server, true),
+        (None, None) => (USUAL.to_owned(), false),
+    };
+    let kubeconfig = pki.kubeconfig_in(&client, "capn", &server, &args.namespace);
+    match &args.output {
+        Some(file) => write_private(file, &kubeconfig)?,
+        None => context.ui.data(&kubeconfig)?,
+    }
+    let (name, namespace, until) = (&args.name, &args.namespace, client.expires());
+    let file = args.output.as_ref().map(|file| format!("; the kubeconfig is in {file}"));
+    context.ui.say(format!(
+        "user `{name}` has the {role} in namespace `{namespace}` until {}{}",
+        until.strftime("%Y-%m-%d %H:%M UTC"),
+        file.unwrap_or_default(),
+    ));
+    if !is_served {
+        context.ui.note(format!(
+            "nobody serves the plane now: the kubeconfig names {server}, where `capn serve` listens \
+             unless it is told otherwise; name another: `--server URL`"
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the namespace and the binding. Gives the role as a person reads it.
+async fn grant(client: &Client, args: &UserCreateArgs) -> Result<String, CommandError> {
+    let UserCreateArgs { name, namespace, role, .. } = args;
+    let mut made = Namespace::default();
+    made.metadata.name = Some(namespace.clone());
+    let namespaces = Api::<Namespace>::all(client.clone());
+    absent(namespaces.create(&PostParams::default(), &made).await)
+        .doing(format!("cannot make namespace `{namespace}`"))?;
+    let role_ref = find_role(client, namespace, role).await?;
+    let shown = format!("{} `{}`", role_ref.kind, role_ref.name);
+    let mut binding = RoleBinding {
+        role_ref,
+        subjects: Some(vec![Subject {
+            api_group: Some(GROUP.to_owned()),
+            kind: "User".to_owned(),
+            name: name.clone(),
+            namespace: None,
+        }]),
+        ..RoleBinding::default()
+    };
+    binding.metadata.name = Some(format!("capn-user-{name}-{role}"));
+    binding.metadata.labels = Some([(LABEL.to_owned(), "true".to_owned())].into());
+    let bindings = Api::<RoleBinding>::namespaced(client.clone(), namespace);
+    absent(bindings.create(&PostParams::default(), &binding).await)
+        .doing(format!("cannot give `{name}` the {shown} in namespace `{namespace}`"))?;
+    Ok(shown)
+}
+
+/// What is there already is as good as made.
+fn absent<T>(created: kube::Result<T>) -> kube::Result<()> {
+    match created {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+async fn find_role(client: &Client, namespace: &str, role: &str) -> Result<RoleRef, CommandError> {
+    let reference = |kind: &str, name: String| RoleRef {
+        api_group: Some(GROUP.to_owned()),
+        kind: kind.to_owned(),
+        name,
+    };
+    if roles::ROLES.contains(&role) {
+        return Ok(reference("ClusterRole", roles::cluster_role(role)));
+    }
+    let doing = || format!("cannot look for the role `{role}`");
+    let of_namespace = Api::<Role>::namespaced(client.clone(), namespace);
+    if of_namespace.get_opt(role).await.doing(doing())?.is_some() {
+        return Ok(reference("Role", role.to_owned()));
+    }
+    if Api::<ClusterRole>::all(client.clone()).get_opt(role).await.doing(doing())?.is_some() {
+        return Ok(reference("ClusterRole", role.to_owned()));
+    }
+    Err(CommandError::new(format!(
+        "there is no Role `{role}` in namespace `{namespace}` and no ClusterRole of that name"
+    ))
+    .hint("`view`, `edit` and `admin` are always there: `--role edit`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_read_as_people_write_them() {
+        let days = |text: &str| lifetime(text).unwrap().as_secs() / 86_400;
+        assert_eq!((days("90d"), days("8760h")), (90, 365));
+        assert!((365..=366).contains(&days("1y")));
+        for bad in ["", "1", "-1y", "0s", "30s", "year"] {
+            assert!(lifetime(bad).is_err(), "{bad}");
+        }
+    }
+}

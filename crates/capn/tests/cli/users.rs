@@ -1,0 +1,77 @@
+//! Users of the plane: their bindings and kubeconfigs.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use capn::Exit;
+use insta::assert_snapshot;
+
+use crate::Home;
+
+#[test]
+fn a_user_is_made_listed_and_deleted() {
+    let home = Home::new();
+    let file = home.path().join("jane.kubeconfig");
+    let create = |name: &str, namespace: &str, role: &str, more: &[&str]| {
+        let arguments = ["user", "create", name, "-n", namespace, "--role", role];
+        home.capn(&[&arguments[..], more].concat())
+    };
+    let ran = create("jane", "team-a", "edit", &["-o", file.to_str().unwrap(), "--expires", "90d"]);
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, ""), "{ran}");
+    assert!(
+        ran.err.starts_with(
+            "user `jane` has the ClusterRole `capn-edit` in namespace `team-a` until "
+        ),
+        "{ran}"
+    );
+    assert!(ran.err.contains("; the kubeconfig is in $HOME/jane.kubeconfig"), "{ran}");
+    assert!(ran.err.contains("nobody serves the plane now"), "{ran}");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let config: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!(config["contexts"][0]["context"]["namespace"], "team-a");
+    assert_eq!(config["clusters"][0]["cluster"]["server"], "https://127.0.0.1:16443");
+
+    // Again, with another role; and to stdout, where nothing but the kubeconfig is.
+    let ran = create("jane", "team-a", "admin", &["--server", "https://plane.example:6443"]);
+    let config: serde_json::Value = serde_saphyr::from_str(&ran.out).unwrap();
+    assert_eq!(config["clusters"][0]["cluster"]["server"], "https://plane.example:6443");
+    assert!(!ran.err.contains("PRIVATE KEY") && !ran.err.contains("nobody serves"), "{ran}");
+    assert_eq!(create("joe", "team-b", "cluster-admin", &[]).exit, Exit::Done);
+
+    let ran = home.capn(&["user", "list", "-o", "name"]);
+    assert_eq!(ran.out, "jane\njoe\n", "{ran}");
+    let ran = home.capn(&["user", "list", "-n", "team-b"]);
+    assert!(ran.out.contains("joe   team-b     cluster-admin"), "{ran}");
+    assert_snapshot!(home.capn(&["user", "delete", "jane"]), @r"
+    ------- stderr -------
+    user `jane` has the role `capn-admin` in namespace `team-a` no longer
+    user `jane` has the role `capn-edit` in namespace `team-a` no longer
+    · the certificate is good until it expires, but for nothing: whoever shows it may read what kinds there are. Another user of the same name would share his roles with it
+    [exit: Done]
+    ");
+    assert_eq!(home.capn(&["user", "list", "-o", "name"]).out, "joe\n");
+    assert_eq!(home.capn(&["user", "delete", "jane"]).exit, Exit::Done);
+}
+
+#[test]
+fn what_is_not_there_or_not_a_name_is_refused() {
+    let home = Home::new();
+    let ran = home.capn(&["user", "create", "jane", "-n", "team-a", "--role", "owner"]);
+    assert_snapshot!(ran, @r"
+    ------- stderr -------
+    Error: there is no Role `owner` in namespace `team-a` and no ClusterRole of that name
+    Hint: `view`, `edit` and `admin` are always there: `--role edit`
+    [exit: Failed]
+    ");
+    for name in ["system:masters", "a/b"] {
+        let ran = home.capn(&["user", "create", name, "-n", "team-a", "--role", "edit"]);
+        assert_eq!(ran.exit, Exit::Usage, "{ran}");
+    }
+    let ran = home.capn(&["user", "create", "jane", "-n", "A_B", "--role", "edit"]);
+    assert_eq!(ran.exit, Exit::Failed, "{ran}");
+    let ran = home.capn(&["user", "list"]);
+    assert_eq!(
+        ran.err,
+        "no users yet; make one: `capn user create NAME --namespace NAMESPACE --role edit`\n"
+    );
+}
