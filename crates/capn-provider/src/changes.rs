@@ -6,32 +6,26 @@
 
 use std::{
     collections::HashMap,
-    fmt::Debug,
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
+use capn_controller::watch;
 use futures::{Stream, StreamExt as _, future};
 use kube::{
     Api, Resource,
     runtime::{
         WatchStreamExt as _,
         reflector::ObjectRef,
-        watcher::{self, Event, watcher},
+        watcher::{self, Event},
     },
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use serde_json::Value;
 
 /// A kind of object that is watched for the sake of others.
-pub(crate) trait Watched:
-    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static
-{
-}
+pub(crate) trait Watched: watch::Kind + Serialize {}
 
-impl<K> Watched for K where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static
-{
-}
+impl<K> Watched for K where K: watch::Kind + Serialize {}
 
 /// Objects that others depend on: each when it is first seen, when something of it changes but
 /// the bookkeeping and those parts of its status that are not named in `status`, and when it is gone.
@@ -55,7 +49,7 @@ fn marked<K: Watched>(
     mark: impl Fn(&K) -> Option<u64> + Send + 'static,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
     let mut known = HashMap::new();
-    watcher(api, Default::default()).default_backoff().filter_map(move |event| {
+    watch::watcher(api, Default::default()).default_backoff().filter_map(move |event| {
         future::ready(match event {
             Ok(event) => news(&mut known, event, &mark).map(Ok),
             Err(error) => Some(Err(error)),

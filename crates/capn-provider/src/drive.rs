@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
 
-use capn_controller::guard::caught;
+use capn_controller::{guard::caught, watch};
 use capn_plan::diagnosis::Class;
 use futures::StreamExt as _;
 use kube::{
@@ -33,11 +33,10 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
 /// A controller that is woken by changes of anything but the status, which it writes itself.
 pub(crate) fn controller<K>(api: Api<K>, config: watcher::Config) -> (Controller<K>, Store<K>)
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync,
-    K: 'static,
+    K: watch::Kind + Serialize,
 {
     let (reader, writer) = reflector::store();
-    let changes = watcher(api, config)
+    let changes = watch::watcher(api, config)
         .default_backoff()
         .reflect(writer)
         .applied_objects()

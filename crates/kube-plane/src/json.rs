@@ -171,6 +171,9 @@ pub(crate) fn from_yaml(bytes: &[u8], limits: Limits) -> Result<Value, Unread> {
     }
 }
 
+/// Up to here each whole number has a float of its own.
+const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
+
 struct Reading {
     path: Path,
     depth: usize,
@@ -241,6 +244,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        // As Go writes it: `1.0` is `1`, and only so it is read where a number has to be whole.
+        if value.fract() == 0.0 && value.abs() < LARGEST_WHOLE {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "it is a whole number below 2^53"
+            )]
+            return self.0.value((value as i64).into());
+        }
         let number = Number::from_f64(value).ok_or_else(|| E::custom("a number is not finite"))?;
         self.0.value(Value::Number(number))
     }
@@ -352,6 +363,22 @@ mod tests {
         let (value, duplicates) = from_json(text, Limits::BODY).unwrap();
         assert_eq!(duplicates, ["a.b", "l[1].x", "a"]);
         assert_eq!(value, json!({"a": {}, "l": [{"x": 1}, {"x": 2}]}));
+    }
+
+    #[test]
+    fn whole_numbers_are_integers() {
+        for (text, expected) in [
+            ("1.0", "1"),
+            ("-3e2", "-300"),
+            ("1.5", "1.5"),
+            ("1e30", "1e+30"),
+            ("-0.0", "0"),
+            ("18446744073709551615", "18446744073709551615"),
+        ] {
+            let (value, _) = from_json(text.as_bytes(), Limits::BODY).unwrap();
+            assert_eq!(value.to_string(), expected, "{text}");
+            assert_eq!(from_yaml(text.as_bytes(), Limits::BODY).unwrap(), value, "{text}");
+        }
     }
 
     #[test]

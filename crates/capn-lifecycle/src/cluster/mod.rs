@@ -22,10 +22,11 @@ mod report;
 use std::sync::Arc;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels};
+use capn_controller::watch;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Resource, ResourceExt as _};
@@ -43,17 +44,22 @@ use crate::objects::{is_deleting, is_paused};
 /// Runs the controller until `stop`.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let all = watcher::Config::default;
-    let clusters = Controller::new(Api::<Cluster>::all(ctx.client.clone()), all());
+    let clusters = watch::controller(Api::<Cluster>::all(ctx.client.clone()), all());
     let store = clusters.store();
     // Certificates and kubeconfigs, of which only the names matter here.
     let secrets: Api<PartialObjectMeta<Secret>> = Api::all(ctx.client.clone());
     let secrets =
         watcher(secrets, all().labels(labels::CLUSTER_NAME)).default_backoff().touched_objects();
+    let (machines, sets, deployments) = (
+        Api::<Machine>::all(ctx.client.clone()),
+        Api::<MachineSet>::all(ctx.client.clone()),
+        Api::<MachineDeployment>::all(ctx.client.clone()),
+    );
     let controller = clusters
         .watches_stream(secrets, |secret: PartialObjectMeta<Secret>| of_label(&secret))
-        .watches(Api::<Machine>::all(ctx.client.clone()), all(), |m| of_label(&m))
-        .watches(Api::<MachineSet>::all(ctx.client.clone()), all(), |m| of_label(&m))
-        .watches(Api::<MachineDeployment>::all(ctx.client.clone()), all(), |m| of_label(&m))
+        .watches_stream(watch::touched(machines, all()), |m: Machine| of_label(&m))
+        .watches_stream(watch::touched(sets, all()), |m: MachineSet| of_label(&m))
+        .watches_stream(watch::touched(deployments, all()), |m: MachineDeployment| of_label(&m))
         .reconcile_on(external_events(&ctx, store.clone()))
         .reconcile_on(connection_events(&ctx, store));
     drive(controller, ctx, stop, reconcile).await;

@@ -29,9 +29,10 @@ mod real_tests;
 use std::sync::Arc;
 
 use capi_api::{Cluster, KubeadmConfig, Machine, labels};
+use capn_controller::watch;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -51,11 +52,9 @@ pub(crate) const KIND: &str = "KubeadmConfig";
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let all = watcher::Config::default;
     let client = ctx.client.clone();
-    let configs = Controller::new(Api::<KubeadmConfig>::all(client.clone()), all());
+    let configs = watch::controller(Api::<KubeadmConfig>::all(client.clone()), all());
     let (of_clusters, of_secrets) = (configs.store(), configs.store());
-    let clusters = watcher(Api::<Cluster>::all(client.clone()), all())
-        .default_backoff()
-        .touched_objects()
+    let clusters = watch::touched(Api::<Cluster>::all(client.clone()), all())
         .predicate_filter(cluster_essence, PredicateConfig::default());
     // Certificates: those of a cluster are not controlled by a KubeadmConfig, as boot data is.
     let secrets = watcher(
@@ -65,7 +64,9 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     .default_backoff()
     .touched_objects();
     let controller = configs
-        .watches(Api::<Machine>::all(client), all(), |machine| config_of(&machine))
+        .watches_stream(watch::touched(Api::<Machine>::all(client), all()), |machine: Machine| {
+            config_of(&machine)
+        })
         .watches_stream(clusters, move |cluster: Cluster| {
             of_cluster(&of_clusters, cluster.namespace().as_deref(), &cluster.name_any())
         })

@@ -44,7 +44,7 @@ use capi_api::{Cluster, KubeadmControlPlane, Machine, labels, refs};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -70,11 +70,10 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let all = watcher::Config::default;
     let client = ctx.client.clone();
     let pods = PodWatches::default();
-    let planes = Controller::new(Api::<KubeadmControlPlane>::all(client.clone()), all());
+    let planes =
+        capn_controller::watch::controller(Api::<KubeadmControlPlane>::all(client.clone()), all());
     let store = planes.store();
-    let clusters = watcher(Api::<Cluster>::all(client.clone()), all())
-        .default_backoff()
-        .touched_objects()
+    let clusters = capn_controller::watch::touched(Api::<Cluster>::all(client.clone()), all())
         .predicate_filter(cluster_essence, PredicateConfig::default());
     let secrets = watcher(
         Api::<PartialObjectMeta<Secret>>::all(client.clone()),
@@ -82,7 +81,7 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     )
     .default_backoff()
     .touched_objects();
-    let machines = watcher(Api::<Machine>::all(client), all()).default_backoff().touched_objects();
+    let machines = capn_controller::watch::touched(Api::<Machine>::all(client), all());
     let of_machines = store.clone();
     let controller = planes
         .watches_stream(clusters, |cluster: Cluster| of_cluster(&cluster))

@@ -23,8 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels};
+use capn_controller::watch;
 use futures::StreamExt as _;
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, predicates, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -45,20 +46,14 @@ const DRAIN_RECHECK: Duration = Duration::from_secs(2);
 /// Runs the controller until `stop`.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let all = watcher::Config::default;
-    let machines = Controller::new(Api::<Machine>::all(ctx.client.clone()), all());
+    let machines = watch::controller(Api::<Machine>::all(ctx.client.clone()), all());
     let store = machines.store();
     // Counts in a cluster's status change with every machine; only what matters wakes machines.
-    let clusters = watcher(Api::<Cluster>::all(ctx.client.clone()), all())
-        .default_backoff()
-        .touched_objects()
+    let clusters = watch::touched(Api::<Cluster>::all(ctx.client.clone()), all())
         .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
-    let sets = watcher(Api::<MachineSet>::all(ctx.client.clone()), all())
-        .default_backoff()
-        .touched_objects()
+    let sets = watch::touched(Api::<MachineSet>::all(ctx.client.clone()), all())
         .predicate_filter(predicates::generation, kube::runtime::PredicateConfig::default());
-    let deployments = watcher(Api::<MachineDeployment>::all(ctx.client.clone()), all())
-        .default_backoff()
-        .touched_objects()
+    let deployments = watch::touched(Api::<MachineDeployment>::all(ctx.client.clone()), all())
         .predicate_filter(predicates::generation, kube::runtime::PredicateConfig::default());
     let (of_cluster, of_set, of_deployment) = (store.clone(), store.clone(), store.clone());
     let controller = machines

@@ -14,8 +14,9 @@ mod sets;
 use std::sync::Arc;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels};
+use capn_controller::watch;
 use futures::StreamExt as _;
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -34,16 +35,15 @@ pub(crate) use rollout::scaled;
 /// Runs the controller until `stop`.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let all = watcher::Config::default;
-    let deployments = Controller::new(Api::<MachineDeployment>::all(ctx.client.clone()), all());
+    let deployments = watch::controller(Api::<MachineDeployment>::all(ctx.client.clone()), all());
     let store = deployments.store();
-    let clusters = watcher(Api::<Cluster>::all(ctx.client.clone()), all())
-        .default_backoff()
-        .touched_objects()
+    let clusters = watch::touched(Api::<Cluster>::all(ctx.client.clone()), all())
         .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
     let of_cluster = store.clone();
+    let machines = Api::<Machine>::all(ctx.client.clone());
     let controller = deployments
-        .owns(Api::<MachineSet>::all(ctx.client.clone()), all())
-        .watches(Api::<Machine>::all(ctx.client.clone()), all(), |machine: Machine| {
+        .owns_stream(watch::touched(Api::<MachineSet>::all(ctx.client.clone()), all()))
+        .watches_stream(watch::touched(machines, all()), |machine: Machine| {
             let name = label(machine.meta(), labels::DEPLOYMENT_NAME)?;
             Some(ObjectRef::new(name).within(machine.meta().namespace.as_deref()?))
         })

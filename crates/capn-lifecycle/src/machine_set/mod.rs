@@ -22,8 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet};
+use capn_controller::watch;
 use futures::StreamExt as _;
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -42,13 +43,13 @@ const PREFLIGHT_RECHECK: Duration = Duration::from_secs(15);
 /// Runs the controller until `stop`.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let all = watcher::Config::default;
-    let sets = Controller::new(Api::<MachineSet>::all(ctx.client.clone()), all());
+    let sets = watch::controller(Api::<MachineSet>::all(ctx.client.clone()), all());
     let store = sets.store();
-    let clusters = watcher(Api::<Cluster>::all(ctx.client.clone()), all())
-        .default_backoff()
-        .touched_objects()
+    let clusters = watch::touched(Api::<Cluster>::all(ctx.client.clone()), all())
         .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
     let (of_cluster, of_machine, of_deployment) = (store.clone(), store.clone(), store.clone());
+    let machines = Api::<Machine>::all(ctx.client.clone());
+    let deployments = Api::<MachineDeployment>::all(ctx.client.clone());
     let controller = sets
         .watches_stream(clusters, move |cluster: Cluster| {
             matching(&of_cluster, |set| {
@@ -56,18 +57,14 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
                     && set.spec.cluster_name == cluster.name_any()
             })
         })
-        .watches(Api::<Machine>::all(ctx.client.clone()), all(), move |machine: Machine| {
+        .watches_stream(watch::touched(machines, all()), move |machine: Machine| {
             matching(&of_machine, |set| concerns(set, &machine))
         })
         // For the bounds of remediation, which are the deployment's.
-        .watches(
-            Api::<MachineDeployment>::all(ctx.client.clone()),
-            all(),
-            move |deployment: MachineDeployment| {
-                let uid = deployment.uid().unwrap_or_default();
-                matching(&of_deployment, |set| capi_api::refs::is_controlled_by(set.meta(), &uid))
-            },
-        )
+        .watches_stream(watch::touched(deployments, all()), move |deployment: MachineDeployment| {
+            let uid = deployment.uid().unwrap_or_default();
+            matching(&of_deployment, |set| capi_api::refs::is_controlled_by(set.meta(), &uid))
+        })
         .reconcile_on(template_events(&ctx, store));
     drive(controller, ctx, stop, reconcile).await;
 }

@@ -16,5 +16,6 @@ mod kubeadm;
 mod machines;
 mod provider;
 mod provisioning;
+mod unreadable;
 mod workload;
 mod world;

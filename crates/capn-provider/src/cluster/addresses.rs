@@ -12,6 +12,7 @@ use std::{
 };
 
 use capn_api::LXCCluster;
+use capn_controller::watch;
 use capn_plan::ranges::{self, Range};
 use incus_api::{Config, Instance, InstanceFull, Network};
 use kube::api::ListParams;
@@ -208,13 +209,10 @@ async fn taken(
 
 /// Endpoints of other clusters, on whatever server.
 pub(crate) async fn endpoints(ctx: &Context, uid: &str) -> Result<BTreeSet<IpAddr>, Failure> {
-    let clusters = ctx
-        .api::<LXCCluster>()
-        .list(&ListParams::default())
+    let (clusters, _) = watch::list(ctx.api::<LXCCluster>(), &ListParams::default())
         .await
         .map_err(Failure::kube_named("list", "LXCCluster", "", ""))?;
     Ok(clusters
-        .items
         .iter()
         .filter(|cluster| cluster.metadata.uid.as_deref() != Some(uid))
         .filter_map(|cluster| cluster.spec.endpoint_host()?.parse().ok())

@@ -106,7 +106,9 @@ pub fn known(names: &[String]) -> String {
 /// When the plane does not answer.
 pub async fn names(client: &Client, namespace: &str) -> Result<Vec<String>, CommandError> {
     let clusters: Api<Cluster> = Api::namespaced(client.clone(), namespace);
-    let list = clusters.list(&ListParams::default()).await.doing("cannot list clusters")?;
+    // Of the names only: one that cannot be read is there too.
+    let list =
+        clusters.list_metadata(&ListParams::default()).await.doing("cannot list clusters")?;
     Ok(list.items.iter().map(|cluster| cluster.name_any()).collect())
 }
 

@@ -3,6 +3,7 @@
 use capi_api::conditions::{self, AVAILABLE, NODE_READY, READY};
 use capi_api::{Cluster, Machine};
 use capn_api::LXCMachine;
+use capn_controller::watch;
 use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,7 +17,7 @@ use crate::error::{CommandError, Doing as _};
 use crate::output::{self, Format, OutputArgs};
 use crate::session::{Need, Session};
 use crate::state::StateDir;
-use crate::ui::Table;
+use crate::ui::{Table, Ui};
 
 /// What can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -59,8 +60,8 @@ pub(super) async fn run(context: &Context, args: GetArgs) -> Result<(), CommandE
     let state = StateDir::of(context)?;
     let session = Session::open(&state, Need::Objects).await?;
     let read = match args.what {
-        What::Machines => machines(&session, &args).await.map(Rows::Machines),
-        _ => clusters(&session, &args).await.map(Rows::Clusters),
+        What::Machines => machines(&context.ui, &session, &args).await.map(Rows::Machines),
+        _ => clusters(&context.ui, &session, &args).await.map(Rows::Clusters),
     };
     session.close().await?;
     print(context, &read?, format)
@@ -128,13 +129,29 @@ where
     }
 }
 
-async fn read_machines(session: &Session, args: &GetArgs) -> Result<Vec<MachineRow>, CommandError> {
+/// The objects that can be read; of the others the user is told.
+async fn readable<K: watch::Kind>(
+    ui: &Ui,
+    api: Api<K>,
+    doing: &'static str,
+) -> Result<Vec<K>, CommandError> {
+    let (objects, unreadable) = watch::list(api, &ListParams::default()).await.doing(doing)?;
+    for object in unreadable {
+        ui.note(object.to_string());
+    }
+    Ok(objects)
+}
+
+async fn read_machines(
+    ui: &Ui,
+    session: &Session,
+    args: &GetArgs,
+) -> Result<Vec<MachineRow>, CommandError> {
     let namespace = args.namespace.as_deref();
-    let all = ListParams::default();
-    let machines: Api<Machine> = api(session, namespace);
-    let machines = machines.list(&all).await.doing("cannot list machines")?.items;
-    let lxc_machines: Api<LXCMachine> = api(session, namespace);
-    let lxc_machines = lxc_machines.list(&all).await.doing("cannot list LXCMachines")?.items;
+    let machines: Vec<Machine> =
+        readable(ui, api(session, namespace), "cannot list machines").await?;
+    let lxc_machines: Vec<LXCMachine> =
+        readable(ui, api(session, namespace), "cannot list LXCMachines").await?;
     let mut rows: Vec<MachineRow> = machines
         .iter()
         .map(|machine| {
@@ -194,18 +211,26 @@ fn machine_row(machine: &Machine, lxc_machine: Option<&LXCMachine>) -> MachineRo
     }
 }
 
-async fn machines(session: &Session, args: &GetArgs) -> Result<Vec<MachineRow>, CommandError> {
-    let mut rows = read_machines(session, args).await?;
+async fn machines(
+    ui: &Ui,
+    session: &Session,
+    args: &GetArgs,
+) -> Result<Vec<MachineRow>, CommandError> {
+    let mut rows = read_machines(ui, session, args).await?;
     if let Some(cluster) = &args.cluster {
         rows.retain(|row| row.cluster == *cluster);
     }
     Ok(rows)
 }
 
-async fn clusters(session: &Session, args: &GetArgs) -> Result<Vec<ClusterRow>, CommandError> {
-    let clusters: Api<Cluster> = api(session, args.namespace.as_deref());
-    let list = clusters.list(&ListParams::default()).await.doing("cannot list clusters")?.items;
-    let machines = read_machines(session, args).await?;
+async fn clusters(
+    ui: &Ui,
+    session: &Session,
+    args: &GetArgs,
+) -> Result<Vec<ClusterRow>, CommandError> {
+    let clusters = api(session, args.namespace.as_deref());
+    let list: Vec<Cluster> = readable(ui, clusters, "cannot list clusters").await?;
+    let machines = read_machines(ui, session, args).await?;
     let mut rows: Vec<ClusterRow> = list
         .iter()
         .filter(|cluster| args.cluster.as_ref().is_none_or(|name| cluster.name_any() == *name))

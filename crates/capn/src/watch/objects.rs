@@ -119,7 +119,7 @@ where
 {
     let (reader, writer) = reflector::store();
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let events = watcher(api, config)
+    let events = capn_controller::watch::watcher(api, config)
         .default_backoff()
         .reflect(writer)
         .inspect_err(

@@ -88,6 +88,11 @@ fn entries(object: &Value) -> Option<Vec<Entry>> {
         if !matches!(json::text(entry, &["operation"]), APPLY | UPDATE) {
             return None;
         }
+        // Clients read it as a time, with all of the object.
+        let time = match json::text(entry, &["time"]) {
+            "" => meta::timestamp(),
+            time => time.parse::<jiff::Timestamp>().is_ok().then(|| time.to_owned())?,
+        };
         let names = ["manager", "subresource", "apiVersion", "time"];
         if entries.len() == 2 * MAX_APPLIERS
             || names.iter().any(|name| json::text(entry, &[name]).len() > MAX_NAME)
@@ -99,7 +104,7 @@ fn entries(object: &Value) -> Option<Vec<Entry>> {
             operation: text("operation"),
             subresource: text("subresource"),
             api_version: text("apiVersion"),
-            time: text("time"),
+            time,
             fields: Fields::parse(fields),
         });
     }

@@ -142,6 +142,14 @@ fn check(limits: &Limits, value: &Value, path: &mut Path, found: &mut Found) {
             }
         }
         Value::Number(number) => {
+            let fits = match limits.format.as_deref() {
+                Some("int64") => number.is_i64(),
+                Some("uint64") => number.is_u64(),
+                _ => true,
+            };
+            if !fits {
+                wrong(format!("must be of type {}", limits.format.as_deref().unwrap_or_default()));
+            }
             if let Some(number) = number.as_f64() {
                 check_number(limits, number, &mut wrong);
             }
