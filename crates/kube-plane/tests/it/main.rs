@@ -18,6 +18,7 @@ mod garbage;
 mod https;
 #[cfg(test)]
 mod kubectl;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod support;
