@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use capn_controller::workload::{self, Reach};
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, ResourceExt as _};
 
 use super::made::NodeRow;
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 ///
-/// When there is none yet.
+/// When there is none yet, or it has more than inline certificates, keys and tokens.
 pub async fn kubeconfig(
     client: &Client,
     namespace: &str,
@@ -34,7 +34,17 @@ pub async fn kubeconfig(
         return Err(CommandError::new(format!("cluster `{cluster}` has no kubeconfig yet"))
             .hint(format!("see how far it is: `capn describe cluster {cluster}`")));
     };
-    String::from_utf8(value.0).doing(format!("the Secret `{name}` does not hold a kubeconfig"))
+    let text = String::from_utf8(value.0)
+        .map_err(|_| CommandError::new(format!("the Secret `{name}` does not hold text")))?;
+    // Whoever may write Secrets in the namespace may have written it, and kubectl does what it says.
+    if let Err(error) = workload::client(&text, Reach::ThisMachine) {
+        return Err(CommandError::caused(format!("the Secret `{name}` is not used"), error).hint(
+            format!(
+                "look at it before you trust it: `kubectl -n {namespace} get secret {name} -o yaml`"
+            ),
+        ));
+    }
+    Ok(text)
 }
 
 /// Asks the workload cluster for its nodes.
@@ -44,11 +54,11 @@ pub async fn kubeconfig(
 /// When its API server does not answer.
 pub async fn nodes(kubeconfig: &str) -> Result<Vec<NodeRow>, CommandError> {
     let doing = "cannot ask the cluster for its nodes";
-    let nodes: Api<Node> = Api::all(client(kubeconfig).await?);
+    let nodes: Api<Node> = Api::all(client(kubeconfig)?);
     let params = ListParams::default();
-    let list =
-        tokio::time::timeout(PATIENCE, nodes.list(&params)).await.doing(doing)?.doing(doing)?;
-    let mut rows: Vec<NodeRow> = list.items.iter().map(row).collect();
+    let listed = tokio::time::timeout(PATIENCE, workload::list(&nodes, &params));
+    let list = listed.await.doing(doing)?.doing(doing)?;
+    let mut rows: Vec<NodeRow> = list.iter().map(row).collect();
     rows.sort_by_key(|row| (row.role != "control-plane", row.name.clone()));
     Ok(rows)
 }
@@ -58,12 +68,8 @@ pub async fn nodes(kubeconfig: &str) -> Result<Vec<NodeRow>, CommandError> {
 /// # Errors
 ///
 /// When the kubeconfig cannot be used.
-pub(super) async fn client(kubeconfig: &str) -> Result<Client, CommandError> {
-    let parsed = Kubeconfig::from_yaml(kubeconfig).doing("cannot read the cluster's kubeconfig")?;
-    let config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
-        .await
-        .doing("cannot use the cluster's kubeconfig")?;
-    Client::try_from(config).doing("cannot use the cluster's kubeconfig")
+pub(super) fn client(kubeconfig: &str) -> Result<Client, CommandError> {
+    workload::client(kubeconfig, Reach::ThisMachine).doing("cannot use the cluster's kubeconfig")
 }
 
 fn row(node: &Node) -> NodeRow {

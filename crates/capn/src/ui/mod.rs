@@ -4,9 +4,11 @@ mod progress;
 mod style;
 mod table;
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use capn_text::shown;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use crate::environment::Environment;
@@ -101,15 +103,21 @@ impl Ui {
         self.data(&table.render(self.inner.color_out))
     }
 
-    /// Writes one line to stderr.
+    /// Writes one line to stderr. What a terminal would act on is left out of it: lines quote servers,
+    /// nodes and objects.
     pub fn say(&self, line: impl AsRef<str>) {
-        self.err_line(line.as_ref());
+        self.err_line(&readable(line.as_ref()));
+    }
+
+    /// The same, behind a mark with a colour.
+    pub fn say_marked(&self, tone: Tone, mark: &str, line: impl AsRef<str>) {
+        let mark = self.paint(tone, mark);
+        self.err_line(&format!("{mark} {}", readable(line.as_ref())));
     }
 
     /// Writes one line to stderr that tells of something the user did not ask for.
     pub fn note(&self, line: impl AsRef<str>) {
-        let mark = self.paint(Tone::Note, "·");
-        self.err_line(&format!("{mark} {}", line.as_ref()));
+        self.say_marked(Tone::Note, "·", line);
     }
 
     /// Asks a question that `y` or `yes` answers with yes; `None` when nobody can be asked.
@@ -171,6 +179,14 @@ impl Ui {
             None => write(),
         }
     }
+}
+
+/// Longest text that is written at once for people, in bytes.
+const LONGEST: usize = 256 << 10;
+
+/// What of a text may reach a terminal.
+pub(crate) fn readable(text: &str) -> Cow<'_, str> {
+    shown::text(text, LONGEST)
 }
 
 /// A stream is still usable after a panic in another thread that held it.
