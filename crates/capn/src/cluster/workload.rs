@@ -9,6 +9,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::made::NodeRow;
 use crate::error::{CommandError, Doing as _};
+use crate::ui::readable;
 
 /// The API server was seen to answer; a new connection to it is quick or does not come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,13 +37,18 @@ pub async fn kubeconfig(
     };
     let text = String::from_utf8(value.0)
         .map_err(|_| CommandError::new(format!("the Secret `{name}` does not hold text")))?;
-    // Whoever may write Secrets in the namespace may have written it, and kubectl does what it says.
+    let advice = format!(
+        "look at it before you trust it: `kubectl -n {namespace} get secret {name} -o yaml`"
+    );
+    // Whoever may write Secrets in the namespace may have written it, kubectl does what it says, and a
+    // terminal too.
+    if readable(&text) != text.replace('\r', "") {
+        let act = format!("the Secret `{name}` has characters that are not printed");
+        return Err(CommandError::new(act).hint(advice));
+    }
     if let Err(error) = workload::client(&text, Reach::ThisMachine) {
-        return Err(CommandError::caused(format!("the Secret `{name}` is not used"), error).hint(
-            format!(
-                "look at it before you trust it: `kubectl -n {namespace} get secret {name} -o yaml`"
-            ),
-        ));
+        let act = format!("the Secret `{name}` is not used");
+        return Err(CommandError::caused(act, error).hint(advice));
     }
     Ok(text)
 }
@@ -90,5 +96,38 @@ fn row(node: &Node) -> NodeRow {
         version: info.map(|info| info.kubelet_version.clone()),
         address,
         runtime: info.map(|info| info.container_runtime_version.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use kube::api::PostParams;
+    use kube_plane::{Plane, PlaneOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_runs_something_is_not_handed_on() {
+        let plane = Plane::open(PlaneOptions::default()).await.unwrap();
+        let secrets: Api<Secret> = Api::namespaced(plane.client(), "default");
+        for (cluster, text, part) in [
+            ("a", "users: [{name: u, user: {exec: {command: touch}}}]", "is not used"),
+            ("b", "current-context: \"x\x1b]0;y\x07\"", "are not printed"),
+        ] {
+            let secret = Secret {
+                metadata: kube::api::ObjectMeta {
+                    name: Some(format!("{cluster}-kubeconfig")),
+                    ..kube::api::ObjectMeta::default()
+                },
+                data: Some([("value".to_owned(), ByteString(text.into()))].into()),
+                ..Secret::default()
+            };
+            secrets.create(&PostParams::default(), &secret).await.unwrap();
+            let error = kubeconfig(&plane.client(), "default", cluster).await.unwrap_err();
+            let said = error.render(|_, text| text.to_owned());
+            assert!(said.contains(part) && !said.contains("touch"), "{said}");
+        }
+        plane.close().await;
     }
 }

@@ -225,3 +225,30 @@ pub(crate) mod testing {
         (out.clone(), err.clone(), Ui::plain(out, err))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::testing::kept;
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_acts_on_reaches_none() {
+        let bad = "a\x1b[2J\u{9b}31m\u{202e}b";
+        let (out, err, ui) = kept();
+        ui.say(bad);
+        ui.note(bad);
+        ui.say_marked(Tone::Good, "✓", bad);
+        ui.step(bad).done(bad);
+        ui.error(&CommandError::caused(bad, bad.to_owned()).hint(bad));
+        let mut table = Table::new(["A"]);
+        table.row([bad]);
+        table.row(["two\nlines"]);
+        ui.table(&table).unwrap();
+        for text in [out.text(), err.text()] {
+            assert!(text.contains("a�[2J�31m�b"), "{text:?}");
+            assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            assert!(!text.contains('\u{202e}'), "{text:?}");
+        }
+        assert!(out.text().contains("two lines"));
+    }
+}
