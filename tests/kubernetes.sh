@@ -30,6 +30,32 @@ no_power() {
   return 0
 }
 check 'root in a node has no power over the host' no_power
+# The data of the first control plane holds the keys of the cluster's authorities.
+forgotten() {
+  local instance
+  for instance in $(instances_of "$cluster" | grep -v -- '-lb$'); do
+    [ -z "$(incus config get "$instance" cloud-init.user-data)" ] || { echo "$instance holds its data"; return 1; }
+    if incus exec "$instance" -- grep -rlsE 'PRIVATE KEY|kubeadm (init|join)|token:' /var/lib/cloud /run/cloud-init /run/kubeadm; then
+      echo "in $instance"
+      return 1
+    fi
+  done
+}
+check 'no bootstrap data is left in a node or its configuration' forgotten
+# Without a network card, so that it is not a second node of that name.
+copied() {
+  local node
+  node=$(instances_of "$cluster" | grep -v -- '-lb$' | head -n 1)
+  incus copy --instance-only "$node" capn-t-copy --device eth0,type=none >/dev/null 2>&1 \
+    || incus copy --instance-only "$node" capn-t-copy >/dev/null 2>&1 || return 1
+  incus config device add capn-t-copy eth0 none >/dev/null 2>&1
+  incus start capn-t-copy || return 1
+  incus exec capn-t-copy -- systemctl is-system-running --wait >/dev/null 2>&1
+  incus exec capn-t-copy -- cloud-init status | has 'status: disabled' || return 1
+  ! incus exec capn-t-copy -- test -e /run/cluster-api/bootstrap-success.complete
+}
+check 'a copy of a node does not run the data again' copied
+incus delete -f capn-t-copy >/dev/null 2>&1
 pods() {
   # The pause image is on every node. A pod of the host network of one node and a pod with an
   # address of its own on the other are enough to see a route; the node itself asks.

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
 mod deps;
+mod digests;
 mod docs;
 mod files;
 
@@ -16,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   check-deps   which crate may use which, from `cargo metadata`
   check-files  file sizes and what sources must not contain
   check-docs   links, and the size of CONTRIBUTING.md
+  digests      adds the published digests of Kubernetes' releases to those that are part of capn
   package      writes a release into a folder; --help says how";
 
 fn main() -> ExitCode {
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Some("check-deps") => report("check-deps", deps::check(&root)?),
         Some("check-files") => report("check-files", files::check(&root)?),
         Some("check-docs") => report("check-docs", docs::check(&root)?),
+        Some("digests") => digests::add(&root, &arguments.collect::<Vec<_>>()),
         Some("package") => package(&root, arguments.collect()),
         _ => bail!("{USAGE}"),
     });

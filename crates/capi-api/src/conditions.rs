@@ -3,6 +3,7 @@
 //! A condition's `lastTransitionTime` moves only when its status does. [`Conditions`] is the list
 //! of one object while it is being worked on; [`get`] and its friends read lists of any object.
 
+use capn_text::shown;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
@@ -183,7 +184,8 @@ impl Conditions {
         Self { list, now, generation }
     }
 
-    /// Sets a condition.
+    /// Sets a condition. Messages quote servers, nodes and tenants: what a terminal would act on is
+    /// left out of them, and so is what is longer than Kubernetes takes.
     pub fn set(
         &mut self,
         kind: &str,
@@ -200,7 +202,7 @@ impl Conditions {
             type_: kind.to_owned(),
             status: status.as_str().to_owned(),
             reason: reason.to_owned(),
-            message: message.into(),
+            message: shown::text(&message.into(), shown::CONDITION).into_owned(),
             last_transition_time: since,
             observed_generation: self.generation,
         };
@@ -290,6 +292,16 @@ mod tests {
         let mut other = Conditions::new(Some(&same), Some(2), at(30));
         other.set(READY, Status::True, "C", "");
         assert_eq!(other.finish()[0].last_transition_time, Time(at(30)));
+    }
+
+    #[test]
+    fn a_message_is_what_may_be_shown_and_stored() {
+        let mut conditions = Conditions::new(None, None, at(1));
+        conditions.set(READY, Status::False, "R", "the server said \x1b]0;x\x07 a\nb");
+        conditions.set(AVAILABLE, Status::False, "R", "long".repeat(100_000));
+        let list = conditions.finish();
+        assert_eq!(list[1].message, "the server said �]0;x� a\nb");
+        assert!(list[0].message.len() <= shown::CONDITION);
     }
 
     #[test]

@@ -18,10 +18,15 @@ pub const SERVER_HEALTHY: &str = "ServerHealthy";
 /// LXCCluster: whether the certificates of its identity hold, for one that has any. Holds nothing
 /// up by itself.
 pub const CERTIFICATES_VALID: &str = "CertificatesValid";
+/// LXCCluster: whether the kubeconfig of the workload cluster can be used, for one that was refused
+/// once. Holds nothing up but the pod network.
+pub const KUBECONFIG_ACCEPTED: &str = "KubeconfigAccepted";
 /// LXCMachine: whether the instance exists, runs and has an address.
 pub const INSTANCE_PROVISIONED: &str = "InstanceProvisioned";
 /// LXCMachine: whether the bootstrap data made a node of the instance, as the instance tells.
 pub const BOOTSTRAP_SUCCEEDED: &str = "BootstrapSucceeded";
+/// LXCMachine: whether the running instance keeps what the isolation of its cluster promises.
+pub const ISOLATION_KEPT: &str = "IsolationKept";
 
 /// Reasons of conditions.
 pub mod reasons {
@@ -78,6 +83,11 @@ pub mod reasons {
     /// The network of a cluster that is deleted is still used.
     pub const WAITING_FOR_NETWORK: &str = "WaitingForNetwork";
 
+    /// The kubeconfig has nothing but inline certificates, keys and tokens.
+    pub const KUBECONFIG_ACCEPTED: &str = "KubeconfigAccepted";
+    /// The kubeconfig cannot be used, or has what capn does not take from a Secret.
+    pub const KUBECONFIG_REFUSED: &str = "KubeconfigRefused";
+
     /// The load balancer serves.
     pub const LOAD_BALANCER_AVAILABLE: &str = "LoadBalancerAvailable";
     /// The load balancer is being made.
@@ -115,6 +125,11 @@ pub mod reasons {
     pub const INSTANCE_PROVISIONING_ABORTED: &str = "InstanceProvisioningAborted";
     /// A provisioned instance is gone; it is not made again.
     pub const INSTANCE_DELETED: &str = "InstanceDeleted";
+
+    /// Nothing in the instance breaks what the isolation promises.
+    pub const ISOLATION_KEPT: &str = "IsolationKept";
+    /// The instance, or one of its profiles, was changed so that it breaks what the isolation promises.
+    pub const ISOLATION_BROKEN: &str = "IsolationBroken";
 
     /// The bootstrap data is at work in the instance.
     pub const BOOTSTRAPPING: &str = "Bootstrapping";

@@ -21,8 +21,10 @@ pub mod containerd;
 pub mod cri;
 pub mod install;
 pub mod name;
+pub mod own;
 pub mod simplestreams;
 
+mod archive;
 mod bolt;
 mod containers;
 mod libraries;

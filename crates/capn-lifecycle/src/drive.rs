@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use capn_controller::guard::{Panicked, caught};
 use futures::{StreamExt as _, TryFuture};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
@@ -18,7 +19,7 @@ use crate::backoff::Backoff;
 use crate::error::chain;
 
 /// What a retry wants to know about an error.
-pub(crate) trait Retry: std::error::Error {
+pub(crate) trait Retry: std::error::Error + From<Panicked> {
     /// Someone else changed the object: read again at once, and do not call it a failure.
     fn is_conflict(&self) -> bool;
 }
@@ -32,7 +33,8 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
 ///
 /// One object is reconciled by one task at a time. A failed reconcile is tried again after a pause
 /// that doubles from 100 ms to 30 s for each object in a row of failures, or at once when anything
-/// about the object changes. Returns after running reconciles have finished.
+/// about the object changes. One that meets a defect of capn has failed, and no other. Returns after
+/// running reconciles have finished.
 pub(crate) async fn drive<K, Fut>(
     controller: Controller<K>,
     ctx: Arc<Context>,
@@ -58,9 +60,9 @@ pub(crate) async fn drive<K, Fut>(
             move |object, ctx| {
                 let key = key(object.as_ref());
                 let backoff = backoff.clone();
-                let work = tracker.track_future(reconcile(object, ctx));
+                let work = tracker.track_future(caught(reconcile(object, ctx)));
                 async move {
-                    let action = work.await?;
+                    let action = work.await.map_err(<Fut as TryFuture>::Error::from)??;
                     backoff.forget(&key);
                     Ok(action)
                 }

@@ -1,5 +1,6 @@
 //! What can go wrong: with running at all ([`Error`]), and with one object ([`Failure`]).
 
+use capn_controller::guard::Panicked;
 use kube::Resource;
 use tokio::task::JoinError;
 
@@ -67,6 +68,9 @@ pub(crate) enum Failure {
         /// What is wrong with it and what to do.
         problem: String,
     },
+    /// The reconcile met a defect of capn.
+    #[error(transparent)]
+    Defect(#[from] Panicked),
 }
 
 impl Failure {
@@ -99,7 +103,7 @@ impl crate::drive::Retry for Failure {
             Self::Workload { source: workload::Error::Request { source, .. }, .. } => {
                 is_conflict(source)
             }
-            Self::Workload { .. } | Self::Invalid { .. } => false,
+            Self::Workload { .. } | Self::Invalid { .. } | Self::Defect(_) => false,
         }
     }
 }

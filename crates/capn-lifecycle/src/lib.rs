@@ -41,8 +41,11 @@ mod testing;
 
 use std::sync::Arc;
 
+use capn_controller::guard;
+use futures::future::BoxFuture;
 use kube::Client;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 pub use context::{Context, Options};
 pub use error::Error;
@@ -73,7 +76,8 @@ pub fn needs_kubelet_client_binding(kubernetes: &str) -> bool {
 /// # Errors
 ///
 /// [`Error::Controller`] when a controller ended before it was told to, which is a defect of this
-/// crate; failures of single objects are retried and shown in their conditions.
+/// crate; failures of single objects are retried and shown in their conditions, and a defect that one
+/// of them meets is that object's failure.
 pub async fn run(
     client: Client,
     options: Options,
@@ -85,13 +89,22 @@ pub async fn run(
     let _stop_on_drop = stop.clone().drop_guard();
 
     let mut running = JoinSet::new();
-    running.spawn(named("Cluster", cluster::run(ctx.clone(), stop.clone())));
-    running.spawn(named("Machine", machine::run(ctx.clone(), stop.clone())));
-    running.spawn(named("MachineSet", machine_set::run(ctx.clone(), stop.clone())));
-    running.spawn(named("MachineDeployment", machine_deployment::run(ctx.clone(), stop.clone())));
-    running.spawn(named("KubeadmConfig", kubeadm_config::run(ctx.clone(), stop.clone())));
+    let run = |name, controller: Controller| {
+        let (ctx, stop) = (ctx.clone(), stop.clone());
+        async move {
+            guard::kept(name, || controller(ctx.clone(), stop.clone())).await;
+            name
+        }
+    };
+    running.spawn(run("Cluster", |ctx, stop| Box::pin(cluster::run(ctx, stop))));
+    running.spawn(run("Machine", |ctx, stop| Box::pin(machine::run(ctx, stop))));
+    running.spawn(run("MachineSet", |ctx, stop| Box::pin(machine_set::run(ctx, stop))));
     running
-        .spawn(named("KubeadmControlPlane", kubeadm_control_plane::run(ctx.clone(), stop.clone())));
+        .spawn(run("MachineDeployment", |ctx, stop| Box::pin(machine_deployment::run(ctx, stop))));
+    running.spawn(run("KubeadmConfig", |ctx, stop| Box::pin(kubeadm_config::run(ctx, stop))));
+    running.spawn(run("KubeadmControlPlane", |ctx, stop| {
+        Box::pin(kubeadm_control_plane::run(ctx, stop))
+    }));
 
     tokio::select! {
         () = shutdown => {}
@@ -104,7 +117,5 @@ pub async fn run(
     Ok(())
 }
 
-async fn named(name: &'static str, controller: impl Future<Output = ()>) -> &'static str {
-    controller.await;
-    name
-}
+/// A controller, which runs until it is told to stop.
+type Controller = fn(Arc<Context>, CancellationToken) -> BoxFuture<'static, ()>;

@@ -11,9 +11,9 @@ use capi_api::Cluster;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
+use kube::ResourceExt as _;
 use kube::runtime::reflector::{self, Store, store};
 use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -203,9 +203,7 @@ impl Follower {
         client: kube::Client,
         writer: &mut reflector::store::Writer<Node>,
     ) -> bool {
-        let api: Api<Node> = Api::all(client.clone());
-        let events = watcher(api, watcher::Config::default());
-        let mut events = std::pin::pin!(events);
+        let mut events = std::pin::pin!(capn_controller::nodes::watch(client.clone()));
         let mut probe = tokio::time::interval(PROBE_EVERY);
         probe.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         probe.reset();

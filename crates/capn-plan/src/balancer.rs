@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use capn_api::{conditions::reasons, keys};
+use capn_api::{Isolation, conditions::reasons, keys};
 use incus_api::{AddressFamily, Config, InstanceFull};
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     families::{self, Family},
     files::Piece,
     haproxy::{self, Check, Haproxy, Template},
+    isolation,
     launch::Launch,
     life::{self, Life},
     machine::{Clash, DHCP_DROPPED, Observed},
@@ -42,6 +43,8 @@ pub struct Balancer {
     pub kind: Kind,
     /// The keys that mark the instance.
     pub owner: Owner,
+    /// What its cluster promises; an instance that breaks it is not started.
+    pub isolation: Isolation,
     /// Whether the LXCCluster is being deleted.
     pub deleting: bool,
     /// The endpoint's host, if it is set.
@@ -112,7 +115,8 @@ pub enum Plan {
     Wait(WaitingOn),
     /// Somebody else's instance has the name.
     Refuse(Clash),
-    /// The user's own configuration cannot be rendered; the text says why.
+    /// The user's own configuration cannot be rendered, or the instance breaks what its cluster
+    /// promises; the text says how.
     Invalid(String),
     /// It serves the wanted backends, at these addresses.
     Serving(Vec<IpAddr>),
@@ -145,7 +149,20 @@ pub fn plan(balancer: &Balancer, seen: &Observed) -> Plan {
             wanted_by: balancer.owner.full_name(),
         }),
         Ownership::Adoptable(missing) => Plan::Do(Step::Adopt(missing)),
-        Ownership::Ours => of_our_instance(balancer, seen, instance, addresses),
+        Ownership::Ours => match of_our_instance(balancer, seen, instance, addresses) {
+            Plan::Do(Step::Start(pieces)) => {
+                // Whatever ids it was made with, it holds nothing of the nodes.
+                let promised = match balancer.isolation {
+                    Isolation::Privileged => Isolation::Privileged,
+                    Isolation::Shared | Isolation::Isolated => Isolation::Shared,
+                };
+                match isolation::breaches_of_instance(promised, instance) {
+                    breaches if breaches.is_empty() => Plan::Do(Step::Start(pieces)),
+                    breaches => Plan::Invalid(isolation::message(promised, &breaches)),
+                }
+            }
+            plan => plan,
+        },
     }
 }
 

@@ -4,9 +4,11 @@
 //! commands after kubeadm come later still. What counts is the sentinel file of Cluster API's
 //! bootstrap contract together with what cloud-init says of its own run.
 
+mod forget;
 mod look;
 mod telling;
 
+pub use forget::FORGET;
 pub use look::{FAILED, LOOK, QUIET};
 use telling::telling;
 
@@ -73,6 +75,13 @@ pub enum Progress {
     Awaited(&'static str),
     /// There is nothing new to say.
     Untold,
+}
+
+impl Progress {
+    /// Whether the data has done what it will do, so that nothing needs it any more.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Ended | Self::Failed(_))
+    }
 }
 
 /// Why only the node of a machine can tell, for [`Answer::Mute`].

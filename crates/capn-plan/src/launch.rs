@@ -1,14 +1,16 @@
 //! The exact instance that is asked for.
 
 use capn_api::{InstanceType as MachineType, Isolation, LXCMachineSpec, LoadBalancerInstanceSpec};
-use incus_api::{Config, Devices, InstanceSource, InstanceType, InstancesPost, server::Flavor};
+use incus_api::{
+    Config, Devices, InstanceSource, InstanceType, InstancesPost, Profile, server::Flavor,
+};
 
 use crate::{
     InstanceName, Owner,
     devices::{self, DeviceError},
     fence::Fence,
     files::Piece,
-    kind,
+    isolation, kind,
     modules::{self, Unloadable},
     network::card::Wire,
     profile,
@@ -42,6 +44,15 @@ pub struct Launch {
 }
 
 impl Launch {
+    /// How it breaks what its cluster promises, if it does, with these profiles of the server.
+    pub fn excluded(&self, isolation: Isolation, profiles: &[Profile]) -> Option<String> {
+        let InstancesPost { instance_type, config, devices, .. } = &self.request;
+        let is_virtual_machine = *instance_type == InstanceType::VirtualMachine;
+        let breaches =
+            isolation::breaches_of_launch(isolation, is_virtual_machine, profiles, config, devices);
+        (!breaches.is_empty()).then(|| isolation::message(isolation, &breaches))
+    }
+
     /// The bootstrap data, where an instance with this config was made before there was any.
     pub fn missing_data(&self, config: &Config) -> Config {
         let wanted = self.request.config.get_key_value(USER_DATA);
@@ -149,7 +160,7 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
         flavor: spec.flavor.clone(),
         config,
         devices: all_devices,
-        profiles: profiles(&spec.profiles),
+        profiles: profiles(&spec.profiles, *isolation),
         start: server.create_and_start && pieces.is_empty() && user_data.is_some(),
         ..InstancesPost::default()
     };
@@ -190,7 +201,7 @@ pub fn load_balancer(
         flavor: spec.flavor.clone(),
         config,
         devices: nic.into_iter().chain(root).collect(),
-        profiles: profiles(&spec.profiles),
+        profiles: profiles(&spec.profiles, isolation),
         start: server.create_and_start,
         ..InstancesPost::default()
     };
@@ -208,8 +219,16 @@ pub fn without_modules(config: &Config, unloadable: &Unloadable) -> Option<Confi
     Some(changes)
 }
 
-fn profiles(wanted: &[String]) -> Option<Vec<String>> {
-    (!wanted.is_empty()).then(|| wanted.to_vec())
+/// The profile of instances that name none. Left out of a request, a server takes those that the image
+/// names, which are not known before.
+const DEFAULT_PROFILE: &str = "default";
+
+fn profiles(wanted: &[String], isolation: Isolation) -> Option<Vec<String>> {
+    match (wanted, isolation) {
+        ([], Isolation::Privileged) => None,
+        ([], Isolation::Shared | Isolation::Isolated) => Some(vec![DEFAULT_PROFILE.to_owned()]),
+        (wanted, _) => Some(wanted.to_vec()),
+    }
 }
 
 fn target(wanted: &str, server: &ServerFacts) -> Option<String> {

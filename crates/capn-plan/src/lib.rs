@@ -27,6 +27,7 @@
 //! | [`bootstrap`] | how far the bootstrap data of an instance has come |
 //! | [`haproxy`] | the load balancer's configuration |
 //! | [`ranges`] | which address a load balancer takes out of a range |
+//! | [`isolation`] | whether an instance keeps the promise of its cluster's isolation |
 //! | [`cni`] | the pod network of a node |
 //! | [`diagnosis`] | what a server's refusal means and what the user can do |
 //! | [`names`] | instance names |
@@ -47,6 +48,7 @@ pub mod files;
 pub mod flannel;
 pub mod haproxy;
 pub mod id_map;
+pub mod isolation;
 pub mod kind;
 pub mod kube_vip;
 pub mod launch;

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use capn_api::conditions::reasons;
+use capn_api::{Isolation, conditions::reasons};
 use incus_api::{Config, InstanceFull};
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     drain::Drain,
     families::{self, Family},
     files::Piece,
+    isolation,
     launch::Launch,
     life::{self, Life},
     recheck::{self, Rechecks},
@@ -52,6 +53,8 @@ pub struct Machine {
     pub name: InstanceName,
     /// The keys that mark the instance.
     pub owner: Owner,
+    /// What its cluster promises; an instance that breaks it is not started.
+    pub isolation: Isolation,
     /// How it goes, when it is being deleted.
     pub leaving: Option<Leaving>,
     /// Whether it was provisioned before: its provider ID names the instance.
@@ -148,6 +151,8 @@ pub enum Plan {
     Wait(WaitingOn),
     /// Somebody else's instance has the name.
     Refuse(Clash),
+    /// The instance is not started, since it breaks what its cluster promises; the text says how.
+    Exclude(String),
     /// The instance runs and has these addresses.
     Ready(Vec<IpAddr>),
     /// There is no instance left of a machine that is being deleted.
@@ -176,7 +181,20 @@ pub fn plan(machine: &Machine, seen: &Observed) -> Plan {
     }
     match missing {
         Some(missing) => Plan::Do(Step::Adopt(missing)),
-        None => of_our_instance(machine, seen, instance),
+        None => match of_our_instance(machine, seen, instance) {
+            Plan::Do(Step::Start(..)) if let Some(message) = machine.excludes(instance) => {
+                Plan::Exclude(message)
+            }
+            plan => plan,
+        },
+    }
+}
+
+impl Machine {
+    /// How the instance breaks what its cluster promises, if it does.
+    pub fn excludes(&self, instance: &InstanceFull) -> Option<String> {
+        let breaches = isolation::breaches_of_instance(self.isolation, instance);
+        (!breaches.is_empty()).then(|| isolation::message(self.isolation, &breaches))
     }
 }
 

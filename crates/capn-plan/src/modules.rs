@@ -30,6 +30,50 @@ const DEFAULT: [&str; 13] = [
     "vxlan",
 ];
 
+/// Modules that pod networks, packet filters and volumes of Kubernetes use besides, and beginnings
+/// of their names (`*`).
+const OF_NODES: [&str; 24] = [
+    "act_*",
+    "ceph",
+    "cls_*",
+    "dummy",
+    "fuse",
+    "geneve",
+    "ip6t_*",
+    "ip6table_*",
+    "ip_gre",
+    "ip_set*",
+    "ip_tunnel",
+    "ipip",
+    "ipt_*",
+    "iptable_*",
+    "ipvlan",
+    "macvlan",
+    "nf_*",
+    "nfs",
+    "nft_*",
+    "rbd",
+    "sch_*",
+    "tun",
+    "wireguard",
+    "xt_*",
+];
+
+/// Whether each name in a list is that of a module that nodes use.
+pub fn are_of_nodes(list: &str) -> bool {
+    let fits = |pattern: &str, module: &str| match pattern.strip_suffix('*') {
+        Some(beginning) => module.starts_with(beginning),
+        None => module == pattern,
+    };
+    let is_word = |module: &str| {
+        module.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    };
+    list.split(',').map(str::trim).filter(|module| !module.is_empty()).all(|module| {
+        let known = DEFAULT.iter().chain(&OF_NODES).any(|pattern| fits(pattern, module));
+        known && is_word(module)
+    })
+}
+
 /// What a server is known not to load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unloadable {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use capn_controller::workload::Reach;
 use capn_plan::recheck::Rechecks;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -18,7 +19,7 @@ use crate::{
     backoff::Retries,
     failure::Failure,
     metrics::Metrics,
-    remote::{Connect, Remote, Remotes},
+    remote::{Connect, LocalSockets, Remote, Remotes},
 };
 
 /// How the reconcilers behave.
@@ -42,6 +43,10 @@ pub struct Options {
     pub rechecks: Rechecks,
     /// How servers are reached.
     pub connect: Connect,
+    /// Namespaces whose identities may name a socket on this machine.
+    pub local_sockets: LocalSockets,
+    /// Where the API servers of workload clusters may be.
+    pub reach: Reach,
     /// What is counted and timed; nobody reads it unless it was registered.
     pub metrics: Metrics,
 }
@@ -57,6 +62,8 @@ impl Default for Options {
             retries: Retries::default(),
             rechecks: Rechecks::default(),
             connect: Connect::default(),
+            local_sockets: LocalSockets::default(),
+            reach: Reach::default(),
             metrics: Metrics::default(),
         }
     }
@@ -80,7 +87,12 @@ impl Context {
         let reporter = Reporter { controller: REPORTER.to_owned(), instance: None };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
-            remotes: Remotes::new(options.connect.clone(), options.metrics.clone(), options.resync),
+            remotes: Remotes::new(
+                options.connect.clone(),
+                options.local_sockets.clone(),
+                options.metrics.clone(),
+                options.resync,
+            ),
             client,
             options,
             stop,

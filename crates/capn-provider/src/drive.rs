@@ -2,6 +2,7 @@
 
 use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
 
+use capn_controller::guard::caught;
 use capn_plan::diagnosis::Class;
 use futures::StreamExt as _;
 use kube::{
@@ -76,8 +77,8 @@ fn watch_error(error: &watcher::Error) -> String {
 /// say. A passing failure is tried again after a pause that grows with each in a row, one that needs
 /// a change on the server at a steady pace, a final one not before the object changes or the resync
 /// is due. Events about an object's own instance cut none of these pauses short but the last, after
-/// the steady pause: they may be what the failed attempt itself caused. Returns after running
-/// reconciles have finished.
+/// the steady pause: they may be what the failed attempt itself caused. A reconcile that meets a
+/// defect of capn has failed, and no other. Returns after running reconciles have finished.
 pub(crate) async fn drive<K, Fut>(
     controller: Controller<K>,
     echoes: Echoes<ObjectRef<K>>,
@@ -118,7 +119,8 @@ pub(crate) async fn drive<K, Fut>(
                     echoes.begins(&key);
                     let running = metrics.reconciles().begin(&K::kind(&()));
                     // On the heap, so that the many that may wait for a place are small.
-                    let result = Box::pin(reconcile(object, ctx)).await;
+                    let result = Box::pin(caught(reconcile(object, ctx))).await;
+                    let result = result.unwrap_or_else(|defect| Err(Failure::Defect(defect)));
                     drop(place);
                     running.ended(Outcome::of(&result, resync));
                     let action = result?;

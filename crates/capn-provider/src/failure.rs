@@ -1,7 +1,9 @@
 //! Why a reconcile of one object did not get to its end.
 
 use capn_api::conditions::reasons;
+use capn_controller::guard::Panicked;
 use capn_plan::diagnosis::{self, Class};
+use capn_text::shown;
 use jiff::Timestamp;
 use kube::Resource;
 
@@ -117,6 +119,9 @@ pub(crate) enum Failure {
         /// What is wrong, and what to do.
         message: String,
     },
+    /// The reconcile met a defect of capn.
+    #[error(transparent)]
+    Defect(#[from] Panicked),
     /// The process is about to end.
     #[error("interrupted by the end of the process")]
     Stopping,
@@ -190,14 +195,15 @@ impl Failure {
             Self::Kube { .. }
             | Self::Command { .. }
             | Self::Bootstrap { .. }
-            | Self::Kubeconfig { .. }
             | Self::NoCluster
+            | Self::Defect(_)
             | Self::Stopping => Class::Passing,
             Self::Reach { source, .. } if source.is_forbidden() => Class::Blocked,
             Self::Reach { .. } => Class::Passing,
             Self::Identity { .. }
             | Self::Untrusted { .. }
             | Self::Expired { .. }
+            | Self::Kubeconfig { .. }
             | Self::NoAddress { .. } => Class::Blocked,
             Self::Server { .. } | Self::Network { .. } => self.diagnosis().class,
             Self::Invalid { .. } => Class::Final,
@@ -218,8 +224,13 @@ impl Failure {
     }
 
     /// The condition's message: what was tried, the cause, and what to do. The same failure gives
-    /// the same text, so that reporting it again changes nothing.
+    /// the same text, so that reporting it again changes nothing. What servers and instances said in it
+    /// is cleaned and cut.
     pub(crate) fn message(&self) -> String {
+        shown::text(&self.whole_message(), shown::SAID).into_owned()
+    }
+
+    fn whole_message(&self) -> String {
         let cause = match self {
             Self::Server { log, source, .. } => {
                 let mut cause = stable(source);
@@ -240,6 +251,7 @@ impl Failure {
             | Self::NoCluster
             | Self::NoAddress { .. }
             | Self::Invalid { .. }
+            | Self::Defect(_)
             | Self::Stopping => None,
         };
         let mut text = self.to_string();
@@ -272,6 +284,7 @@ impl Failure {
             | Self::Kubeconfig { .. }
             | Self::NoCluster
             | Self::Invalid { .. }
+            | Self::Defect(_)
             | Self::Stopping => None,
         }
     }

@@ -25,6 +25,7 @@ pub mod metrics;
 mod notice;
 mod patch;
 mod pieces;
+mod profiles;
 mod references;
 mod remote;
 mod template;
@@ -33,15 +34,18 @@ mod wire;
 
 use std::sync::Arc;
 
+use capn_controller::guard;
+use futures::future::BoxFuture;
 use kube::Client;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use backoff::Retries;
+pub use capn_controller::workload::Reach;
 pub use capn_plan::recheck::Rechecks;
 pub use context::Options;
 pub use metrics::Metrics;
-pub use remote::{Connect, Identity, IdentityError, Server};
+pub use remote::{Connect, Identity, IdentityError, LocalSockets, Server};
 
 use context::Context;
 
@@ -70,7 +74,8 @@ pub enum Error {
 /// # Errors
 ///
 /// [`Error::Controller`] when a controller ended before it was told to, which is a defect of this
-/// crate. Failures of single objects are retried and shown in their conditions.
+/// crate. Failures of single objects are retried and shown in their conditions, and a defect that one
+/// of them meets is that object's failure.
 pub async fn run(
     client: Client,
     options: Options,
@@ -82,10 +87,14 @@ pub async fn run(
     let ctx = Arc::new(Context::new(client, options, stop.clone()));
 
     let mut running = JoinSet::new();
-    running.spawn(cluster::run(ctx.clone()));
-    running.spawn(machine::run(ctx.clone()));
-    running.spawn(template::run(ctx.clone()));
-    running.spawn(cni::run(ctx.clone()));
+    let mut run = |name, controller: Controller| {
+        let ctx = ctx.clone();
+        running.spawn(async move { guard::kept(name, || controller(ctx.clone())).await });
+    };
+    run("LXCCluster", |ctx| Box::pin(cluster::run(ctx)));
+    run("LXCMachine", |ctx| Box::pin(machine::run(ctx)));
+    run("LXCMachineTemplate", |ctx| Box::pin(template::run(ctx)));
+    run("pod network", |ctx| Box::pin(cni::run(ctx)));
 
     tokio::select! {
         () = shutdown => {}
@@ -99,3 +108,6 @@ pub async fn run(
     }
     Ok(())
 }
+
+/// A controller, which runs until the context says stop.
+type Controller = fn(Arc<Context>) -> BoxFuture<'static, ()>;

@@ -1,5 +1,6 @@
 //! Kubernetes events: what happened to an object, for `kubectl describe`.
 
+use capn_text::shown;
 use kube::{
     Resource,
     runtime::events::{Event, EventType},
@@ -15,8 +16,8 @@ where
     let event = Event {
         type_: kind,
         reason: reason.to_owned(),
-        // Longer notes are refused.
-        note: Some(note.chars().take(1000).collect()),
+        // Longer notes are refused, and they quote servers and tenants.
+        note: Some(shown::text(&note, shown::EVENT).into_owned()),
         action: reason.to_owned(),
         secondary: None,
     };

@@ -1,6 +1,6 @@
 //! The state folder: where this user's embedded plane lives.
 
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -32,6 +32,10 @@ impl StateDir {
         // Shown to the user and written into commands to type, so it must hold from anywhere.
         let path = camino::absolute_utf8(&path)
             .doing(format!("cannot find out where the state folder {path} is"))?;
+        capn_image::own::check(&path).map_err(|error| {
+            let hint = error.hint();
+            CommandError::new(format!("{error}; a state folder holds keys")).hint(hint)
+        })?;
         Ok(Self { path })
     }
 
@@ -105,21 +109,17 @@ pub fn write_private(path: &Utf8Path, content: &str) -> Result<(), CommandError>
         Ok(target) => target,
         Err(_) => path.to_owned(),
     };
-    let temporary = Utf8PathBuf::from(format!("{target}.{}.tmp", std::process::id()));
+    let folder = target.parent().filter(|folder| !folder.as_str().is_empty());
     let written = (|| {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        // Its name cannot be guessed, it is new, and only this user can read it.
+        let mut file = tempfile::Builder::new()
+            .prefix(".capn-")
+            .tempfile_in(folder.unwrap_or(Utf8Path::new(".")))?;
         file.write_all(content.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &target)
+        file.as_file().sync_all()?;
+        file.persist(&target)?;
+        std::io::Result::Ok(())
     })();
-    if written.is_err() {
-        drop(std::fs::remove_file(&temporary));
-    }
     written.doing(doing())
 }
 

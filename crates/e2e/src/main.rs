@@ -1,7 +1,8 @@
-//! What whole clusters are tested with. `./test` runs it; see `tests/kubernetes` and
-//! `tests/conformance`.
+//! What whole clusters are tested with. `./test` runs it; see `tests/kubernetes`,
+//! `tests/conformance` and `tests/attacks.sh`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
+mod attack;
 mod closure;
 mod images;
 mod junit;
@@ -25,6 +26,8 @@ enum Command {
     ///
     /// They are made from programs of this machine and of the two directories; none is pulled.
     Images(images::Arguments),
+    /// Attacks a `capn serve` and a `capn manager`, and tells what did not hold.
+    Attack(attack::Arguments),
     /// Counts the results of JUnit files; fails for a failure that no list excuses.
     Verdict(report::VerdictArguments),
     /// Writes docs/conformance.md from JUnit files.
@@ -42,6 +45,7 @@ struct Lists {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Images(arguments) => images::write(&arguments),
+        Command::Attack(arguments) => attack::run(&arguments),
         Command::Verdict(arguments) => report::verdict(&arguments),
         Command::Report(arguments) => report::write(&arguments),
     };

@@ -12,18 +12,21 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use incus_api::{Method, Reply, Request};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::bounds;
 use crate::client::Client;
 use crate::error::{Call, Error, Result};
 use crate::observer::{Observer, RequestOutcome};
 use crate::operations::Operation;
+use crate::stranger::Stranger;
 use crate::transport::Connector;
 use crate::versioned::Versioned;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// More than any list of a large server needs; keeps a mad server from filling the memory.
-const ANSWER_LIMIT: usize = 256 << 20;
+/// How long a long answer may take to come in, once it is its turn.
+const TURN: Duration = Duration::from_secs(60);
 
 /// The connection pool and what every request needs. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +36,7 @@ pub(crate) struct Wire {
     pub(crate) authority: String,
     pub(crate) request_timeout: Duration,
     pub(crate) observer: Observer,
+    pub(crate) stranger: Stranger,
 }
 
 /// An answer that is not an error.
@@ -41,6 +45,9 @@ pub(crate) struct Answer {
     status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    stranger: Stranger,
+    /// A long answer keeps others waiting until it is done with.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Wire {
@@ -50,6 +57,7 @@ impl Wire {
         authority: String,
         request_timeout: Duration,
         observer: Observer,
+        stranger: Stranger,
     ) -> Self {
         // A pool may open a connection, find another one free meanwhile, and keep the new one for
         // later without a word. Incus accepts connections on its unix socket one after the other
@@ -62,7 +70,7 @@ impl Wire {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(idle)
             .build(connector);
-        Self { http, endpoint, authority, request_timeout, observer }
+        Self { http, endpoint, authority, request_timeout, observer, stranger }
     }
 
     pub(crate) fn uri(&self, call: &Call, path_and_query: &str) -> Result<Uri> {
@@ -138,14 +146,35 @@ impl Wire {
         let response =
             self.http.request(request).await.map_err(|source| self.failed(&call, source))?;
         let (head, body) = response.into_parts();
-        let body = match Limited::new(body, ANSWER_LIMIT).collect().await {
-            Ok(body) => body.to_bytes(),
+        if !head.status.is_success() {
+            return Err(self.refused(call, head.status.as_u16(), body).await);
+        }
+        let longest = bounds::longest(call.path());
+        let (body, turn) = match read(body, longest).await {
+            Ok(read) => read,
             Err(source) => return Err(Error::ReadAnswer { call, source }),
         };
-        if !head.status.is_success() {
-            return Err(refusal(call, head.status.as_u16(), &body));
+        Ok(Answer {
+            call,
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+            stranger: self.stranger.clone(),
+            _turn: turn,
+        })
+    }
+
+    /// The error that an answer with a bad status is.
+    pub(crate) async fn refused(
+        &self,
+        call: Call,
+        status: u16,
+        body: hyper::body::Incoming,
+    ) -> Error {
+        match Limited::new(body, bounds::REFUSAL).collect().await {
+            Ok(body) => self.stranger.withhold(refusal(call, status, &body.to_bytes())),
+            Err(source) => Error::ReadAnswer { call, source },
         }
-        Ok(Answer { call, status: head.status.as_u16(), headers: head.headers, body })
     }
 
     pub(crate) fn failed(&self, call: &Call, source: legacy::Error) -> Error {
@@ -154,6 +183,38 @@ impl Wire {
             Error::Connect { call, endpoint, source }
         } else {
             Error::Send { call, endpoint, source }
+        }
+    }
+}
+
+/// Reads a body, and its turn if it is a long one.
+async fn read(
+    mut body: hyper::body::Incoming,
+    longest: usize,
+) -> std::result::Result<
+    (Bytes, Option<OwnedSemaphorePermit>),
+    Box<dyn std::error::Error + Send + Sync>,
+> {
+    let mut read = bytes::BytesMut::new();
+    let mut turn = None;
+    let mut until = None;
+    loop {
+        let frame = match until {
+            None => body.frame().await,
+            Some(until) => tokio::time::timeout_at(until, body.frame())
+                .await
+                .map_err(|_| format!("it did not come in within {} s", TURN.as_secs()))?,
+        };
+        let Some(frame) = frame else { return Ok((read.freeze(), turn)) };
+        // Trailers are no data.
+        let Ok(data) = frame?.into_data() else { continue };
+        if read.len() + data.len() > longest {
+            return Err(format!("it is longer than {longest} bytes").into());
+        }
+        read.extend_from_slice(&data);
+        if turn.is_none() {
+            turn = bounds::turn(read.len()).await;
+            until = turn.is_some().then(|| tokio::time::Instant::now() + TURN);
         }
     }
 }
@@ -178,13 +239,18 @@ impl Answer {
     }
 
     pub(crate) fn reply(&self) -> Result<Reply> {
+        let call = self.call.clone();
+        if !bounds::is_small(&self.body) {
+            let source = "it has more parts than are read".into();
+            return Err(Error::ReadAnswer { call, source });
+        }
         match Reply::parse(&self.body) {
             // Some servers put a refusal behind a 200.
             Ok(Reply::Error { code, message }) => {
-                Err(Error::Api { call: self.call.clone(), status: code, message })
+                Err(self.stranger.withhold(Error::Api { call, status: code, message }))
             }
             Ok(reply) => Ok(reply),
-            Err(source) => Err(Error::Envelope { call: self.call.clone(), source }),
+            Err(source) => Err(self.stranger.withhold(Error::Envelope { call, source })),
         }
     }
 
@@ -200,10 +266,8 @@ impl Answer {
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, what: &'static str) -> Result<T> {
-        serde_json::from_value(self.value()?).map_err(|source| Error::Decode {
-            call: self.call.clone(),
-            what,
-            source,
+        serde_json::from_value(self.value()?).map_err(|source| {
+            self.stranger.withhold(Error::Decode { call: self.call.clone(), what, source })
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::observer::{Observation, Observer};
 use crate::server::Abilities;
+use crate::stranger::Stranger;
 use crate::transport::{Connector, Endpoint, HttpsRemote, Tls};
 
 /// A connection to one server, in one project.
@@ -40,6 +41,7 @@ pub struct ClientBuilder {
     others: Vec<Endpoint>,
     request_timeout: Duration,
     observer: Observer,
+    stranger: Stranger,
 }
 
 /// Long enough for a busy server, short enough to notice a dead one.
@@ -157,7 +159,17 @@ impl ClientBuilder {
             others: Vec::new(),
             request_timeout: REQUEST_TIMEOUT,
             observer: Observer::default(),
+            stranger: Stranger::default(),
         }
+    }
+
+    /// Takes the server for a stranger: errors say nothing of what it answered before
+    /// [`Client::server`] has recognised it as Incus or LXD. With `anybody`, when its certificate is
+    /// not looked at, they never do. For addresses that come from somebody else.
+    #[must_use]
+    pub fn stranger(mut self, anybody: bool) -> Self {
+        self.stranger = Stranger::new(anybody);
+        self
     }
 
     /// How long a plain request may take, answer included. 30 s unless said otherwise.
@@ -194,10 +206,10 @@ impl ClientBuilder {
     /// The client.
     #[must_use]
     pub fn build(self) -> Client {
-        let Self { endpoint, authority, others, request_timeout, observer } = self;
+        let Self { endpoint, authority, others, request_timeout, observer, stranger } = self;
         let endpoint = Endpoint::any(endpoint, others, observer.clone());
         let Endpoint { name, connector } = endpoint;
-        let wire = Wire::new(connector, name, authority, request_timeout, observer);
+        let wire = Wire::new(connector, name, authority, request_timeout, observer, stranger);
         let shared =
             Shared { wire, abilities: Abilities::default(), hubs: Mutex::new(HashMap::new()) };
         Client { shared: Arc::new(shared), project: None }

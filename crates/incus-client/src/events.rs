@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::error::{Call, Error};
 use crate::observer::Observation;
 use crate::websocket::{Direction, Socket};
+use tokio::time::Instant;
 
 /// What an [`EventStream`] gives.
 #[derive(Debug)]
@@ -79,6 +80,9 @@ fn kinds_query(kinds: &[EventKind]) -> Request {
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_secs(15);
+/// A connection that breaks sooner than this after it was made is one more that failed: a server that
+/// takes connections only to end them is not asked without end.
+const LASTING: Duration = Duration::from_secs(5);
 
 /// Pause before try number `attempt` (1 is the first after a break: at once).
 pub(crate) fn backoff(attempt: u32) -> Duration {
@@ -95,6 +99,10 @@ struct State {
     socket: Option<Socket>,
     ever_connected: bool,
     attempt: u32,
+    /// When the connection was made.
+    since: Instant,
+    /// Connections in a row that did not last.
+    short: u32,
 }
 
 impl EventStream {
@@ -108,6 +116,8 @@ impl EventStream {
             socket: None,
             ever_connected: false,
             attempt: 0,
+            since: Instant::now(),
+            short: 0,
         };
         Self(Box::pin(futures::stream::unfold(state, |mut state| async move {
             let item = state.next().await;
@@ -127,9 +137,13 @@ impl State {
                 Ok(None) => {}
                 Err(error) => {
                     self.socket = None;
-                    self.attempt = 1;
+                    self.short = match self.since.elapsed() < LASTING {
+                        true => self.short.saturating_add(1),
+                        false => 0,
+                    };
+                    self.attempt = self.short.max(1);
                     self.wire.observer.tell(&Observation::EventsLost { error: &error });
-                    return EventItem::Disconnected { attempt: 1, error };
+                    return EventItem::Disconnected { attempt: self.attempt, error };
                 }
             }
         }
@@ -141,6 +155,7 @@ impl State {
             Ok(socket) => {
                 self.socket = Some(socket);
                 self.attempt = 0;
+                self.since = Instant::now();
                 let again = std::mem::replace(&mut self.ever_connected, true);
                 self.wire.observer.tell(&Observation::EventsConnected { again });
                 if again { EventItem::Reconnected } else { EventItem::Connected }

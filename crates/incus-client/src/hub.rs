@@ -52,7 +52,9 @@ struct Shared {
 }
 
 const REMEMBERED: usize = 256;
-const SIGNALS: usize = 1024;
+const SIGNALS: usize = 256;
+/// Longest operation that is kept here, written as JSON, in bytes. Larger ones are asked for.
+const KEPT: usize = 4 << 10;
 
 impl Hub {
     pub(crate) fn new(wire: Wire, project: Option<Arc<str>>) -> Self {
@@ -130,6 +132,10 @@ async fn forward(mut stream: EventStream, shared: Arc<Shared>) {
 
 impl Shared {
     fn see(&self, operation: Arc<Operation>) {
+        let is_small = serde_json::to_vec(operation.as_ref()).is_ok_and(|text| text.len() <= KEPT);
+        if !is_small {
+            return self.tell(Signal::Connected);
+        }
         if operation.status_code.is_final() {
             let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
             if ended.len() == REMEMBERED {

@@ -47,6 +47,7 @@
 //! # }
 //! ```
 
+mod bounds;
 mod call;
 mod client;
 mod error;
@@ -66,6 +67,7 @@ mod projects;
 mod route;
 mod server;
 mod storage;
+mod stranger;
 mod transport;
 mod versioned;
 mod websocket;

@@ -170,12 +170,12 @@ impl Operation {
         } else {
             snapshot.err.clone()
         };
-        Err(Error::OperationFailed {
+        Err(self.client.shared.wire.stranger.withhold(Error::OperationFailed {
             id: snapshot.id,
             description: snapshot.description,
             status: snapshot.status_code,
             message,
-        })
+        }))
     }
 
     async fn until_final(&self, seen: &mut impl FnMut(&Snapshot)) -> Result<Snapshot> {

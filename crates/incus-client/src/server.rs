@@ -30,7 +30,9 @@ impl Client {
     /// When the server cannot be reached. A server that does not trust this client still
     /// answers, see [`Server::is_trusted`].
     pub async fn server(&self) -> Result<Server> {
-        self.get(self.scoped(Request::get(&[])), "a server").await
+        let server = self.get(self.scoped(Request::get(&[])), "a server").await?;
+        self.shared.wire.stranger.meet(&server);
+        Ok(server)
     }
 
     /// True when the server has the API extension. Asked once and remembered.

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::call::{Wire, refusal};
+use crate::bounds;
+use crate::call::Wire;
 use crate::error::{Call, Error, Result};
 use crate::observer::RequestOutcome;
 
@@ -124,7 +125,10 @@ impl Wire {
             .await
             .map_err(|source| Error::Upgrade { call: call.clone(), reason: source.to_string() })?;
         let half = Half { io: TokioIo::new(upgraded), direction };
-        Ok(WebSocketStream::from_raw_socket(half, Role::Client, None).await)
+        let bounded = WebSocketConfig::default()
+            .max_message_size(Some(bounds::MESSAGE))
+            .max_frame_size(Some(bounds::MESSAGE));
+        Ok(WebSocketStream::from_raw_socket(half, Role::Client, Some(bounded)).await)
     }
 
     async fn not_upgraded(
@@ -132,15 +136,11 @@ impl Wire {
         call: &Call,
         response: http::Response<hyper::body::Incoming>,
     ) -> Error {
-        const REFUSAL_LIMIT: usize = 64 << 10;
         let status = response.status();
         if status.is_success() {
             let reason = format!("it answered {status}");
             return Error::Upgrade { call: call.clone(), reason };
         }
-        match Limited::new(response.into_body(), REFUSAL_LIMIT).collect().await {
-            Ok(body) => refusal(call.clone(), status.as_u16(), &body.to_bytes()),
-            Err(source) => Error::ReadAnswer { call: call.clone(), source },
-        }
+        self.refused(call.clone(), status.as_u16(), response.into_body()).await
     }
 }

@@ -1,8 +1,13 @@
 //! Admission functions that run in process: what webhooks do on a full Kubernetes.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde_json::Value;
+
+/// Bytes of a value that an answer quotes.
+const MAX_VALUE: usize = 256;
+/// Bytes of a path or a sentence in an answer.
+const MAX_TEXT: usize = 600;
 
 /// A function that completes a new object. The second argument is the stored object on update.
 type Mutate = Arc<dyn Fn(&mut Value, Option<&Value>) + Send + Sync>;
@@ -171,24 +176,27 @@ impl FieldError {
         Self { field: field.into(), kind, value: None, message: message.into() }
     }
 
+    /// The path, as answers write it.
+    pub(crate) fn place(&self) -> Cow<'_, str> {
+        if self.field.is_empty() { "<root>".into() } else { short(&self.field) }
+    }
+
     /// The message of a `StatusCause`: everything but the path.
     pub(crate) fn cause(&self) -> String {
         let mut text = self.kind.words().to_owned();
         if let Some(value) = &self.value {
             text.push_str(": ");
-            let value = value.to_string();
             // A value can be a whole object; the path already says which one.
-            match value.char_indices().nth(256) {
-                Some((end, _)) => {
-                    text.push_str(&value[..end]);
-                    text.push('…');
-                }
-                None => text.push_str(&value),
+            let value = value.to_string();
+            let end = value.floor_char_boundary(MAX_VALUE);
+            text.push_str(&value[..end]);
+            if end < value.len() {
+                text.push('…');
             }
         }
         if !self.message.is_empty() {
             text.push_str(": ");
-            text.push_str(&self.message);
+            text.push_str(&short(&self.message));
         }
         text
     }
@@ -196,9 +204,14 @@ impl FieldError {
 
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let field = if self.field.is_empty() { "<root>" } else { &self.field };
-        write!(f, "{field}: {}", self.cause())
+        write!(f, "{}: {}", self.place(), self.cause())
     }
+}
+
+/// A text of an answer, cut where it is long: what is wrong in an object may be as long as it.
+pub(crate) fn short(text: &str) -> Cow<'_, str> {
+    let end = text.floor_char_boundary(MAX_TEXT);
+    if end < text.len() { format!("{}…", &text[..end]).into() } else { text.into() }
 }
 
 #[cfg(test)]

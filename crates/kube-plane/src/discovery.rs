@@ -81,6 +81,9 @@ fn group_of(group: &str, versions: &[&str]) -> Value {
 
 fn verbs(resource: &Resource) -> &'static [&'static str] {
     match resource.access {
+        Access::Full if !resource.has_collection_delete() => {
+            &["create", "delete", "get", "list", "patch", "update", "watch"]
+        }
         Access::Full => {
             &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
         }

@@ -43,16 +43,6 @@ pub enum Error {
     /// The thread that writes could not be started or has ended.
     #[error("the store's writer thread is not running")]
     WriterGone,
-    /// A stored row is not an object.
-    #[error("the database {} holds a broken object {key}", path.display())]
-    BrokenObject {
-        /// The database file.
-        path: PathBuf,
-        /// Kind, namespace and name.
-        key: String,
-        /// Why it could not be read.
-        source: serde_json::Error,
-    },
     /// A custom resource definition given at open was refused.
     #[error("cannot register the custom resource definition {name}: {message}")]
     RegisterCrd {

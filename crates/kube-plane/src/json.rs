@@ -5,71 +5,199 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A path into an object while walking it. Written as Kubernetes does: `spec.list[2].name`.
+use crate::{
+    status::ApiError,
+    store::gate::{Limits, Tally, TooMuch},
+};
+
+/// The longest path that is written out, in bytes.
+const MAX_PATH: usize = 512;
+
+/// A path into an object while walking it. Written as Kubernetes does: `spec.list[2].name`. Long
+/// ones are cut when they are written: a name may be as long as an object, and paths are written for
+/// each thing that is wrong in it.
 #[derive(Default, Clone, Debug)]
 pub(crate) struct Path(String);
 
 impl Path {
     /// Runs `f` with the path one field deeper.
     pub(crate) fn field<T>(&mut self, name: &str, f: impl FnOnce(&mut Self) -> T) -> T {
-        let length = self.0.len();
-        if length > 0 {
-            self.0.push('.');
-        }
-        self.0.push_str(name);
+        let length = self.enter_field(name);
         let result = f(self);
-        self.0.truncate(length);
+        self.leave(length);
         result
     }
 
     /// Runs `f` with the path at an item of a list.
     pub(crate) fn index<T>(&mut self, index: usize, f: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.enter_index(index);
+        let result = f(self);
+        self.leave(length);
+        result
+    }
+
+    /// Goes one field deeper; returns what [`Path::leave`] needs to come back.
+    fn enter_field(&mut self, name: &str) -> usize {
+        let length = self.0.len();
+        // Nobody will see more of it.
+        if length <= MAX_PATH {
+            if length > 0 {
+                self.0.push('.');
+            }
+            self.0.push_str(cut(name));
+        }
+        length
+    }
+
+    fn enter_index(&mut self, index: usize) -> usize {
         use fmt::Write;
         let length = self.0.len();
-        // Writing into a String cannot fail.
-        write!(self.0, "[{index}]").ok();
-        let result = f(self);
+        if length <= MAX_PATH {
+            // Writing into a String cannot fail.
+            write!(self.0, "[{index}]").ok();
+        }
+        length
+    }
+
+    fn leave(&mut self, length: usize) {
         self.0.truncate(length);
-        result
     }
 
     /// The path of a field of the present place.
     pub(crate) fn with(&self, name: &str) -> String {
-        if self.0.is_empty() { name.to_owned() } else { format!("{}.{name}", self.0) }
+        if self.0.is_empty() { cut(name).to_owned() } else { format!("{self}.{}", cut(name)) }
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        cut(&self.0)
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
-/// Reads JSON. The second part is the paths of fields that were given more than once; the last
-/// one counts, as in Go.
-pub(crate) fn from_json(bytes: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
-    let mut reading = Reading::default();
+/// The beginning of a text.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_PATH)]
+}
+
+/// Why a text was not read. What it holds is not quoted: it may be a secret.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
+    #[error("{0}")]
+    Syntax(String),
+}
+
+impl Unread {
+    /// As the answer to a request whose body is not `what`.
+    pub(crate) fn answer(self, what: &str) -> ApiError {
+        match self {
+            Self::TooMuch(error) => error.into(),
+            Self::Syntax(why) => ApiError::bad_request(format!("{what}: {why}")),
+        }
+    }
+}
+
+/// What serde says of a value that does not fit, without the value.
+pub(crate) fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let quoted = ["invalid type: ", "invalid value: ", "unknown variant ", "unknown field "];
+    if !quoted.iter().any(|start| text.starts_with(start)) {
+        return text;
+    }
+    let cut = |text: &str| text.find(['"', '`']).map_or(text.len(), |quote| quote);
+    match text.rsplit_once(", expected ") {
+        Some((found, expected)) => {
+            format!("{}, expected {expected}", found[..cut(found)].trim_end())
+        }
+        None => text[..cut(&text)].trim_end().to_owned(),
+    }
+}
+
+/// Duplicate fields that are named, at most.
+const MAX_DUPLICATES: usize = 100;
+
+/// Reads JSON within limits. The second part is the paths of fields that were given more than once;
+/// the last one counts, as in Go.
+pub(crate) fn from_json(bytes: &[u8], limits: Limits) -> Result<(Value, Vec<String>), Unread> {
+    let mut reading = Reading::new(limits);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Seed(&mut reading).deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok((value, reading.duplicates))
+    let read = Seed(&mut reading).deserialize(&mut deserializer).and_then(|value| {
+        deserializer.end()?;
+        Ok(value)
+    });
+    match (read, reading.exceeded) {
+        (_, Some(limit)) => Err(limit.into()),
+        (Ok(value), None) => Ok((value, reading.duplicates)),
+        (Err(error), None) => Err(Unread::Syntax(reason(&error))),
+    }
 }
 
-/// Reads YAML, of which JSON is a part. Only `true` and `false` are booleans.
-pub(crate) fn from_yaml(bytes: &[u8]) -> Result<Value, String> {
-    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-    let options = serde_saphyr::options! { strict_booleans: true };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
+/// Reads YAML within limits, of which JSON is a part. Only `true` and `false` are booleans.
+pub(crate) fn from_yaml(bytes: &[u8], limits: Limits) -> Result<Value, Unread> {
+    let text = std::str::from_utf8(bytes).map_err(|error| Unread::Syntax(error.to_string()))?;
+    let mut reading = Reading::new(limits);
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        budget: serde_saphyr::budget! { max_depth: limits.depth, flow_nesting_limit: limits.depth },
+    };
+    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
+        Seed(&mut reading).deserialize(yaml)
+    });
+    match (read, reading.exceeded) {
+        (_, Some(limit)) => Err(limit.into()),
+        (Ok(value), None) => Ok(value),
+        (Err(error), None) => Err(Unread::Syntax(match error.location() {
+            Some(place) => {
+                format!("it cannot be read at line {}, column {}", place.line(), place.column())
+            }
+            None => "it cannot be read".to_owned(),
+        })),
+    }
 }
 
-#[derive(Default)]
 struct Reading {
     path: Path,
+    depth: usize,
+    tally: Tally,
+    exceeded: Option<TooMuch>,
     duplicates: Vec<String>,
+}
+
+impl Reading {
+    fn new(limits: Limits) -> Self {
+        Self {
+            path: Path::default(),
+            depth: 0,
+            tally: Tally::new(limits),
+            exceeded: None,
+            duplicates: Vec::new(),
+        }
+    }
+
+    /// Notes the limit that is reached, and ends the reading.
+    fn within<E: de::Error>(&mut self, counted: Result<(), TooMuch>) -> Result<(), E> {
+        counted.map_err(|limit| {
+            self.exceeded = Some(limit);
+            E::custom(limit)
+        })
+    }
+
+    fn value<E: de::Error>(&mut self, value: Value) -> Result<Value, E> {
+        let counted = self.tally.value();
+        self.within(counted)?;
+        Ok(value)
+    }
+
+    fn text<E: de::Error>(&mut self, text: &str) -> Result<(), E> {
+        let counted = self.tally.text(text.len());
+        self.within(counted)
+    }
 }
 
 struct Seed<'a>(&'a mut Reading);
@@ -89,45 +217,61 @@ impl<'de> Visitor<'de> for Seed<'_> {
         f.write_str("any JSON value")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        self.0.value(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        self.0.value(value.into())
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        self.0.value(value.into())
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a finite number"))
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("a number is not finite"))?;
+        self.0.value(Value::Number(number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        self.0.text(value)?;
+        self.0.value(Value::String(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Value, E> {
+        self.0.text(&value)?;
+        self.0.value(Value::String(value))
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        self.0.value(Value::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        self.0.value(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.deserialize(deserializer)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
         let reading = self.0;
+        reading.depth += 1;
+        let counted = reading.tally.list(reading.depth);
+        reading.within(counted)?;
         loop {
-            let length = reading.path.0.len();
-            reading.path.0.push_str(&format!("[{}]", items.len()));
-            let item = seq.next_element_seed(Seed(reading));
-            reading.path.0.truncate(length);
-            match item? {
+            let length = reading.path.enter_index(items.len());
+            let item = seq.next_element_seed(Seed(reading))?;
+            reading.path.leave(length);
+            match item {
                 Some(item) => items.push(item),
-                None => return Ok(Value::Array(items)),
+                None => {
+                    reading.depth -= 1;
+                    return Ok(Value::Array(items));
+                }
             }
         }
     }
@@ -135,19 +279,20 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
         let reading = self.0;
+        reading.depth += 1;
+        let counted = reading.tally.map(reading.depth);
+        reading.within(counted)?;
         while let Some(name) = map.next_key::<String>()? {
-            let length = reading.path.0.len();
-            if length > 0 {
-                reading.path.0.push('.');
-            }
-            reading.path.0.push_str(&name);
-            if fields.contains_key(&name) {
-                reading.duplicates.push(reading.path.0.clone());
+            reading.text(&name)?;
+            let length = reading.path.enter_field(&name);
+            if fields.contains_key(&name) && reading.duplicates.len() < MAX_DUPLICATES {
+                reading.duplicates.push(reading.path.to_string());
             }
             let value = map.next_value_seed(Seed(reading))?;
-            reading.path.0.truncate(length);
+            reading.path.leave(length);
             fields.insert(name, value);
         }
+        reading.depth -= 1;
         Ok(Value::Object(fields))
     }
 }
@@ -193,15 +338,15 @@ mod tests {
     #[test]
     fn duplicates_are_told_with_their_path() {
         let text = br#"{"a": {"b": 1, "b": 2}, "l": [{"x": 1}, {"x": 1, "x": 2}], "a": {}}"#;
-        let (value, duplicates) = from_json(text).unwrap();
+        let (value, duplicates) = from_json(text, Limits::BODY).unwrap();
         assert_eq!(duplicates, ["a.b", "l[1].x", "a"]);
         assert_eq!(value, json!({"a": {}, "l": [{"x": 1}, {"x": 2}]}));
     }
 
     #[test]
     fn broken_json_is_an_error() {
-        assert!(from_json(b"{").is_err());
-        assert!(from_json(b"{} x").is_err());
+        assert!(from_json(b"{", Limits::BODY).is_err());
+        assert!(from_json(b"{} x", Limits::BODY).is_err());
     }
 
     #[test]

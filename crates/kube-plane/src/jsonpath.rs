@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// The longest path, in bytes.
+const MAX_LENGTH: usize = 1000;
+
 /// A parsed path: `.spec.list[0].name`, `.status.conditions[?(@.type=="Ready")].status`,
 /// `.metadata.labels['a\.b/c']`, `.a\.b`, `[*]`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +22,9 @@ enum Step {
 impl JsonPath {
     /// Reads a path; `None` if it is not one of the forms above.
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.len() > MAX_LENGTH {
+            return None;
+        }
         let text = text.trim();
         let text = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
         let mut rest = text.strip_prefix('$').unwrap_or(text);

@@ -33,6 +33,7 @@ mod discovery;
 mod error;
 mod events;
 mod handlers;
+mod heavy;
 mod identity;
 mod json;
 mod jsonpath;

@@ -1,13 +1,24 @@
 //! `metadata` of objects: shape, rules, and what the server owns.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use crate::{
-    admission::{FieldError, FieldErrorKind},
+    admission::{FieldError, FieldErrorKind, short},
     json, names,
     registry::{NameRule, Resource},
     status::{ApiError, Result},
 };
+
+/// Finalizers, owners and labels of one object, at most of each.
+const MAX_ENTRIES: usize = 1000;
+/// Bytes of all annotations of one object, as in Kubernetes.
+const MAX_ANNOTATIONS: usize = 256 * 1024;
+/// Unknown fields that are remembered.
+const MAX_UNKNOWN: usize = 1000;
+/// Errors after which no more are looked for.
+const MAX_ERRORS: usize = 100;
 
 /// The fields of `ObjectMeta` and the JSON type of each.
 const FIELDS: [(&str, Shape); 15] = [
@@ -58,7 +69,7 @@ pub(crate) fn normalize(value: &mut Value, unknown: &mut Vec<String>) -> Result<
     let mut error = None;
     metadata.retain(|name, value| {
         let Some((_, shape)) = FIELDS.iter().find(|(field, _)| field == name) else {
-            unknown.push(format!("metadata.{name}"));
+            note(unknown, || format!("metadata.{}", short(name)));
             return false;
         };
         if value.is_null() {
@@ -73,6 +84,13 @@ pub(crate) fn normalize(value: &mut Value, unknown: &mut Vec<String>) -> Result<
     error.map_or(Ok(()), Err)
 }
 
+/// Notes an unknown field, if not very many are noted.
+pub(crate) fn note(unknown: &mut Vec<String>, field: impl FnOnce() -> String) {
+    if unknown.len() < MAX_UNKNOWN {
+        unknown.push(field());
+    }
+}
+
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::String(text) => text.is_empty(),
@@ -83,6 +101,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 fn wrong(field: &str, wanted: &str) -> ApiError {
+    let field = short(field);
     ApiError::bad_request(format!("json: cannot unmarshal: {field} must be {wanted}"))
 }
 
@@ -121,7 +140,7 @@ fn check_shape(
                 owner.retain(|name, value| {
                     let known = OWNER_FIELDS.contains(&name.as_str());
                     if !known {
-                        unknown.push(format!("{field}[{index}].{name}"));
+                        note(unknown, || format!("{field}[{index}].{}", short(name)));
                     }
                     known && !value.is_null()
                 });
@@ -159,7 +178,11 @@ pub(crate) fn validate(
             errors.push(FieldError::invalid("metadata.name", name.into(), rule));
         }
     }
+    count(new, errors);
     for (key, value) in entries(new, "labels") {
+        if errors.len() > MAX_ERRORS {
+            return;
+        }
         if !names::is_qualified(key) {
             errors.push(FieldError::invalid(
                 "metadata.labels",
@@ -172,6 +195,9 @@ pub(crate) fn validate(
         }
     }
     for (key, _) in entries(new, "annotations") {
+        if errors.len() > MAX_ERRORS {
+            return;
+        }
         if !names::is_qualified(&key.to_lowercase()) {
             errors.push(FieldError::invalid(
                 "metadata.annotations",
@@ -180,9 +206,12 @@ pub(crate) fn validate(
             ));
         }
     }
-    let before: Vec<&str> = old.map(finalizers).unwrap_or_default();
+    let before: HashSet<&str> = old.map(finalizers).unwrap_or_default().into_iter().collect();
     let deleting = old.is_some_and(is_deleting);
     for finalizer in finalizers(new) {
+        if errors.len() > MAX_ERRORS {
+            return;
+        }
         if !names::is_qualified(finalizer) {
             let field = "metadata.finalizers";
             errors.push(FieldError::invalid(field, finalizer.into(), names::KEY_RULE));
@@ -200,6 +229,38 @@ pub(crate) fn validate(
         }
     }
     validate_owners(new, errors);
+}
+
+/// Refuses lists and maps that are longer than any use of them.
+fn count(new: &Value, errors: &mut Vec<FieldError>) {
+    for (field, limit) in
+        [("finalizers", MAX_ENTRIES), ("ownerReferences", MAX_ENTRIES), ("labels", MAX_ENTRIES)]
+    {
+        let found = match json::at(new, &["metadata", field]) {
+            Some(Value::Array(items)) => items.len(),
+            Some(Value::Object(fields)) => fields.len(),
+            _ => 0,
+        };
+        if found > limit {
+            errors.push(FieldError {
+                field: format!("metadata.{field}"),
+                kind: FieldErrorKind::TooMany,
+                value: Some(found.into()),
+                message: format!("must have at most {limit} items"),
+            });
+        }
+    }
+    let annotations = entries(new, "annotations");
+    let bytes: usize =
+        annotations.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    if bytes > MAX_ANNOTATIONS {
+        errors.push(FieldError {
+            field: "metadata.annotations".to_owned(),
+            kind: FieldErrorKind::TooLong,
+            value: None,
+            message: format!("may not be more than {MAX_ANNOTATIONS} bytes"),
+        });
+    }
 }
 
 fn validate_owners(new: &Value, errors: &mut Vec<FieldError>) {

@@ -1,5 +1,7 @@
 //! Names, labels and other texts with rules.
 
+use std::borrow::Cow;
+
 use rand::Rng;
 
 /// The rule of a DNS-1123 label, as a sentence.
@@ -42,6 +44,33 @@ pub(crate) fn is_subdomain(text: &str) -> bool {
 /// Names of roles and bindings, as `system:discovery`.
 pub(crate) fn is_path_segment(text: &str) -> bool {
     !matches!(text, "" | "." | "..") && !text.contains(['/', '%'])
+}
+
+/// A part of a path without its percent encoding. `None`: it holds what cannot be a part of a path.
+pub(crate) fn decode_segment(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return (!matches!(segment, "." | "..")).then_some(segment.into());
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            let digits = std::str::from_utf8(digits).ok()?;
+            // A sign is no digit.
+            if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return None;
+            }
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = after;
+        } else {
+            bytes.push(*byte);
+        }
+    }
+    let text = String::from_utf8(bytes).ok()?;
+    let good = !matches!(text.as_str(), "" | "." | "..") && !text.contains(['/', '%', '\0']);
+    good.then_some(text.into())
 }
 
 fn is_word(text: &str) -> bool {
@@ -100,6 +129,30 @@ mod tests {
         assert!(!is_label(&"a".repeat(64)));
         for (text, good) in [("system:a b", true), ("", false), ("..", false), ("a/b", false)] {
             assert_eq!(is_path_segment(text), good, "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_of_paths_are_decoded() {
+        for (segment, expected) in [
+            ("a", Some("a")),
+            ("a%20b", Some("a b")),
+            ("system%3Anode", Some("system:node")),
+            ("%C3%A4", Some("ä")),
+            ("a+b", Some("a+b")),
+            ("a%2Fb", None),
+            ("a%2fb", None),
+            ("%2e%2E", None),
+            ("%2E", None),
+            ("..", None),
+            ("a%00", None),
+            ("a%25", None),
+            ("%C3", None),
+            ("%", None),
+            ("%4", None),
+            ("%+1", None),
+        ] {
+            assert_eq!(decode_segment(segment).as_deref(), expected, "{segment}");
         }
     }
 

@@ -212,7 +212,7 @@ async fn register(
         api.create(definitions, "", wanted.into(), options).await?;
         return Ok(());
     };
-    let stored = object.value();
+    let stored = object.value()?;
     let mut complete = wanted.clone();
     definition::complete(&mut complete, Some(&stored), "");
     let has = |field: &str| {

@@ -3,11 +3,17 @@
 use serde_json::Value;
 
 use crate::{
+    admission::short,
     json, names,
     registry::Resource,
     status::{ApiError, Result},
     store::Object,
 };
+
+/// The longest selector, in bytes.
+const MAX_TEXT: usize = 16 * 1024;
+/// Requirements of a request, at most: all are looked at for each object.
+const MAX_REQUIREMENTS: usize = 100;
 
 /// Which objects a list or watch is about.
 #[derive(Clone, Debug, Default)]
@@ -42,18 +48,34 @@ struct FieldRequirement {
 impl Selector {
     /// Reads both selectors; a field that the resource cannot select by is an error.
     pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self> {
+        for (name, text) in [("labelSelector", labels), ("fieldSelector", fields)] {
+            if text.len() > MAX_TEXT {
+                return Err(ApiError::bad_request(format!(
+                    "the {name} is longer than {MAX_TEXT} bytes"
+                )));
+            }
+        }
         let labels = parse_labels(labels).ok_or_else(|| {
-            ApiError::bad_request(format!("unable to parse requirement: {labels}"))
+            ApiError::bad_request(format!("unable to parse requirement: {}", short(labels)))
         })?;
-        let fields = parse_fields(fields)
-            .ok_or_else(|| ApiError::bad_request(format!("invalid field selector: {fields}")))?;
+        let fields = parse_fields(fields).ok_or_else(|| {
+            ApiError::bad_request(format!("invalid field selector: {}", short(fields)))
+        })?;
+        if labels.len() + fields.len() > MAX_REQUIREMENTS {
+            return Err(ApiError::bad_request(format!(
+                "the selectors have more than {MAX_REQUIREMENTS} requirements"
+            )));
+        }
         for requirement in &fields {
             let field = requirement.field.as_str();
             let known = field == "metadata.name"
                 || (resource.namespaced && field == "metadata.namespace")
                 || resource.selectable.iter().any(|selectable| **selectable == *field);
             if !known {
-                return Err(ApiError::bad_request(format!("field label not supported: {field}")));
+                return Err(ApiError::bad_request(format!(
+                    "field label not supported: {}",
+                    short(field)
+                )));
             }
         }
         Ok(Self { labels, fields })
@@ -75,7 +97,10 @@ impl Selector {
                 "metadata.name" => &*object.key.name,
                 "metadata.namespace" => &*object.key.namespace,
                 // Few requests select by other fields: the object is read for them.
-                field => &*field_text(value.get_or_insert_with(|| object.value()), field),
+                field => {
+                    let value = value.get_or_insert_with(|| object.value().unwrap_or_default());
+                    &*field_text(value, field)
+                }
             };
             (found == requirement.value) == requirement.equal
         })

@@ -15,11 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tower::BoxError;
 
 use crate::{
-    api::{Api, MAX_OBJECT},
-    handlers,
-    identity::Identity,
-    plane::Guard,
-    status::ApiError,
+    api::Api, handlers, identity::Identity, plane::Guard, status::ApiError, store::gate::MAX_BODY,
 };
 
 /// Body of an answer: whole, or a stream of watch events.
@@ -60,12 +56,10 @@ where
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let caller = parts.extensions.remove::<Identity>().unwrap_or(caller);
-            // A patch or an object in YAML may be a little larger than the object.
-            let limit = 2 * MAX_OBJECT;
-            let body = match Limited::new(body, limit).collect().await {
+            let body = match Limited::new(body, MAX_BODY).collect().await {
                 Ok(body) => body.to_bytes(),
                 Err(error) if error.is::<LengthLimitError>() => {
-                    return Ok(handlers::failed(&ApiError::too_large(MAX_OBJECT)));
+                    return Ok(handlers::failed(&ApiError::too_large(MAX_BODY)));
                 }
                 Err(error) => {
                     let message = format!("cannot read the body of the request: {error}");

@@ -4,10 +4,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
-    admission::FieldError,
+    admission::{FieldError, short},
     rbac::{Attributes, On},
     registry::Resource,
 };
+
+/// Things that are wrong and are named in an answer, at most.
+pub(crate) const MAX_CAUSES: usize = 50;
 
 pub(crate) type Result<T, E = ApiError> = std::result::Result<T, E>;
 
@@ -113,17 +116,23 @@ impl ApiError {
 
     /// Fields of server-side apply belong to other managers: (message, field) each.
     pub(crate) fn apply_conflict(conflicts: &[(String, String)]) -> Self {
+        let count = conflicts.len();
         let causes: Vec<Value> = conflicts
             .iter()
+            .take(MAX_CAUSES)
             .map(|(message, field)| {
+                let (message, field) = (short(message), short(field));
                 json!({"reason": "FieldManagerConflict", "message": message, "field": field})
             })
             .collect();
-        let lines: Vec<String> =
-            conflicts.iter().map(|(message, field)| format!("{message}: {field}")).collect();
-        let plural = if conflicts.len() == 1 { "" } else { "s" };
-        let message =
-            format!("Apply failed with {} conflict{plural}: {}", conflicts.len(), lines.join("\n"));
+        let mut lines: Vec<String> = conflicts
+            .iter()
+            .take(MAX_CAUSES)
+            .map(|(message, field)| format!("{}: {}", short(message), short(field)))
+            .collect();
+        lines.extend(more(count));
+        let plural = if count == 1 { "" } else { "s" };
+        let message = format!("Apply failed with {count} conflict{plural}: {}", lines.join("\n"));
         Self::new(StatusCode::CONFLICT, "Conflict", message).with_details(json!({"causes": causes}))
     }
 
@@ -169,49 +178,28 @@ impl ApiError {
     }
 
     pub(crate) fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
-        let causes: Vec<Value> = errors
-            .iter()
-            .map(|error| {
-                json!({
-                    "reason": error.kind.reason(),
-                    "message": error.cause(),
-                    "field": if error.field.is_empty() { "<root>" } else { &error.field },
-                })
-            })
-            .collect();
         let list = match errors {
             [one] => one.to_string(),
-            many => {
-                let many: Vec<String> = many.iter().map(ToString::to_string).collect();
-                format!("[{}]", many.join(", "))
-            }
+            many => format!("[{}]", sentences(many)),
         };
         let kind = if resource.group.is_empty() {
             resource.kind.to_string()
         } else {
             format!("{}.{}", resource.kind, resource.group)
         };
+        let name = &short(name);
         let message = format!("{kind} \"{name}\" is invalid: {list}");
         let mut details = about(resource, name);
         details["kind"] = json!(&*resource.kind);
-        details["causes"] = causes.into();
+        details["causes"] = causes(errors).into();
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).with_details(details)
     }
 
     /// 422 for options of a request.
     pub(crate) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let causes: Vec<Value> = errors
-            .iter()
-            .map(|error| {
-                json!({
-                    "reason": error.kind.reason(), "message": error.cause(), "field": error.field,
-                })
-            })
-            .collect();
-        let message = format!("{kind}.meta.k8s.io \"\" is invalid: {}", list.join(", "));
+        let message = format!("{kind}.meta.k8s.io \"\" is invalid: {}", sentences(errors));
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
-            .with_details(json!({"group": "meta.k8s.io", "kind": kind, "causes": causes}))
+            .with_details(json!({"group": "meta.k8s.io", "kind": kind, "causes": causes(errors)}))
     }
 
     pub(crate) fn expired(message: impl Into<String>) -> Self {
@@ -250,6 +238,15 @@ impl ApiError {
         )
     }
 
+    /// 413 for what is not about bytes.
+    pub(crate) fn too_much(why: &str) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: {why}"),
+        )
+    }
+
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
@@ -279,6 +276,24 @@ impl std::fmt::Display for ApiError {
 }
 
 impl std::error::Error for ApiError {}
+
+/// Errors in one line; of many, the first.
+pub(crate) fn sentences(errors: &[FieldError]) -> String {
+    let first = errors.iter().take(MAX_CAUSES).map(ToString::to_string);
+    first.chain(more(errors.len())).collect::<Vec<_>>().join(", ")
+}
+
+/// How many were left out, if any were.
+pub(crate) fn more(count: usize) -> Option<String> {
+    count.checked_sub(MAX_CAUSES).filter(|more| *more > 0).map(|more| format!("and {more} more"))
+}
+
+fn causes(errors: &[FieldError]) -> Vec<Value> {
+    let causes = errors.iter().take(MAX_CAUSES).map(|error| {
+        json!({"reason": error.kind.reason(), "message": error.cause(), "field": error.place()})
+    });
+    causes.collect()
+}
 
 /// `details` that name an object; Kubernetes puts the plural in `kind`.
 fn about(resource: &Resource, name: &str) -> Value {

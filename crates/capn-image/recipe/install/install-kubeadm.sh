@@ -84,8 +84,11 @@ fi
 # --- downloads --------------------------------------------------------------------------------
 # curl where it is; Python is wherever cloud-init is.
 download() {
+    # Whoever answers an https URL cannot lead to another scheme.
+    case "$1" in https:*) schemes='--proto =https' ;; *) schemes='' ;; esac
     if command -v curl >/dev/null; then
-        curl --fail --silent --show-error --location --retry 5 --connect-timeout 15 \
+        # shellcheck disable=SC2086 # words
+        curl $schemes --fail --silent --show-error --location --retry 5 --connect-timeout 15 \
             --output "$2" "$1"
     else
         python3 -c 'import shutil, sys, urllib.request

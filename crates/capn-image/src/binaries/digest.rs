@@ -1,6 +1,11 @@
 //! Digests of large files, remembered by size and time so that asking again costs nothing.
 
-use std::{collections::BTreeMap, fs::File, io, os::unix::fs::MetadataExt};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write as _},
+    os::unix::fs::MetadataExt,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -59,9 +64,11 @@ fn remember(memory: &Utf8Path, known: &BTreeMap<String, Known>) -> io::Result<()
     if let Some(folder) = memory.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let temporary = memory.with_extension("json.new");
-    std::fs::write(&temporary, serde_json::to_vec(known).map_err(io::Error::other)?)?;
-    std::fs::rename(temporary, memory)
+    let folder = memory.parent().filter(|folder| !folder.as_str().is_empty());
+    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Utf8Path::new(".")))?;
+    file.write_all(&serde_json::to_vec(known).map_err(io::Error::other)?)?;
+    file.persist(memory)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The official release downloads, the last resort for the programs of a node.
 //!
 //! Fetched with `curl`, which knows the machine's proxies and certificates, and checked before
-//! they get their name: Kubernetes against the digests that are published beside each file, the
-//! container runtime against those of [`RELEASES`].
+//! they get their name: the container runtime against the digests of [`RELEASES`], Kubernetes against
+//! those that are part of capn ([`known`]), or else those that are published beside each file.
 
 use std::{fs::File, io, os::unix::fs::PermissionsExt, process::Output};
 
@@ -12,7 +12,7 @@ use tokio::{fs, process::Command, task::spawn_blocking};
 
 use super::{
     BinariesError, KubernetesFolder, Programs, RELEASES, RuntimeFolder, digest::file_digest,
-    folder, releases::Release,
+    folder, known, releases::Release,
 };
 use crate::{build::Architecture, containers::ImageNames};
 
@@ -37,6 +37,16 @@ impl Default for Sources {
     }
 }
 
+/// A folder that was downloaded.
+#[derive(Debug)]
+pub struct Downloaded {
+    /// The folder.
+    pub folder: KubernetesFolder,
+    /// Names of files that were fetched now and whose digests are not part of capn: they are what the
+    /// place says they are.
+    pub unknown: Vec<String>,
+}
+
 /// Downloads the binaries of one Kubernetes version for this machine's architecture.
 ///
 /// They end up in `parent/VERSION-ARCH`, about 700 MB; a folder that is there is taken as it is.
@@ -56,7 +66,7 @@ pub async fn download(
     parent: &Utf8Path,
     sources: &Sources,
     file: &mut (dyn FnMut(&str) + Send),
-) -> Result<KubernetesFolder, BinariesError> {
+) -> Result<Downloaded, BinariesError> {
     if !is_version(version) {
         return Err(BinariesError::NoRelease {
             name: "Kubernetes",
@@ -67,8 +77,10 @@ pub async fn download(
     let architecture = architecture();
     let path = parent.join(format!("{version}-{architecture}"));
     if path.exists() {
-        return KubernetesFolder::open(path).await;
+        let folder = KubernetesFolder::open(path).await?;
+        return Ok(Downloaded { folder, unknown: Vec::new() });
     }
+    let mut unknown = Vec::new();
     let part = parent.join(format!("{version}-{architecture}.part"));
     fs::create_dir_all(&part).await.map_err(failed("make", &part))?;
     let fetch = Fetch { name: "Kubernetes", version, part: &part, limits: &PATIENT };
@@ -79,8 +91,7 @@ pub async fn download(
         let url = format!("{base}/{name}");
         if !part.join(name).exists() {
             file(name);
-            let digest = fetch.digest(&format!("{url}.sha256"), None).await?;
-            let fetched = fetch.file(&url, &digest).await?;
+            let fetched = fetch.checked(&url, &format!("{url}.sha256"), None, &mut unknown).await?;
             keep(&fetched, &part.join(name)).await?;
         }
     }
@@ -91,8 +102,8 @@ pub async fn download(
         let archive = format!("etcd-v{etcd}-linux-{architecture}.tar.gz");
         if !part.join("etcd").exists() {
             file("etcd");
-            let digest = fetch.digest(&format!("{base}/SHA256SUMS"), Some(&archive)).await?;
-            let fetched = fetch.file(&format!("{base}/{archive}"), &digest).await?;
+            let (url, sums) = (format!("{base}/{archive}"), format!("{base}/SHA256SUMS"));
+            let fetched = fetch.checked(&url, &sums, Some(&archive), &mut unknown).await?;
             unpack(&fetched, &part, &["etcdctl", "etcd"]).await?;
         }
     }
@@ -101,14 +112,13 @@ pub async fn download(
         let url = format!("{}/v{coredns}/{archive}", sources.coredns);
         if !part.join("coredns").exists() {
             file("coredns");
-            let digest = fetch.digest(&format!("{url}.sha256"), None).await?;
-            let fetched = fetch.file(&url, &digest).await?;
+            let fetched = fetch.checked(&url, &format!("{url}.sha256"), None, &mut unknown).await?;
             unpack(&fetched, &part, &["coredns"]).await?;
         }
     }
     KubernetesFolder::open(part.clone()).await?;
     fs::rename(&part, &path).await.map_err(failed("move", &part))?;
-    KubernetesFolder::open(path).await
+    Ok(Downloaded { folder: KubernetesFolder::open(path).await?, unknown })
 }
 
 /// Downloads the container runtime for this machine's architecture, the versions of this release.
@@ -227,6 +237,23 @@ impl Fetch<'_> {
         })
     }
 
+    /// A file with the digest that capn knows, or else with the one that is published at `sums`, in the
+    /// line of `name`; then it is added to the unknown ones.
+    async fn checked(
+        &self,
+        url: &str,
+        sums: &str,
+        name: Option<&str>,
+        unknown: &mut Vec<String>,
+    ) -> Result<Utf8PathBuf, BinariesError> {
+        if let Some(digest) = known::digest(url) {
+            return self.file(url, digest).await;
+        }
+        unknown.extend(url.rsplit('/').next().map(str::to_owned));
+        let digest = self.digest(sums, name).await?;
+        self.file(url, &digest).await
+    }
+
     /// A file with this digest.
     async fn file(&self, url: &str, digest: &str) -> Result<Utf8PathBuf, BinariesError> {
         let path = self.curl(url).await?;
@@ -250,6 +277,7 @@ impl Fetch<'_> {
         let run = |source| BinariesError::Curl { source };
         let Output { status, stderr, .. } = Command::new("curl")
             .args(["--fail", "--silent", "--show-error", "--location"])
+            .args(schemes(url))
             .args(self.limits)
             .args(["--speed-limit", "1000", "--speed-time", "60"])
             .args(["--output", path.as_str(), url])
@@ -276,6 +304,14 @@ impl Fetch<'_> {
                 },
             }),
         }
+    }
+}
+
+/// What curl may speak: whoever answers an `https` URL cannot lead it to another scheme.
+fn schemes(url: &str) -> &'static [&'static str] {
+    match url.starts_with("https://") {
+        true => &["--proto", "=https"],
+        false => &[],
     }
 }
 
@@ -309,7 +345,7 @@ async fn unpack(
 ) -> Result<(), BinariesError> {
     let (from, to) = (archive.to_owned(), folder.to_owned());
     let unpacked = spawn_blocking(move || -> io::Result<()> {
-        let mut tar = tar::Archive::new(GzDecoder::new(File::open(from)?));
+        let mut tar = crate::archive::open(GzDecoder::new(File::open(from)?));
         for entry in tar.entries()? {
             let mut entry = entry?;
             let path = entry.path()?.into_owned();

@@ -4,12 +4,13 @@ mod digest;
 mod download;
 mod error;
 mod folder;
+mod known;
 mod place;
 mod releases;
 mod runtime;
 
 pub(crate) use digest::digests;
-pub use download::{Sources, download, download_runtime};
+pub use download::{Downloaded, Sources, download, download_runtime};
 pub use error::BinariesError;
 pub use folder::KubernetesFolder;
 pub use place::{Programs, find_folder};

@@ -32,6 +32,9 @@ pub enum BuildError {
         /// The machine's.
         here: &'static str,
     },
+    /// The cache folder is not this user's own.
+    #[error(transparent)]
+    NotOwn(#[from] crate::own::NotOwn),
     /// Another build uses the cache folder.
     #[error("another image build is running in {path}")]
     Busy {
@@ -116,6 +119,7 @@ impl BuildError {
     /// What the user can do, as one sentence or a command.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NotOwn(error) => Some(error.hint()),
             Self::NotRoot => Some("run the same command with sudo".to_owned()),
             Self::MissingTools { packages, .. } => {
                 Some(format!("apt-get install -y {}", packages.join(" ")))

@@ -52,9 +52,7 @@ pub(super) fn check_architecture(wanted: Architecture) -> Result<(), BuildError>
 }
 
 fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    // The files of a process in /proc belong to its effective user.
-    std::fs::metadata("/proc/self").is_ok_and(|found| found.uid() == 0)
+    crate::own::user().is_ok_and(|user| user == 0)
 }
 
 /// The base that boots under this machine's kernel: systemd 256 and later refuse cgroup v1.

@@ -29,6 +29,7 @@ impl Workspace {
     /// Takes the cache folder, making it if needed, and removes what a former build left
     /// unfinished.
     pub(super) async fn open(cache: &Utf8Path) -> Result<Self, BuildError> {
+        crate::own::check(cache)?;
         for folder in ["", "debs", "layers", "images"] {
             let path = cache.join(folder);
             fs::create_dir_all(&path).await.map_err(failed("make", &path))?;

@@ -153,11 +153,16 @@ fn write(folder: &Utf8Path, path: &str, value: &impl Serialize) -> Result<(), St
     sync_folder(place)
 }
 
-/// A file that a web server of another user can read.
+/// A new file that a web server of another user can read. What is in its place, also a link, goes.
 pub(super) fn create(path: &Utf8Path) -> Result<File, StreamsError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove", path)(error));
+        }
+        _ => {}
+    }
     OpenOptions::new()
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .write(true)
         .mode(0o644)
         .open(path)

@@ -124,7 +124,7 @@ const XZ_MEMORY: u32 = 65 << 10;
 pub(super) fn read_metadata(path: &Utf8Path) -> Result<ImageMetadata, StreamsError> {
     let failed = |source| StreamsError::ReadFile { path: path.to_owned(), source };
     let (mut yaml, mut content) = (None, Content::MetadataOnly);
-    let mut archive = tar::Archive::new(open(path)?);
+    let mut archive = crate::archive::open(open(path)?);
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
         let name = entry.path().map_err(failed)?.to_string_lossy().into_owned();

@@ -19,8 +19,8 @@ use super::{data, discovery};
 use crate::kubeconfig::{Kubeconfig, render, server};
 use crate::pki::set::{Set, Wanted, generate};
 use crate::pki::{ClientIdentity, Purpose, client_certificate};
-use crate::workload::connect;
 use crate::workload::etcd::Etcd;
+use capn_controller::workload::{Reach, client as connect};
 
 /// An instance that goes when the test does.
 struct Instance(String);
@@ -196,7 +196,7 @@ async fn a_real_machine_initializes_a_control_plane_and_another_joins() {
         authority: &ca.certificate,
         client: &client,
     });
-    let client = connect(&kubeconfig).await.unwrap();
+    let client = connect(&kubeconfig, Reach::ThisMachine).unwrap();
     let configs: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
     until("the ConfigMap kubeadm-config is there", &control_plane, || async {
         let get = configs.get_opt("kubeadm-config");

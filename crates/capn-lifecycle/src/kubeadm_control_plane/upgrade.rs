@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use capi_api::{Cluster, KubeadmControlPlane};
+use capn_text::yaml::{self, Bounds};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
@@ -87,8 +88,9 @@ pub(super) fn document(
         init.and_then(|init| init.timeouts.as_ref()),
     )
     .map_err(|error| chain(&error))?;
-    let read =
-        |text: &str| serde_saphyr::from_str::<Value>(text).map_err(|error| error.to_string());
+    let read = |text: &str| {
+        yaml::from_str::<Value>(text, Bounds::OBJECT).map_err(|error| error.to_string())
+    };
     let mut wanted = read(&text)?;
     let before = read(old).unwrap_or_default();
     // Another API version spells things differently: then only ours is certain to be right.

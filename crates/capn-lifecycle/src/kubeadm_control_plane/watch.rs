@@ -103,7 +103,7 @@ async fn watch(
     sender: &broadcast::Sender<ClusterKey>,
 ) -> bool {
     let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let pods = watcher(api, watcher::Config::default().labels(PODS))
+    let pods = watcher(api, watcher::Config::default().labels(PODS).page_size(50))
         .touched_objects()
         .predicate_filter(essence, PredicateConfig::default())
         .map_ok(drop);

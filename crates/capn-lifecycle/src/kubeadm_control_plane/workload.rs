@@ -122,11 +122,15 @@ async fn components(
     };
     let (nodes, pods, kubelets) = futures::try_join!(
         futures::future::try_join_all(requests),
-        answer("list the control plane pods", REQUEST_TIMEOUT, pods.list(&params)),
+        answer(
+            "list the control plane pods",
+            REQUEST_TIMEOUT,
+            capn_controller::workload::list(&pods, &params)
+        ),
         kubelets,
     )?;
     let nodes = nodes.into_iter().flatten().collect();
-    let (nodes, pods) = (by_name(nodes), by_name(pods.items));
+    let (nodes, pods) = (by_name(nodes), by_name(pods));
     Ok(Components { nodes, pods, etcd: EtcdSeen::NotAsked, kubelets })
 }
 

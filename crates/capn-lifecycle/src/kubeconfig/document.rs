@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use capn_text::yaml::{self, Bounds};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -53,7 +54,7 @@ pub fn render(kubeconfig: &Kubeconfig<'_>) -> String {
 /// When the client certificate of a kubeconfig ends, or `None` if it has none that can be read.
 #[must_use]
 pub fn client_certificate_end(kubeconfig: &str) -> Option<Timestamp> {
-    let parsed: Parsed = serde_saphyr::from_str(kubeconfig).ok()?;
+    let parsed: Parsed = yaml::from_str(kubeconfig, Bounds::FILE).ok()?;
     let data = parsed.users.into_iter().find_map(|user| user.user.client_certificate_data)?;
     let pem = String::from_utf8(STANDARD.decode(data.trim()).ok()?).ok()?;
     pki::not_after(&pem).ok()

@@ -226,9 +226,8 @@ async fn pods(
     let client = crate::workload::client(ctx, cluster).await.map_err(|error| chain(&error))?;
     let pods: Api<Pod> = Api::all(client);
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    let list =
-        crate::workload::answer("list the pods of the node", PODS_WITHIN, pods.list(&on_node))
-            .await
-            .map_err(|error| chain(&error))?;
-    Ok(list.items)
+    let list = capn_controller::workload::list(&pods, &on_node);
+    crate::workload::answer("list the pods of the node", PODS_WITHIN, list)
+        .await
+        .map_err(|error| chain(&error))
 }

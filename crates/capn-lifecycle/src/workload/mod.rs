@@ -1,10 +1,9 @@
 //! Clients of workload clusters, from the secrets `<cluster>-kubeconfig`.
 //!
-//! A client is made once for each version of the secret and kept: it holds its connections. It
-//! connects within [`CONNECT_TIMEOUT`]; how long an answer may take is up to the caller
-//! ([`answer`]), since watches last.
+//! A client is made by [`capn_controller::workload`] once for each version of the secret and kept: it
+//! holds its connections. How long an answer may take is up to the caller ([`answer`]), since watches
+//! last.
 
-mod connect;
 pub mod etcd;
 
 use std::collections::HashMap;
@@ -12,10 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use capi_api::Cluster;
+use capn_controller::workload as workloads;
+pub use capn_controller::workload::Reach;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 
-pub use self::connect::{CONNECT_TIMEOUT, connect};
 use crate::Context;
 use crate::pki::PemPair;
 
@@ -48,20 +48,13 @@ pub enum Error {
         secret: String,
     },
     /// The kubeconfig cannot be used.
-    #[error("read the kubeconfig")]
+    #[error("use the secret {secret}")]
     Kubeconfig {
+        /// Name of the secret.
+        secret: String,
         /// Why.
         #[source]
-        source: Box<kube::config::KubeconfigError>,
-    },
-    /// No client can be made from the kubeconfig.
-    #[error("make a client for {server}")]
-    MakeClient {
-        /// URL of the API server.
-        server: String,
-        /// Why.
-        #[source]
-        source: Box<kube::Error>,
+        source: workloads::Error,
     },
     /// The API server refused or could not be reached.
     #[error("{act}")]
@@ -93,10 +86,7 @@ impl Error {
                 kube::Error::Api(status) => status.code >= 500 || status.code == 429,
                 _ => true,
             },
-            Self::ReadSecret { .. }
-            | Self::EmptySecret { .. }
-            | Self::Kubeconfig { .. }
-            | Self::MakeClient { .. } => false,
+            Self::ReadSecret { .. } | Self::EmptySecret { .. } | Self::Kubeconfig { .. } => false,
         }
     }
 }
@@ -112,6 +102,7 @@ pub struct Workloads {
     fixed: Arc<HashMap<Key, kube::Client>>,
     made: Arc<Mutex<HashMap<Key, Made>>>,
     etcd: Option<etcd::Answerer>,
+    reach: Reach,
 }
 
 /// A client, and the version of the secret it was made from.
@@ -133,6 +124,12 @@ impl Workloads {
     #[must_use]
     pub fn with_etcd(self, answerer: etcd::Answerer) -> Self {
         Self { etcd: Some(answerer), ..self }
+    }
+
+    /// The same, for clusters at other places than kubeconfigs of others may lead to.
+    #[must_use]
+    pub fn with_reach(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Forgets the client of a cluster and with it its connections.
@@ -189,8 +186,9 @@ pub async fn client(ctx: &Context, cluster: &Cluster) -> Result<kube::Client, Er
         .as_ref()
         .and_then(|data| data.get(KUBECONFIG))
         .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
-        .ok_or(Error::EmptySecret { secret: name })?;
-    let client = connect(kubeconfig).await?;
+        .ok_or_else(|| Error::EmptySecret { secret: name.clone() })?;
+    let client = workloads::client(kubeconfig, ctx.workloads.reach)
+        .map_err(|source| Error::Kubeconfig { secret: name, source })?;
     let made = Made { from, client: client.clone() };
     ctx.workloads.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key, made);
     Ok(client)

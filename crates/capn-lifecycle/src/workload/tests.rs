@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 use crate::kubeconfig::{Kubeconfig, render};
 use crate::pki::{ClientIdentity, PemPair, client_certificate};
+use capn_controller::workload::client as connect;
 
 fn kubeconfig(server: &str) -> String {
     let now = Timestamp::now();
@@ -21,7 +22,8 @@ async fn a_cluster_that_refuses_connections_is_unreachable() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let client = connect(&kubeconfig(&format!("https://{address}"))).await.unwrap();
+    let kubeconfig = kubeconfig(&format!("https://{address}"));
+    let client = connect(&kubeconfig, Reach::ThisMachine).unwrap();
     let error = answer("ask for the version", Duration::from_secs(5), client.apiserver_version())
         .await
         .unwrap_err();
@@ -32,7 +34,8 @@ async fn a_cluster_that_refuses_connections_is_unreachable() {
 async fn a_cluster_that_never_answers_is_given_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let client = connect(&kubeconfig(&format!("https://{address}"))).await.unwrap();
+    let kubeconfig = kubeconfig(&format!("https://{address}"));
+    let client = connect(&kubeconfig, Reach::ThisMachine).unwrap();
     let start = Instant::now();
     let within = Duration::from_millis(200);
     let error =
@@ -41,8 +44,9 @@ async fn a_cluster_that_never_answers_is_given_up() {
     assert!(start.elapsed() < Duration::from_secs(60));
 }
 
-#[tokio::test]
-async fn a_kubeconfig_that_is_none_is_not_worth_a_retry() {
-    let error = connect("nonsense").await.err().unwrap();
+#[test]
+fn a_kubeconfig_that_is_none_is_not_worth_a_retry() {
+    let source = connect("nonsense", Reach::Network).err().unwrap();
+    let error = Error::Kubeconfig { secret: "demo-kubeconfig".into(), source };
     assert!(!error.is_unreachable(), "{error:?}");
 }

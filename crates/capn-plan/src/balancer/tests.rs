@@ -14,6 +14,7 @@ fn balancer() -> Balancer {
             machine: None,
             role: Role::LoadBalancer,
         },
+        isolation: Isolation::Isolated,
         deleting: false,
         endpoint_host: None,
         family: None,
@@ -179,4 +180,27 @@ fn a_template_that_cannot_be_rendered_changes_nothing() {
     let odd = Balancer { template: Some(template.unwrap()), ..balancer() };
     let Plan::Invalid(message) = plan(&odd, &addressed) else { panic!("rendered") };
     assert!(message.contains("spec.loadBalancer.lxc.customHAProxyConfigTemplate"), "{message}");
+}
+
+#[test]
+fn an_instance_that_breaks_the_promise_is_not_started() {
+    let mut balancer = balancer();
+    let mut config = serde_json::to_value(balancer.owner.config()).unwrap();
+    config["volatile.last_state.power"] = json!("STOPPED");
+    let seen = |expanded: serde_json::Value| Observed {
+        instance: Some(Box::new(
+            serde_json::from_value(json!({
+                "name": "demo-37a8e-lb", "status_code": 102, "config": config,
+                "expanded_config": expanded,
+            }))
+            .unwrap(),
+        )),
+        ..Observed::default()
+    };
+    let kept = seen(json!({}));
+    assert_eq!(plan(&balancer, &kept), Plan::Do(Step::Start(Vec::new())));
+    let open = seen(json!({ "raw.lxc": "x" }));
+    assert!(matches!(plan(&balancer, &open), Plan::Invalid(text) if text.contains("raw.lxc=x")));
+    balancer.isolation = Isolation::Privileged;
+    assert_eq!(plan(&balancer, &open), Plan::Do(Step::Start(Vec::new())));
 }

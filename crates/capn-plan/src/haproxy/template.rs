@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use gtmpl_ng::{Context, ExecError, FuncError, Limits, ParseError, Value};
+use capn_text::template::{self, TooMuch};
+use gtmpl_ng::{Context, ExecError, FuncError, ParseError, Value};
 use thiserror::Error;
 
 use super::Haproxy;
 
-/// Longest configuration, in bytes.
-const LONGEST: usize = 1 << 20;
 /// What a map gives for a key it does not have, in Go and here.
 const NO_VALUE: &str = "<no value>";
 /// Weight of each control plane.
@@ -21,6 +20,9 @@ pub struct Template(String);
 /// A template that cannot be used. Final: the manifest has to change.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
+    /// It is longer, deeper or more work than templates may be.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
     /// It is no Go template.
     #[error("{}{problem}", at(*line))]
     Parse {
@@ -85,8 +87,7 @@ impl Template {
 
     /// The configuration.
     pub(super) fn render(&self, haproxy: &Haproxy) -> Result<String, TemplateError> {
-        let mut engine =
-            gtmpl_ng::Template::with_limits(Limits::default().with_output_bytes(LONGEST));
+        let mut engine = template::engine(&self.0)?;
         engine.add_func("JoinHostPort", join_host_port);
         engine.parse(self.0.as_str()).map_err(|error| parse_error(&error))?;
         let text = engine.render(&Context::from(inputs(haproxy))).map_err(|e| render_error(&e))?;

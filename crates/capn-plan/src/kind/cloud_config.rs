@@ -1,6 +1,7 @@
 //! The part of cloud-config that Cluster API's bootstrap providers write (`write_files` and
 //! `runcmd`), as a shell script.
 
+use capn_text::yaml::{self, Bounds, YamlError};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -13,7 +14,7 @@ pub enum CloudConfigError {
     NotCloudConfig,
     /// It has a part that only cloud-init can carry out, or is no YAML.
     #[error("the bootstrap data has what instances of type kind do not understand")]
-    Parse(#[source] Box<serde_saphyr::Error>),
+    Parse(#[source] YamlError),
     /// A file has an encoding or mode that is not known.
     #[error("the bootstrap data's file {path} has the {what} {value:?}")]
     File {
@@ -76,8 +77,8 @@ pub(super) fn script(user_data: &str, name: &str) -> Result<String, CloudConfigE
     if !rendered.lines().take(3).any(|line| line.trim() == CONFIG_MARK) {
         return Err(CloudConfigError::NotCloudConfig);
     }
-    let config: Option<CloudConfig> = serde_saphyr::from_str(&rendered)
-        .map_err(|error| CloudConfigError::Parse(Box::new(error)))?;
+    let config: Option<CloudConfig> =
+        yaml::from_str(&rendered, Bounds::OBJECT).map_err(CloudConfigError::Parse)?;
     let config = config.unwrap_or_default();
     let mut script = String::from(
         "#!/bin/sh\n# What the bootstrap data says, made into a script when the machine was.\nset -eu\n",

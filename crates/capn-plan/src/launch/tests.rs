@@ -81,6 +81,9 @@ fn an_unprivileged_container_on_incus() {
         }
       },
       "ephemeral": false,
+      "profiles": [
+        "default"
+      ],
       "start": true
     }
     "##);

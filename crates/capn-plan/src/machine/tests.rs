@@ -22,6 +22,7 @@ fn machine() -> Case {
         machine: Machine {
             name: InstanceName::new("demo-a").unwrap(),
             owner,
+            isolation: Isolation::Shared,
             leaving: None,
             provisioned: false,
             gate: None,
@@ -273,4 +274,22 @@ fn a_machine_without_an_address_that_its_cluster_needs_is_named_with_the_likely_
         assert_eq!(message.contains("drops DHCP"), named, "{message}");
         assert!(message.contains("IPv4"), "{message}");
     }
+}
+
+#[test]
+fn an_instance_that_breaks_the_promise_is_not_started_and_still_deleted() {
+    let open = |case: Case| {
+        let mut case = case.provisioned().instance(102, &["volatile.last_state.power"], json!({}));
+        let instance = case.seen.instance.as_mut().unwrap();
+        instance.expanded_config.insert("security.privileged".into(), "true".into());
+        plan(&case.machine, &case.seen)
+    };
+    let Plan::Exclude(message) = open(machine()) else { panic!("{:?}", open(machine())) };
+    assert!(
+        message.contains("isolation is shared") && message.contains("security.privileged=true")
+    );
+    assert_eq!(open(machine().deleting()), Plan::Do(Step::Delete));
+    let mut privileged = machine();
+    privileged.machine.isolation = Isolation::Privileged;
+    assert_eq!(open(privileged), Plan::Do(Step::Start(Vec::new(), Config::new())));
 }

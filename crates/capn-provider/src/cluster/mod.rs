@@ -200,7 +200,7 @@ async fn settle(
             }
             Some(_) => None,
         };
-        let wanted = validate::wanted(subject, found, material.as_ref(), &remote.facts());
+        let wanted = validate::wanted(subject, found, material.as_ref(), &remote.facts())?;
         match plan(&wanted, &seen) {
             Plan::Do(step) => {
                 apply::step(ctx, &remote, cluster, subject, &seen, step, material).await?;
@@ -314,7 +314,7 @@ async fn settle_deletion(
     let remote = observe::remote(ctx, cluster).await?;
     for _ in 0..MAX_STEPS {
         let seen = instance::observe_record(ctx, &remote, &subject.name).await?;
-        let wanted = validate::wanted(subject, found, None, &remote.facts());
+        let wanted = validate::wanted(subject, found, None, &remote.facts())?;
         match plan(&wanted, &seen) {
             Plan::Do(step) => {
                 apply::step(ctx, &remote, cluster, subject, &seen, step, None).await?;

@@ -8,7 +8,7 @@ use capi_api::{
 };
 use capn_api::{LXCCluster, LXCMachine, MachineAddressType};
 use capn_plan::balancer::Kind;
-use incus_api::Config;
+use incus_api::{Config, Profile};
 use kube::{Api, api::ListParams};
 
 use super::{addresses::Addresses, validate::Subject};
@@ -16,6 +16,7 @@ use crate::{
     context::Context,
     failure::Failure,
     images::{self, Image},
+    profiles,
     references::{self, name, namespace},
     remote::Remote,
 };
@@ -116,6 +117,8 @@ pub(crate) struct Material {
     pub(crate) image: Image,
     /// Network card in place of the profiles': on the cluster's network, with the endpoint's address.
     pub(crate) nic: Option<(String, Config)>,
+    /// The profiles that it will have.
+    pub(crate) profiles: Vec<Profile>,
 }
 
 /// Finds the image, and the network card to change when the cluster says its network, and when the
@@ -137,7 +140,9 @@ pub(crate) async fn material(
         }
     };
     let nic = addresses.nic(ctx, remote, subject, network).await?;
-    Ok(Material { image, nic })
+    let profiles =
+        profiles::of(remote, subject.isolation, &subject.spec.profiles, &subject.name).await?;
+    Ok(Material { image, nic, profiles })
 }
 
 /// Extensions of a server that runs application containers as load balancers.

@@ -73,7 +73,7 @@ pub(crate) struct Subject {
     /// Where addresses may be taken from.
     pub(crate) ranges: Vec<Range>,
     pub(crate) spec: LoadBalancerInstanceSpec,
-    isolation: Isolation,
+    pub(crate) isolation: Isolation,
     pub(crate) image_servers: ImageServers,
     /// The endpoint's host, if it is an address.
     pub(crate) endpoint_ip: Option<IpAddr>,
@@ -339,8 +339,8 @@ pub(crate) fn wanted(
     found: &References,
     material: Option<&Material>,
     server: &ServerFacts,
-) -> Balancer {
-    let launch = material.map(|material| {
+) -> Result<Balancer, Failure> {
+    let launch = |material: &Material| {
         let launch = launch::load_balancer(
             &subject.name,
             &subject.owner,
@@ -350,10 +350,16 @@ pub(crate) fn wanted(
             material.nic.clone(),
             server,
         );
-        Box::new(balancer::as_kind(subject.kind, launch))
-    });
-    Balancer {
+        let launch = balancer::as_kind(subject.kind, launch);
+        match launch.excluded(subject.isolation, &material.profiles) {
+            Some(message) => invalid(message),
+            None => Ok(Box::new(launch)),
+        }
+    };
+    let launch = material.map(launch).transpose()?;
+    Ok(Balancer {
         name: subject.name.clone(),
+        isolation: subject.isolation,
         kind: subject.kind,
         owner: subject.owner.clone(),
         deleting: subject.deleting,
@@ -371,7 +377,7 @@ pub(crate) fn wanted(
         template: subject.template.clone(),
         check: subject.check,
         launch,
-    }
+    })
 }
 
 /// The load balancer of an OVN network as the plan wants it.

@@ -10,6 +10,7 @@ mod apply;
 mod flannel;
 mod nodes;
 mod observe;
+mod report;
 mod validate;
 
 use std::{collections::HashMap, sync::Arc};
@@ -33,7 +34,7 @@ use nodes::NodeWatches;
 /// Runs the controller until the context says stop.
 pub(crate) async fn run(ctx: Arc<Context>) {
     let (changed, changes) = futures::channel::mpsc::unbounded();
-    let watches = Arc::new(NodeWatches::new(changed));
+    let watches = Arc::new(NodeWatches::new(changed, ctx.options.reach));
     let only_ours = format!("{} in ({},{})", keys::CNI_LABEL, keys::CNI_BRIDGE, keys::CNI_FLANNEL);
     let mut watched = ctx.watched();
     watched.label_selector = Some(match watched.label_selector {
@@ -69,7 +70,9 @@ async fn reconcile(
     if references::is_paused(meta, Some(cluster)) {
         return Ok(Action::await_change());
     }
-    let Some(found) = observe::observe(ctx, cluster, watches).await? else {
+    let observed = observe::observe(ctx, cluster, watches).await;
+    report::kubeconfig(ctx, cluster, observed.as_ref().err()).await?;
+    let Some(found) = observed? else {
         // The Secret with the kubeconfig is not watched.
         return Ok(Action::requeue(observe::KUBECONFIG_PAUSE));
     };

@@ -7,12 +7,15 @@ use std::{
 };
 
 use capi_api::core::Cluster;
+use capn_controller::{
+    nodes,
+    workload::{self, Reach},
+};
 use futures::{StreamExt as _, channel::mpsc::UnboundedSender};
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::{
-    Api, Client,
+    Client,
     api::ObjectMeta,
-    config::{KubeConfigOptions, Kubeconfig},
     runtime::{
         WatchStreamExt as _,
         reflector::{self, ObjectRef, Store},
@@ -27,6 +30,7 @@ use crate::failure::{Failure, chain};
 
 /// The watches of this process, one for each cluster.
 pub(crate) struct NodeWatches {
+    reach: Reach,
     changed: UnboundedSender<ObjectRef<Cluster>>,
     running: Mutex<HashMap<ObjectRef<Cluster>, NodeWatch>>,
 }
@@ -47,14 +51,14 @@ impl Drop for NodeWatch {
 
 impl NodeWatches {
     /// `changed` is told of each cluster whose nodes changed in a way that matters here.
-    pub(crate) fn new(changed: UnboundedSender<ObjectRef<Cluster>>) -> Self {
-        Self { changed, running: Mutex::new(HashMap::new()) }
+    pub(crate) fn new(changed: UnboundedSender<ObjectRef<Cluster>>, reach: Reach) -> Self {
+        Self { reach, changed, running: Mutex::new(HashMap::new()) }
     }
 
     /// The nodes of a cluster as far as they are known by now; starts to watch them.
     ///
     /// A kubeconfig that changed starts the watch anew.
-    pub(crate) async fn nodes(
+    pub(crate) fn nodes(
         &self,
         cluster: &Cluster,
         kubeconfig: &Secret,
@@ -64,7 +68,7 @@ impl NodeWatches {
         if let Some(nodes) = self.known(&key, version.as_ref()) {
             return Ok(nodes);
         }
-        let client = client(kubeconfig).await?;
+        let client = client(kubeconfig, self.reach)?;
         let watch = self.start(key.clone(), client, version.clone());
         let nodes = watch.nodes.state();
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(key, watch);
@@ -104,10 +108,7 @@ impl NodeWatches {
         let task = tokio::spawn(async move {
             let mut last = Vec::new();
             let mut silent = false;
-            let mut events = watcher(Api::<Node>::all(client), watcher::Config::default())
-                .backoff(Steady)
-                .reflect(writer)
-                .boxed();
+            let mut events = nodes::watch(client).backoff(Steady).reflect(writer).boxed();
             while let Some(event) = events.next().await {
                 match event {
                     Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => continue,
@@ -149,7 +150,7 @@ impl Backoff for Steady {
     fn reset(&mut self) {}
 }
 
-async fn client(secret: &Secret) -> Result<Client, Failure> {
+fn client(secret: &Secret, reach: Reach) -> Result<Client, Failure> {
     let meta = &secret.metadata;
     let name = format!(
         "{}/{}",
@@ -159,10 +160,6 @@ async fn client(secret: &Secret) -> Result<Client, Failure> {
     let bad = |problem| Failure::Kubeconfig { secret: name.clone(), problem };
     let value = secret.data.as_ref().and_then(|data| data.get("value"));
     let value = value.ok_or_else(|| bad("it has no key \"value\"".to_owned()))?;
-    let text = std::str::from_utf8(&value.0).map_err(|error| bad(error.to_string()))?;
-    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|error| bad(chain(&error)))?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| bad(chain(&error)))?;
-    Client::try_from(config).map_err(|error| bad(chain(&error)))
+    let text = std::str::from_utf8(&value.0).map_err(|_| bad("it is not UTF-8 text".to_owned()))?;
+    workload::client(text, reach).map_err(|error| bad(chain(&error)))
 }

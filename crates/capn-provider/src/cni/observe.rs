@@ -41,7 +41,7 @@ pub(crate) async fn observe(
     let Some(lxc_cluster) = references::infrastructure_of(&ctx.client, cluster).await? else {
         return Ok(None);
     };
-    let nodes = watches.nodes(cluster, &kubeconfig).await?;
+    let nodes = watches.nodes(cluster, &kubeconfig)?;
     let machines = Api::<LXCMachine>::namespaced(ctx.client.clone(), within)
         .list(&ListParams::default().labels(&format!("{}={cluster_name}", labels::CLUSTER_NAME)))
         .await

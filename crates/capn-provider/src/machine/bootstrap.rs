@@ -10,7 +10,11 @@ use capn_api::{
     LXCMachine,
     conditions::{self as kinds, reasons},
 };
-use capn_plan::bootstrap::{Answer, FAILED, Facts, LOOK, Progress, QUIET, progress};
+use capn_plan::{
+    bootstrap::{Answer, FAILED, FORGET, Facts, LOOK, Progress, QUIET, progress},
+    launch::USER_DATA,
+};
+use incus_api::Config;
 use incus_client::{Client, ExecRequest};
 
 use super::{
@@ -18,7 +22,7 @@ use super::{
     report::Bootstrap,
     validate::Subject,
 };
-use crate::context::Context;
+use crate::{context::Context, failure::Failure, instance};
 
 /// How long the instance may take to answer. On an emulated machine each `systemctl` takes seconds.
 const LOOK_DEADLINE: Duration = Duration::from_secs(30);
@@ -71,6 +75,45 @@ async fn ask(
         if is_final(&error) && facts.is_registered { Answer::Mute } else { Answer::Unasked }
     });
     Some(progress(answer, facts))
+}
+
+/// Lets an instance forget bootstrap data that nothing needs any more: in the instance itself, then in
+/// its config, where everybody could read it who may look at the project. What fails is tried again
+/// with the next look.
+///
+/// Data of the manifest's own `config` is the user's and stays.
+pub(super) async fn forget(ctx: &Context, found: &References, subject: &Subject) {
+    if subject.spec.config.contains_key(USER_DATA) {
+        return;
+    }
+    let name = subject.name.as_str();
+    let forgetting = async {
+        let remote = observe::remote(ctx, found).await?;
+        let mut request = ExecRequest::new(["sh", "-c", FORGET]);
+        request.deadline = LOOK_DEADLINE;
+        match remote.client.exec_code(name, &request).await {
+            Ok(0) => {}
+            // What has no shell has no cloud-init either.
+            Ok(126 | 127) => {}
+            Ok(code) => {
+                let source =
+                    format!("the program that removes it from the instance ended with {code}");
+                return Err(Failure::Invalid { message: source });
+            }
+            Err(error) if is_final(&error) => {}
+            Err(error) => return Err(Failure::server("remove bootstrap data from", name)(error)),
+        }
+        let nothing = Config::from([(USER_DATA.to_owned(), String::new())]);
+        instance::set_config(&remote, &subject.name, &nothing).await
+    };
+    match forgetting.await {
+        Ok(()) => tracing::info!(instance = name, "removed the bootstrap data, which is used up"),
+        Err(failure) => tracing::warn!(
+            instance = name,
+            error = failure.message(),
+            "cannot remove the bootstrap data yet"
+        ),
+    }
 }
 
 fn facts(found: &References) -> Facts {

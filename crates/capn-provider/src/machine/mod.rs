@@ -83,7 +83,13 @@ async fn keep(
     match settle(ctx, &mut machine, found, &subject).await {
         Ok(outcome) => {
             let asked = match &outcome {
-                Outcome::Ready { .. } => bootstrap::observe(ctx, &machine, found, &subject).await,
+                Outcome::Ready { holds_data, .. } => {
+                    let asked = bootstrap::observe(ctx, &machine, found, &subject).await;
+                    if *holds_data && asked.is_over() {
+                        bootstrap::forget(ctx, found, &subject).await;
+                    }
+                    asked
+                }
                 _ => Bootstrap::default(),
             };
             report::outcome(ctx, machine, &subject, outcome, asked).await
@@ -132,7 +138,7 @@ async fn settle(
             Plan::Do(step) => {
                 apply::step(ctx, &remote, machine, &subject.name, &seen, step, material).await?;
             }
-            settled => return Ok(Outcome::of(settled, &seen)),
+            settled => return Ok(Outcome::of(settled, &wanted, &seen)),
         }
     }
     Ok(Outcome::unsettled())
@@ -166,7 +172,7 @@ async fn settle_deletion(
             Plan::Do(step) => {
                 apply::step(ctx, &remote, machine, &subject.name, &seen, step, None).await?;
             }
-            settled => return Ok(Outcome::of(settled, &seen)),
+            settled => return Ok(Outcome::of(settled, &wanted, &seen)),
         }
     }
     Ok(Outcome::unsettled())

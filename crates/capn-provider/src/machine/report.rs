@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use capi_api::conditions::{self, Conditions, Status};
 use capn_api::{
-    LXCMachine, LXCMachineStatus, MachineInitialization,
+    Isolation, LXCMachine, LXCMachineStatus, MachineInitialization,
     conditions::{self as kinds, reasons},
     keys, provider_id,
 };
@@ -12,7 +12,9 @@ use capn_plan::{
     InstanceName, address,
     bootstrap::{Progress, failure},
     diagnosis::Class,
-    machine::{Gate, Observed, Plan, WaitingOn},
+    isolation,
+    launch::USER_DATA,
+    machine::{Gate, Machine, Observed, Plan, WaitingOn},
 };
 use kube::{
     Api,
@@ -40,6 +42,12 @@ pub(crate) enum Outcome {
         image: Option<String>,
         /// Cluster member it is on.
         location: Option<String>,
+        /// The isolation that it has; `None` for a virtual machine.
+        isolation: Option<Isolation>,
+        /// How that breaks what the cluster promises, if it does.
+        breach: Option<String>,
+        /// Whether it holds bootstrap data that its manifest does not have.
+        holds_data: bool,
     },
     /// Nothing to do now.
     Waiting(WaitingOn),
@@ -51,7 +59,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// What a plan that needs no step means.
-    pub(crate) fn of(plan: Plan, seen: &Observed) -> Self {
+    pub(crate) fn of(plan: Plan, wanted: &Machine, seen: &Observed) -> Self {
         match plan {
             Plan::Ready(addresses) => {
                 let instance = seen.instance.as_deref();
@@ -66,10 +74,15 @@ impl Outcome {
                         .map(|instance| instance.location.as_str())
                         .filter(|location| *location != "none")
                         .and_then(text),
+                    isolation: instance.and_then(isolation::of_instance),
+                    breach: instance.and_then(|instance| wanted.excludes(instance)),
+                    holds_data: instance
+                        .is_some_and(|instance| instance.config.contains_key(USER_DATA)),
                 }
             }
             Plan::Wait(on) => Self::Waiting(on),
             Plan::Refuse(clash) => Self::Refused(clash.message()),
+            Plan::Exclude(message) => Self::Refused(message),
             Plan::Gone => Self::Gone,
             // The caller takes steps until a plan has none.
             Plan::Do(_) => Self::unsettled(),
@@ -96,6 +109,13 @@ pub(crate) struct Bootstrap {
     pub(crate) is_registered: bool,
 }
 
+impl Bootstrap {
+    /// Whether the data has done what it will do.
+    pub(crate) fn is_over(&self) -> bool {
+        self.progress.as_ref().is_none_or(Progress::is_final)
+    }
+}
+
 /// Reports the outcome for a machine that is kept.
 pub(crate) async fn outcome(
     ctx: &Context,
@@ -107,11 +127,13 @@ pub(crate) async fn outcome(
     let name = &subject.name;
     let api = api(ctx, &machine);
     let mut next = status(&machine);
-    next.isolation = subject.is_contained().then_some(subject.isolation);
     let mut verdict = Verdict::from(&machine, ctx);
     let mut news = None;
     let action = match outcome {
-        Outcome::Ready { addresses, image, location } => {
+        Outcome::Ready { addresses, image, location, isolation, breach, holds_data: _ } => {
+            next.isolation = isolation;
+            news = kept(&mut verdict, subject, breach);
+
             machine = named(&api, machine, subject).await?;
             let first = !next.ready;
             next.ready = true;
@@ -120,7 +142,7 @@ pub(crate) async fn outcome(
             next.failure_domain = location;
             next.image = next.image.or(image);
             verdict.set(Status::True, reasons::INSTANCE_PROVISIONED, String::new());
-            if first {
+            if first && news.is_none() {
                 let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
                 let note = format!("instance {name} runs at {}", list.join(", "));
                 news = Some(News::normal("InstanceReady", note));
@@ -146,6 +168,29 @@ pub(crate) async fn outcome(
     patch::status(&api, &machine, machine.status.as_ref(), &next).await?;
     tell_news(ctx, &machine, news).await;
     Ok(action)
+}
+
+/// Reports whether the instance keeps what its cluster promises. A breach is news once.
+fn kept(verdict: &mut Verdict, subject: &Subject, breach: Option<String>) -> Option<News> {
+    let before = verdict.conditions.get(kinds::ISOLATION_KEPT);
+    match breach {
+        Some(message) => {
+            let is_news = before.is_none_or(|before| before.message != message);
+            let news = format!("instance {} was changed: {message}", subject.name);
+            verdict.conditions.set(
+                kinds::ISOLATION_KEPT,
+                Status::False,
+                reasons::ISOLATION_BROKEN,
+                message,
+            );
+            is_news.then(|| News::warning(reasons::ISOLATION_BROKEN, news))
+        }
+        None => {
+            let reason = reasons::ISOLATION_KEPT;
+            verdict.conditions.set(kinds::ISOLATION_KEPT, Status::True, reason, "");
+            None
+        }
+    }
 }
 
 /// Reports how the bootstrap data fares, and says when to look again. A machine whose data failed

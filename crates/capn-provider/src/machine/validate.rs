@@ -343,8 +343,14 @@ pub(crate) fn wanted(
             .map_err(|error| Failure::Invalid { message: format!("{error}; {}", error.hint()) })
         })
         .transpose()?;
+    if let (Some(material), Some(launch)) = (material, &launch)
+        && let Some(message) = launch.excluded(subject.isolation, &material.profiles)
+    {
+        return Err(Failure::Invalid { message });
+    }
     Ok(Machine {
         name: subject.name.clone(),
+        isolation: subject.isolation,
         owner: subject.owner.clone(),
         leaving: leaving(subject, now),
         provisioned: subject.provisioned,

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use incus_client::{Client, ClientBuilder, HttpsRemote, Observation};
+use incus_client::{Client, ClientBuilder, HttpsRemote, Observation, TlsError};
 use k8s_openapi::api::core::v1::Secret;
 use thiserror::Error;
 
@@ -74,30 +74,40 @@ pub enum IdentityError {
         key: &'static str,
     },
     /// `server` is neither `unix://` nor `https://`.
-    #[error("the value {value:?} of \"server\" begins neither with unix:// nor with https://")]
-    Server {
-        /// The value, or the one of several.
-        value: String,
-    },
+    #[error(
+        "the value of \"server\" begins neither with unix:// nor with https://, or has more than HOST:PORT after it"
+    )]
+    Server,
+    /// Too many addresses.
+    #[error("the value of \"server\" has more than {ADDRESSES} addresses")]
+    Many,
     /// A socket among several addresses.
-    #[error("the value of \"server\" names the socket {value:?} beside other addresses")]
-    Mixed {
-        /// The socket.
-        value: String,
-    },
+    #[error("the value of \"server\" names a socket beside other addresses")]
+    Mixed,
     /// Not a boolean.
-    #[error("the value {value:?} of \"insecure-skip-verify\" is neither true nor false")]
-    NotBoolean {
-        /// The value.
-        value: String,
+    #[error("the value of \"insecure-skip-verify\" is neither true nor false")]
+    NotBoolean,
+    /// A socket, in a namespace whose identities may name none.
+    #[error(
+        "identities in namespace {namespace} may not name a socket of the machine that capn runs on"
+    )]
+    LocalSocket {
+        /// The namespace.
+        namespace: String,
     },
     /// No usual socket answers.
     #[error("no Incus or LXD socket answers ({})", SOCKETS.join(", "))]
     NoSocket,
     /// Certificates or key cannot be used.
-    #[error("the certificates or the key cannot be used")]
-    Tls(#[source] Box<incus_client::Error>),
+    #[error("the certificates or the key cannot be used: {problem}")]
+    Tls {
+        /// What is wrong, without a word of them.
+        problem: String,
+    },
 }
+
+/// Most addresses of one identity.
+const ADDRESSES: usize = 16;
 
 impl IdentityError {
     /// What the user can do.
@@ -108,17 +118,21 @@ impl IdentityError {
             }
             Self::Missing { .. }
             | Self::NotText { .. }
-            | Self::Server { .. }
-            | Self::NotBoolean { .. } => {
+            | Self::Server
+            | Self::Many
+            | Self::NotBoolean => {
                 "the Secret needs the key server (https://… or unix://), and for https also client-crt, client-key and server-crt"
             }
-            Self::Mixed { .. } => {
+            Self::Mixed => {
                 "name one socket, or https:// URLs of the members of one cluster of servers"
             }
             Self::NoSocket => {
                 "start Incus or LXD on this machine, let this process use its socket, or name the socket as unix:///path"
             }
-            Self::Tls(_) => "the keys server-crt, client-crt and client-key must be PEM",
+            Self::LocalSocket { .. } => {
+                "whoever runs capn can allow it with --local-socket-namespaces (of `capn serve` and `capn manager`); an identity with https:// needs no permission, and `capn identity create` makes one"
+            }
+            Self::Tls { .. } => "the keys server-crt, client-crt and client-key must be PEM",
         }
     }
 }
@@ -144,7 +158,8 @@ impl Identity {
             .filter(|address| !address.is_empty())
             .collect();
         let server = match addresses.as_slice() {
-            [] => return Err(IdentityError::Server { value: named }),
+            [] => return Err(IdentityError::Server),
+            many if many.len() > ADDRESSES => return Err(IdentityError::Many),
             [one] if let Some(path) = one.strip_prefix("unix://") => {
                 Server::Unix((!path.is_empty()).then(|| path.to_owned()))
             }
@@ -156,9 +171,7 @@ impl Identity {
                 insecure_skip_verify: match text("insecure-skip-verify")?.as_deref() {
                     None | Some("false" | "False" | "FALSE" | "f" | "F" | "0") => false,
                     Some("true" | "True" | "TRUE" | "t" | "T" | "1") => true,
-                    Some(other) => {
-                        return Err(IdentityError::NotBoolean { value: other.to_owned() });
-                    }
+                    Some(_) => return Err(IdentityError::NotBoolean),
                 },
             },
         };
@@ -167,8 +180,8 @@ impl Identity {
 
     async fn builder(&self) -> Result<ClientBuilder, IdentityError> {
         match &self.server {
-            Server::Unix(Some(path)) => Ok(Client::unix_builder(path)),
-            Server::Unix(None) => Ok(Client::unix_builder(first_socket().await?)),
+            Server::Unix(Some(path)) => Ok(Client::unix_builder(path).stranger(false)),
+            Server::Unix(None) => Ok(Client::unix_builder(first_socket().await?).stranger(false)),
             Server::Https {
                 urls,
                 server_certificate,
@@ -186,21 +199,41 @@ impl Identity {
                         client_key_pem: client_key.clone(),
                         insecure_skip_verify: *insecure_skip_verify,
                     })
-                    .map_err(|source| IdentityError::Tls(Box::new(source)))
+                    .map_err(|error| IdentityError::Tls { problem: of_tls(&error) })
                 };
                 let mut members = urls.iter().map(member);
                 let first = members.next().ok_or(IdentityError::Missing { key: "server" })??;
-                members.try_fold(first, |before, next| Ok(before.or(next?)))
+                let all = members.try_fold(first, |before, next| Ok(before.or(next?)))?;
+                Ok(all.stranger(*insecure_skip_verify))
             }
         }
     }
 }
 
+/// An address. It is shown in conditions and logs, so that it must be one, and nothing else that
+/// somebody put in its place.
 fn https(url: &str) -> Result<String, IdentityError> {
-    match url {
-        _ if url.starts_with("https://") => Ok(url.to_owned()),
-        _ if url.starts_with("unix://") => Err(IdentityError::Mixed { value: url.to_owned() }),
-        _ => Err(IdentityError::Server { value: url.to_owned() }),
+    if url.starts_with("unix://") {
+        return Err(IdentityError::Mixed);
+    }
+    let host = url.strip_prefix("https://").ok_or(IdentityError::Server)?;
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    match host.len() <= 260 && !host.is_empty() && host.chars().all(fits) {
+        true => Ok(url.to_owned()),
+        false => Err(IdentityError::Server),
+    }
+}
+
+/// What is wrong with certificates or key: what the layer that met it says, and no cause of it, which
+/// may quote them.
+fn of_tls(error: &incus_client::Error) -> String {
+    match error {
+        incus_client::Error::Tls { source: TlsError::Url(_), .. } => {
+            "the address is none".to_owned()
+        }
+        incus_client::Error::Tls { source, .. } => source.to_string(),
+        _ => "TLS cannot be set up".to_owned(),
     }
 }
 
@@ -288,7 +321,7 @@ mod tests {
             Server::Https { insecure_skip_verify: true, server_certificate: None, .. }
         ));
         let odd = [url, ("client-crt", "c"), ("client-key", "k"), ("insecure-skip-verify", "yes")];
-        assert!(matches!(identity(&odd), Err(IdentityError::NotBoolean { .. })));
+        assert!(matches!(identity(&odd), Err(IdentityError::NotBoolean)));
     }
 
     #[test]
@@ -306,13 +339,13 @@ mod tests {
             assert_eq!(urls(text).unwrap(), ["https://a:1", "https://b"], "{text:?}");
         }
         assert_eq!(urls("https://a:1,").unwrap(), ["https://a:1"]);
-        assert!(
-            matches!(urls("https://a, b"), Err(IdentityError::Server { value }) if value == "b")
-        );
+        assert!(matches!(urls("https://a, b"), Err(IdentityError::Server)));
+        let many = vec!["https://a"; ADDRESSES + 1].join(",");
+        assert!(matches!(urls(&many), Err(IdentityError::Many)));
         for mixed in ["https://a, unix:///x", "unix:///x https://a", "unix://a unix://b"] {
-            assert!(matches!(urls(mixed), Err(IdentityError::Mixed { .. })), "{mixed}");
+            assert!(matches!(urls(mixed), Err(IdentityError::Mixed)), "{mixed}");
         }
-        assert!(matches!(urls(","), Err(IdentityError::Server { .. })));
+        assert!(matches!(urls(","), Err(IdentityError::Server)));
     }
 
     #[tokio::test]
@@ -324,19 +357,34 @@ mod tests {
             let keys = [("client-crt", &*certificate), ("client-key", &*key)];
             identity(&[("server", server), keys[0], keys[1], ("server-crt", &pinned)]).unwrap()
         };
-        let identity = of("https://10.0.0.1:8443, https://10.0.0.2:8443");
-        let client = Connect::default().client(&identity, |_| {}).await.unwrap();
+        let members = of("https://10.0.0.1:8443, https://10.0.0.2:8443");
+        let client = Connect::default().client(&members, |_| {}).await.unwrap();
         assert_eq!(client.endpoint(), "https://10.0.0.1:8443, https://10.0.0.2:8443");
-        let wrong = of("https://10.0.0.1:8443, https://10.0.0.2/1.0");
+        let keys = [("client-crt", &*certificate), ("client-key", "hunter2")];
+        let wrong = identity(&[("server", "https://10.0.0.1"), keys[0], keys[1]]).unwrap();
         let error = Connect::default().client(&wrong, |_| {}).await.unwrap_err();
-        assert!(matches!(error, IdentityError::Tls(_)), "{error}");
+        assert!(matches!(error, IdentityError::Tls { .. }), "{error}");
+        let said = crate::failure::chain(&error);
+        assert!(said.contains("client key") && !said.contains("hunter2"), "{said}");
     }
 
     #[test]
     fn other_servers_are_refused() {
         assert!(matches!(identity(&[]), Err(IdentityError::Missing { key: "server" })));
-        for server in ["http://a", "10.0.0.1", "/run/x.socket"] {
-            assert!(matches!(identity(&[("server", server)]), Err(IdentityError::Server { .. })));
+        for server in [
+            "http://a",
+            "10.0.0.1",
+            "/run/x.socket",
+            "https://",
+            "https://10.0.0.2/1.0",
+            "https://me:hunter2@a",
+            "https://a?hunter2",
+            "hunter2",
+            "https://-----BEGIN-hunter2=",
+        ] {
+            let error = identity(&[("server", server)]).unwrap_err();
+            assert!(matches!(error, IdentityError::Server), "{error}");
+            assert!(!crate::failure::chain(&error).contains("hunter2"), "{error}");
         }
     }
 

@@ -18,7 +18,8 @@ use tokio::{
 use super::{
     Signal,
     certificates::Certificates,
-    identity::{Connect, Identity},
+    identity::{Connect, Identity, IdentityError, Server},
+    local::LocalSockets,
     watch::{self, Watch},
 };
 use crate::{
@@ -79,6 +80,7 @@ struct Slot {
 /// The connections of this process, one for each identity.
 pub(crate) struct Remotes {
     connect: Connect,
+    local: LocalSockets,
     metrics: Metrics,
     /// How long a connection is kept that nobody asks for.
     keep: Duration,
@@ -94,9 +96,15 @@ const KEPT_RESYNCS: u32 = 3;
 
 impl Remotes {
     /// Connections for objects that are looked at every `resync`.
-    pub(crate) fn new(connect: Connect, metrics: Metrics, resync: Duration) -> Self {
+    pub(crate) fn new(
+        connect: Connect,
+        local: LocalSockets,
+        metrics: Metrics,
+        resync: Duration,
+    ) -> Self {
         Self {
             connect,
+            local,
             metrics,
             keep: resync.saturating_mul(KEPT_RESYNCS),
             signals: broadcast::channel(SIGNALS).0,
@@ -164,6 +172,9 @@ impl Remotes {
     async fn connect(&self, key: &RemoteKey, secret: &Secret) -> Result<Arc<Remote>, Failure> {
         let bad = |source| Failure::Identity { secret: key.to_string(), source };
         let identity = Identity::from_secret(secret).map_err(bad)?;
+        if matches!(identity.server, Server::Unix(_)) && !self.local.allow(&key.namespace) {
+            return Err(bad(IdentityError::LocalSocket { namespace: key.namespace.clone() }));
+        }
         let name = ServerName::default();
         let (metrics, named) = (self.metrics.clone(), name.clone());
         let observe = move |seen: &Observation<'_>| metrics.servers().observe(&named, seen);
@@ -249,7 +260,12 @@ mod tests {
             let ends = text.lines().filter(|line| line.starts_with("capn_certificate_expiry"));
             ends.map(str::to_owned).collect::<Vec<_>>()
         };
-        let remotes = Remotes::new(Connect::default(), metrics, Duration::from_secs(600));
+        let remotes = Remotes::new(
+            Connect::default(),
+            LocalSockets::default(),
+            metrics,
+            Duration::from_secs(600),
+        );
         remotes.certificates(&secret("one", 2030));
         remotes.certificates(&secret("two", 2031));
         assert_eq!(shown().len(), 2, "{:?}", shown());
@@ -262,10 +278,49 @@ mod tests {
         assert_eq!(shown(), [two]);
     }
 
+    fn remotes(connect: Connect) -> Remotes {
+        let (local, resync) = (LocalSockets::default(), Duration::from_secs(600));
+        Remotes::new(connect, local, Metrics::default(), resync)
+    }
+
+    #[tokio::test]
+    async fn the_local_socket_is_for_the_namespaces_that_are_allowed() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = asked.clone();
+        let connect = Connect::with(move |identity| {
+            seen.lock().unwrap().push(identity.clone());
+            Some(Client::unix_builder("/nonexistent"))
+        });
+        let remotes = remotes(connect);
+        let identity = |namespace: &str, server: &str| Secret {
+            data: Some([("server".to_owned(), ByteString(server.into()))].into()),
+            ..Secret {
+                metadata: ObjectMeta {
+                    namespace: Some(namespace.into()),
+                    ..secret("one", 2030).metadata
+                },
+                ..Secret::default()
+            }
+        };
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        for server in ["unix://", "unix:///var/lib/incus/unix.socket"] {
+            let Err(failure) = remotes.get(&identity("lab", server), now).await else {
+                panic!("connected");
+            };
+            assert_eq!(failure.class(), capn_plan::diagnosis::Class::Blocked);
+            let message = failure.message();
+            assert!(message.contains("--local-socket-namespaces"), "{message}");
+            assert!(message.contains("namespace lab"), "{message}");
+        }
+        assert!(asked.lock().unwrap().is_empty(), "a socket was opened");
+        assert!(remotes.get(&identity("default", "unix://"), now).await.is_err());
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    }
+
     #[tokio::test]
     async fn a_client_certificate_that_ended_is_not_tried() {
         let connect = Connect::with(|_| panic!("the server is asked"));
-        let remotes = Remotes::new(connect, Metrics::default(), Duration::from_secs(600));
+        let remotes = remotes(connect);
         let now = "2030-01-01T00:00:00Z".parse().unwrap();
         let Err(failure) = remotes.get(&secret("one", 2030), now).await else {
             panic!("connected");

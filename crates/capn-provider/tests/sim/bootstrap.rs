@@ -8,14 +8,17 @@ use std::sync::{
 use bytes::Bytes;
 use capi_api::core::Machine;
 use capn_api::LXCMachine;
-use capn_plan::bootstrap::{FAILED, QUIET};
+use capn_plan::{
+    bootstrap::{FAILED, FORGET, LOOK, QUIET},
+    launch::USER_DATA,
+};
 use incus_sim::ExecResult;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, api::ListParams};
 use serde_json::json;
 
-use crate::world::{PROJECT, World, plane};
+use crate::world::{PROJECT, World, options, plane};
 
 /// What the instance prints, as kubeadm and cloud-init leave it behind.
 const OUTPUT: &str = "[init] Using Kubernetes version: v1.36.0
@@ -27,7 +30,7 @@ error execution phase preflight: [ERROR Port-6443]: Port 6443 is in use
 async fn bootstrap_data_that_failed_puts_the_cause_into_the_condition() {
     let mut world = World::new(&plane().await, "bootstrap").await;
     world.simulator.on_exec(|call| {
-        let asks = call.request.command.join(" ").contains("cloud-init");
+        let asks = call.request.command.last().is_some_and(|program| program == LOOK);
         let stdout = Bytes::from(if asks { OUTPUT } else { "" });
         ExecResult { exit_code: if asks { FAILED } else { 0 }, stdout, ..ExecResult::default() }
     });
@@ -49,6 +52,47 @@ async fn bootstrap_data_that_failed_puts_the_cause_into_the_condition() {
     let events = Api::<Event>::namespaced(world.kube.clone(), &world.namespace);
     let events = events.list(&ListParams::default()).await.unwrap().items;
     assert!(events.iter().any(|event| event.reason.as_deref() == Some("BootstrapFailed")));
+    world.eventually("the instance to hold no data", || !world.holds_data("demo-cp")).await;
+}
+
+impl World {
+    fn holds_data(&self, name: &str) -> bool {
+        let instances = self.simulator.instances();
+        let (_, instance) =
+            instances.iter().find(|(project, it)| project == PROJECT && it.name == name).unwrap();
+        instance.config.contains_key(USER_DATA)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_is_used_up_leaves_the_instance_first_and_then_its_config() {
+    let mut world = World::new(&plane().await, "used-up").await;
+    let (code, forgot) = (Arc::new(AtomicI32::new(RUNNING)), Arc::new(AtomicUsize::new(0)));
+    let (says, counts) = (code.clone(), forgot.clone());
+    world.simulator.on_exec(move |call| {
+        let is = |program: &str| call.request.command.last().is_some_and(|it| it == program);
+        let mut exit_code = 0;
+        if is(LOOK) {
+            exit_code = says.load(Ordering::SeqCst);
+        } else if is(FORGET) && counts.fetch_add(1, Ordering::SeqCst) == 0 {
+            exit_code = 1;
+        }
+        ExecResult { exit_code, ..ExecResult::default() }
+    });
+    let mut often = options(&world.namespace);
+    often.resync = std::time::Duration::from_millis(100);
+    world.start_with(often);
+    world.make_cluster().await;
+    world.make_machine("demo-cp", true).await;
+    world.provision().await;
+    world.until_ready("demo-cp").await;
+    assert!(world.holds_data("demo-cp"), "it still needs it");
+    assert_eq!(forgot.load(Ordering::SeqCst), 0);
+
+    code.store(0, Ordering::SeqCst);
+    world.eventually("the instance to hold no data", || !world.holds_data("demo-cp")).await;
+    // The first attempt failed, and the config was not touched before the second succeeded.
+    assert_eq!(forgot.load(Ordering::SeqCst), 2);
 }
 
 /// The program's exit codes for data at work, an instance that cannot tell, and one that was
@@ -64,7 +108,7 @@ async fn registered(name: &str, code: i32) -> (World, Arc<AtomicI32>, Arc<Atomic
     let (answer, asked) = (Arc::new(AtomicI32::new(code)), Arc::new(AtomicUsize::new(0)));
     let (answers, count) = (answer.clone(), asked.clone());
     world.simulator.on_exec(move |call| {
-        let asks = call.request.command.join(" ").contains("cloud-init");
+        let asks = call.request.command.last().is_some_and(|program| program == LOOK);
         count.fetch_add(usize::from(asks), Ordering::SeqCst);
         let exit_code = if asks { answers.load(Ordering::SeqCst) } else { 0 };
         ExecResult { exit_code, stdout: Bytes::from(OUTPUT), ..ExecResult::default() }

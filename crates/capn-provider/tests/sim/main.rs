@@ -15,6 +15,7 @@ mod echoes;
 mod endpoints;
 mod faults;
 mod idle;
+mod isolation;
 #[path = "../shared/kinds.rs"]
 mod kinds;
 mod measured;

@@ -5,11 +5,9 @@
 
 use std::collections::HashMap;
 
-use gtmpl_ng::{Context, Func, FuncError, Limits, Value as Go};
+use capn_text::{template, yaml};
+use gtmpl_ng::{Context, Func, FuncError, Value as Go};
 use serde_json::{Map, Value};
-
-/// Longest text that a template may become, in bytes.
-const LONGEST: usize = 1 << 20;
 
 /// Every function that is not Go's own.
 const FUNCTIONS: &[(&str, Func)] = &[
@@ -26,13 +24,14 @@ const FUNCTIONS: &[(&str, Func)] = &[
 /// # Errors
 ///
 /// With what is wrong, as the engine or the reader of YAML says it.
-pub(super) fn render(template: &str, variables: &Value) -> Result<Value, String> {
-    let mut engine = gtmpl_ng::Template::with_limits(Limits::default().with_output_bytes(LONGEST));
+pub(super) fn render(text: &str, variables: &Value) -> Result<Value, String> {
+    let mut engine = template::engine(text).map_err(|error| error.to_string())?;
     engine.add_funcs(FUNCTIONS);
-    engine.parse(template).map_err(|error| error.to_string())?;
+    engine.parse(text).map_err(|error| error.to_string())?;
     let text =
         engine.render(&Context::from(to_go(variables))).map_err(|error| error.to_string())?;
-    serde_saphyr::from_str(&text).map_err(|error| format!("{error} in what it renders to: {text}"))
+    yaml::from_str(&text, yaml::Bounds::OBJECT)
+        .map_err(|error| format!("{error} in what it renders to: {text}"))
 }
 
 fn to_go(value: &Value) -> Go {

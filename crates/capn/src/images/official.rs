@@ -2,7 +2,8 @@
 
 use camino::Utf8Path;
 use capn_image::binaries::{
-    KubernetesFolder, RuntimeFolder, Sources, download as fetch, download_runtime as fetch_runtime,
+    Downloaded, KubernetesFolder, RuntimeFolder, Sources, download as fetch,
+    download_runtime as fetch_runtime,
 };
 use capn_image::build::Architecture;
 
@@ -18,10 +19,16 @@ pub(super) async fn download(ui: &Ui, version: &str) -> Result<KubernetesFolder,
     match fetch(version, Utf8Path::new(&parent), &Sources::default(), &mut |file| step.detail(file))
         .await
     {
-        Ok(folder) => {
+        Ok(Downloaded { folder, unknown }) => {
             step.done(format!(
                 "Kubernetes {version} from the official downloads, checksums verified"
             ));
+            if !unknown.is_empty() {
+                ui.note(format!(
+                    "capn has no digests of its own for {}: the files are what the place that they come from says they are",
+                    unknown.join(", ")
+                ));
+            }
             Ok(folder)
         }
         Err(error) => {

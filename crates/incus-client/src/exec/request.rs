@@ -37,7 +37,7 @@ impl ExecRequest {
             cwd: None,
             stdin: None,
             deadline: Duration::from_secs(60),
-            output_limit_bytes: 16 << 20,
+            output_limit_bytes: 1 << 20,
         }
     }
 

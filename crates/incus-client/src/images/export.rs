@@ -92,7 +92,7 @@ impl Client {
                 .collect()
                 .await
                 .map_err(|source| Error::ReadAnswer { call: call.clone(), source })?;
-            return Err(refusal(call, status, &body.to_bytes()));
+            return Err(wire.stranger.withhold(refusal(call, status, &body.to_bytes())));
         }
         let kind = response.headers().get(header::CONTENT_TYPE);
         let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -149,6 +149,20 @@ fn make(world: &World, project: &str, post: InstancesPost, image: Option<Image>)
     machine
 }
 
+/// Merges the profiles into all instances anew.
+pub(super) fn expand_all(world: &mut World) {
+    let keys: Vec<_> = world.instances.keys().cloned().collect();
+    for key in keys {
+        let Some(mut instance) = world.instances.get(&key).map(|it| it.instance.clone()) else {
+            continue;
+        };
+        expand(world, &mut instance);
+        if let Some(machine) = world.instances.get_mut(&key) {
+            machine.instance = instance;
+        }
+    }
+}
+
 /// Merges the profiles in, the instance's own last.
 fn expand(world: &World, instance: &mut Instance) {
     let (mut config, mut devices) = (Config::new(), Devices::new());

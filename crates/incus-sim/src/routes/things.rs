@@ -5,7 +5,7 @@ use axum::extract::State;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{Params, Path, Query, Sim};
+use super::{Params, Path, Query, Sim, instances};
 use crate::refusal::{Answer, Refusal, check_tag, empty, sync, tagged};
 use crate::world::World;
 
@@ -128,6 +128,9 @@ pub(crate) async fn put(
     let Some(found) = world.things.get_mut(&key) else { return Ok(empty()) };
     for (field, value) in body.as_object().into_iter().flatten() {
         found[field] = value.clone();
+    }
+    if kind == "profiles" {
+        instances::expand_all(&mut world);
     }
     Ok(empty())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Api, Body, Subresource, WriteOptions, Written,
-    prepare::{check, check_size, decode, mutate},
+    prepare::{check, decode, mutate},
     refused,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     json, managed, meta, names,
     registry::{Access, CRDS, Resource, definition},
     status::{ApiError, Result},
-    store::{Action, Key, NAMESPACES, Object, Write, WriteError},
+    store::{Action, Key, NAMESPACES, Object, Write, WriteError, gate},
 };
 
 /// How often a generated name is tried.
@@ -54,10 +54,12 @@ impl Api {
             let mut value = body.clone();
             start(resource, &mut value)?;
             mutate(self, resource, &mut value, None);
-            check(self, resource, Subresource::None, &value, None)?;
+            let checked = Arc::new(value);
+            check(self, resource, Subresource::None, &checked, None, options).await?;
+            let mut value = Arc::unwrap_or_clone(checked);
             manage(resource, &mut value, options);
             resource.to_stored(&mut value);
-            check_size(&value)?;
+            gate::admit(&value)?;
             let name = json::text(&value, &["metadata", "name"]).to_owned();
             let key = Key::new(&resource.storage, namespace, &name);
             let written = if options.dry_run {

@@ -101,9 +101,10 @@ impl Api {
         loop {
             let current = self.get(resource, namespace, name)?;
             check_preconditions(resource, name, options, &current)?;
-            let mut value = current.value();
+            let old = current.value()?;
+            let mut value = old.clone();
             let waiting = mark(resource, &mut value, options.propagation());
-            if value == current.value() {
+            if value == old {
                 return Ok(Deleted::Waiting(current));
             }
             match self.put(&current, value, 0, &write).await {

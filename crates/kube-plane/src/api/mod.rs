@@ -16,15 +16,13 @@ pub(crate) use self::{
 };
 use crate::{
     Admission,
+    identity::Identity,
     rbac::Rbac,
     registry::{Registry, Resource},
     status::{ApiError, Result},
     store::{Object, Store, WriteError},
     tokens::Tokens,
 };
-
-/// The largest object that is accepted, as etcd's default.
-pub(crate) const MAX_OBJECT: usize = 3 * 512 * 1024;
 
 /// The API over a store.
 #[derive(Debug)]
@@ -52,6 +50,8 @@ pub(crate) struct WriteOptions {
     pub(crate) validation: FieldValidation,
     /// Field manager, or the first part of the user agent.
     pub(crate) manager: String,
+    /// Who asks for it; `None` is the plane itself.
+    pub(crate) who: Option<Identity>,
 }
 
 /// The main object or one of its subresources.
@@ -91,16 +91,19 @@ impl Api {
         self.admission.get(&key).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The object, or 404.
+    /// The object, or 404; 500 if it cannot be read.
     pub(crate) fn get(
         &self,
         resource: &Resource,
         namespace: &str,
         name: &str,
     ) -> Result<Arc<Object>> {
-        self.store
+        let object = self
+            .store
             .get(&resource.storage, namespace, name)
-            .ok_or_else(|| ApiError::not_found(resource, name))
+            .ok_or_else(|| ApiError::not_found(resource, name))?;
+        object.check()?;
+        Ok(object)
     }
 }
 
@@ -114,6 +117,7 @@ fn refused(resource: &Resource, namespace: &str, name: &str, error: WriteError) 
         WriteError::NamespaceTerminating => {
             ApiError::namespace_terminating(resource, name, namespace)
         }
+        WriteError::TooMuch(error) => error.into(),
         WriteError::Database(message) => {
             ApiError::internal(format!("cannot write to the database: {message}"))
         }

@@ -1,15 +1,18 @@
 //! From what a client sent to what is stored: shape, pruning, defaults, admission, validation.
 
+use std::{collections::HashSet, sync::Arc};
+
 use kube_cel::RootContext;
 use serde_json::Value;
 
-use super::{Api, Body, FieldValidation, MAX_OBJECT, Subresource, WriteOptions};
+use super::{Api, Body, FieldValidation, Subresource, WriteOptions};
 use crate::{
-    admission::FieldError,
-    meta, rbac,
-    registry::{CRDS, Resource, SchemaSource, definition},
+    admission::{FieldError, short},
+    heavy, json, meta, rbac,
+    registry::{CRDS, Compiled, Resource, SchemaSource, definition},
     schema::{default, prune, validate},
-    status::{ApiError, Result},
+    status::{ApiError, MAX_CAUSES, Result, more, sentences},
+    store::gate,
 };
 
 /// Checks the shape, drops what nobody knows, and fills in defaults. Warnings are added.
@@ -20,14 +23,19 @@ pub(super) fn decode(
     warnings: &mut Vec<String>,
 ) -> Result<Value> {
     let Body { mut value, duplicates } = body;
+    // Before anything walks it: a patch may have made more of it than its body was.
+    gate::admit(&value)?;
     let mut unknown = Vec::new();
     check_kind(resource, &mut value)?;
     meta::normalize(&mut value, &mut unknown)?;
     unknown.extend(prune_unknown(resource, &mut value)?);
+    let count = duplicates.len() + unknown.len();
     let strict: Vec<String> = duplicates
         .iter()
         .map(|path| format!("duplicate field \"{path}\""))
         .chain(unknown.iter().map(|path| format!("unknown field \"{path}\"")))
+        .take(MAX_CAUSES)
+        .chain(more(count))
         .collect();
     if !strict.is_empty() {
         match options.validation {
@@ -68,7 +76,7 @@ fn check_kind(resource: &Resource, value: &mut Value) -> Result<()> {
                 fields.insert(field.to_owned(), wanted.into());
             }
             Some(found) => {
-                let found = found.as_str().unwrap_or_default();
+                let found = short(found.as_str().unwrap_or_default());
                 let what = if field == "kind" { "kind" } else { "API version" };
                 return Err(ApiError::bad_request(format!(
                     "the {what} in the data ({found}) does not match the expected {what} ({wanted})"
@@ -84,7 +92,8 @@ fn prune_unknown(resource: &Resource, value: &mut Value) -> Result<Vec<String>> 
         return definition::decode(value).map_err(|error| {
             ApiError::bad_request(format!(
                 "CustomResourceDefinition in version \"v1\" cannot be handled as a \
-                 CustomResourceDefinition: {error}"
+                 CustomResourceDefinition: {}",
+                short(&json::reason(&error))
             ))
         });
     }
@@ -112,15 +121,18 @@ fn drop_nulls(value: &mut Value) {
 /// Defaults of built-in kinds, which are code in Kubernetes.
 fn complete(resource: &Resource, value: &mut Value) {
     if &*resource.kind == "Secret" {
-        let texts = value.as_object_mut().and_then(|fields| fields.remove("stringData"));
-        if let Some(Value::Object(texts)) = texts {
+        let texts = value.get("stringData").and_then(Value::as_object);
+        // What is no text is left for the check to refuse.
+        if texts.is_some_and(|texts| texts.values().all(Value::is_string))
+            && let Some(Value::Object(texts)) = json::remove(value, &["stringData"])
+        {
             for (key, text) in texts {
                 let text = text.as_str().unwrap_or_default();
                 let data = base64_of(text);
-                crate::json::set(value, &["data", &key], data.into());
+                json::set(value, &["data", &key], data.into());
             }
         }
-        if crate::json::text(value, &["type"]).is_empty() {
+        if value.get("type").is_none_or(|kind| kind == "") {
             value["type"] = "Opaque".into();
         }
     }
@@ -151,45 +163,44 @@ pub(super) fn mutate(api: &Api, resource: &Resource, new: &mut Value, old: Optio
 }
 
 /// Everything that is wrong with an object as one answer.
-pub(super) fn check(
+pub(super) async fn check(
     api: &Api,
     resource: &Resource,
     subresource: Subresource,
-    new: &Value,
-    old: Option<&Value>,
+    new: &Arc<Value>,
+    old: Option<&Arc<Value>>,
+    options: &WriteOptions,
 ) -> Result<()> {
     let mut errors = Vec::new();
-    meta::validate(resource, new, old, &mut errors);
-    let compiled = resource.compiled();
-    let shape = unchanged_aside(validate(&compiled.schema, new), || {
-        old.map(|old| validate(&compiled.schema, old))
-    });
+    meta::validate(resource, new, old.map(|old| &**old), &mut errors);
+    let judge = Judge {
+        compiled: Arc::clone(resource.compiled()),
+        context: RootContext {
+            api_version: resource.api_version(),
+            api_group: resource.group.to_string(),
+            kind: resource.kind.to_string(),
+        },
+        definition: *resource.storage == *CRDS,
+        new: Arc::clone(new),
+        old: old.cloned(),
+    };
+    let heavy = !resource.builtin || judge.definition;
+    let Verdict { mut shape, rules } =
+        if heavy { heavy::run(move || judge.run()).await? } else { judge.run() };
+    let (new, old) = (&**new, old.map(|old| &**old));
     if resource.builtin && !shape.is_empty() {
+        keep_secret(resource, &mut shape);
         // Go cannot decode such a body, so clients expect 400 for built-in kinds.
-        let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
         return Err(ApiError::bad_request(format!(
             "{kind} in version \"{version}\" cannot be handled as a {kind}: {errors}",
             kind = resource.kind,
             version = resource.version,
-            errors = shape.join(", ")
+            errors = sentences(&shape)
         )));
     }
     let well_formed = shape.is_empty();
     errors.extend(shape);
-    // Rules may count on the shape.
-    if well_formed && let Some(rules) = &compiled.rules {
-        let context = RootContext {
-            api_version: resource.api_version(),
-            api_group: resource.group.to_string(),
-            kind: resource.kind.to_string(),
-        };
-        errors.extend(unchanged_aside(rules.check(&context, new, old), || {
-            old.map(|old| rules.check(&context, old, None))
-        }));
-    }
-    if *resource.storage == *CRDS {
-        errors.extend(definition::validate(new, old));
-    }
+    errors.extend(rules);
     if resource.builtin {
         check_builtin(resource, new, old, &mut errors);
     }
@@ -203,10 +214,61 @@ pub(super) fn check(
         }
     }
     if errors.is_empty() {
+        if let Some(who) = &options.who {
+            rbac::check_escalation(&api.rbac.policy(), resource, who, new, old)?;
+        }
         return Ok(());
     }
-    let name = crate::json::text(new, &["metadata", "name"]);
+    keep_secret(resource, &mut errors);
+    let name = json::text(new, &["metadata", "name"]);
     Err(ApiError::invalid(resource, name, &errors))
+}
+
+/// The part of a check whose length a client or a definition decides.
+struct Judge {
+    compiled: Arc<Compiled>,
+    context: RootContext,
+    definition: bool,
+    new: Arc<Value>,
+    old: Option<Arc<Value>>,
+}
+
+/// What a schema and what its rules object to.
+struct Verdict {
+    shape: Vec<FieldError>,
+    rules: Vec<FieldError>,
+}
+
+impl Judge {
+    fn run(self) -> Verdict {
+        let Self { compiled, context, definition, new, old } = &self;
+        let old = old.as_deref();
+        let shape = unchanged_aside(validate(&compiled.schema, new), || {
+            old.map(|old| validate(&compiled.schema, old))
+        });
+        let mut rules = Vec::new();
+        // Rules may count on the shape.
+        if shape.is_empty()
+            && let Some(compiled) = compiled.rules()
+        {
+            rules = unchanged_aside(compiled.check(context, new, old), || {
+                old.map(|old| compiled.check(context, old, None))
+            });
+        }
+        if *definition {
+            rules.extend(definition::validate(new, old));
+        }
+        Verdict { shape, rules }
+    }
+}
+
+/// Errors in a Secret say where, and never what is there: answers are logged and shown.
+fn keep_secret(resource: &Resource, errors: &mut [FieldError]) {
+    if resource.builtin && &*resource.kind == "Secret" {
+        for error in errors {
+            error.value = None;
+        }
+    }
 }
 
 /// Errors without those that the old object has too: a definition that became stricter does not
@@ -218,7 +280,13 @@ fn unchanged_aside(
     if !errors.is_empty()
         && let Some(before) = before()
     {
-        errors.retain(|error| !before.contains(error));
+        let identity = |error: &FieldError| {
+            let FieldError { field, kind, value, message } = error;
+            let value = value.as_ref().map(Value::to_string);
+            (field.clone(), kind.reason(), value, message.clone())
+        };
+        let before: HashSet<_> = before.iter().map(identity).collect();
+        errors.retain(|error| !before.contains(&identity(error)));
     }
     errors
 }
@@ -261,22 +329,4 @@ fn check_builtin(
             }
         }
     }
-}
-
-/// Refuses what is too large to store.
-pub(super) fn check_size(value: &Value) -> Result<()> {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, value)
-        .map_err(|error| ApiError::internal(error.to_string()))?;
-    if count.0 > MAX_OBJECT { Err(ApiError::too_large(MAX_OBJECT)) } else { Ok(()) }
 }

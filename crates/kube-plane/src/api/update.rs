@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Api, Body, Subresource, WriteOptions, Written,
-    prepare::{check, check_size, decode, mutate},
+    prepare::{check, decode, mutate},
     refused,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     json, managed, meta,
     registry::{Access, CRDS, Resource, definition},
     status::{ApiError, Result},
-    store::{Action, NAMESPACES, Object, Write, WriteError},
+    store::{Action, NAMESPACES, Object, Write, WriteError, gate},
 };
 
 /// How often a change is tried when others write the same object.
@@ -74,8 +74,9 @@ impl Api {
         let Target { resource, namespace, name, .. } = target;
         for _ in 0..TRIES {
             let current = self.get(resource, namespace, name)?;
-            let value = change(&current.value())?.value;
-            if value == current.value() {
+            let old = current.value()?;
+            let value = change(&old)?.value;
+            if value == old {
                 return Ok(current);
             }
             match self.put(&current, value, 0, options).await {
@@ -101,7 +102,7 @@ impl Api {
         }
         for _ in 0..TRIES {
             let current = self.get(resource, namespace, name)?;
-            let old = resource.present_value(&current);
+            let old = resource.present_value(&current)?;
             let body = change(&old)?;
             same_object(&target, &body.value, &old, &current)?;
             // A revision that the client names is a condition: no second try.
@@ -122,11 +123,12 @@ impl Api {
             manage(&target, &mut new, &old, options);
             let mut stored = new.clone();
             resource.to_stored(&mut stored);
-            if stored == current.value() {
+            if stored == current.value()? {
                 return Ok(Written { object: current, code: StatusCode::OK, warnings });
             }
-            check(self, resource, subresource, &new, Some(&old))?;
-            check_size(&stored)?;
+            gate::admit(&stored)?;
+            let (new, old) = (Arc::new(new), Arc::new(old));
+            check(self, resource, subresource, &new, Some(&old), options).await?;
             match self.put(&current, stored, resource.schema_of_writes(), options).await {
                 Ok(object) => return Ok(Written { object, code: StatusCode::OK, warnings }),
                 Err(WriteError::Conflict(Some(_))) => {}

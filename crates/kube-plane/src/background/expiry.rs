@@ -19,7 +19,7 @@ pub(super) async fn expire(api: &Arc<Api>, now: Timestamp) -> Result<()> {
     let Some(resource) = api.registry.tables().stored(EVENTS) else { return Ok(()) };
     let (_, events) = api.store.list(EVENTS, None);
     for event in events {
-        if last_seen(&event.value()).is_none_or(|seen| now.duration_since(seen) < KEPT) {
+        if last_seen(&event.value()?).is_none_or(|seen| now.duration_since(seen) < KEPT) {
             continue;
         }
         let options = DeleteOptions::of_uid(&event.uid, Propagation::Background);

@@ -1,6 +1,6 @@
 //! Objects whose owners are gone go too; owners that wait for them go after them.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use serde_json::Value;
 
@@ -31,18 +31,20 @@ enum Owner {
 
 /// Deletes an object that no living owner holds, and drops references to dead ones.
 pub(super) async fn check_owners(api: &Arc<Api>, key: &Key) -> Result<()> {
-    let Some(object) = api.store.get_key(key) else { return Ok(()) };
+    // Of one that cannot be read nothing is known for sure.
+    let Some(object) = api.store.get_key(key).filter(|object| object.check().is_ok()) else {
+        return Ok(());
+    };
     let all_alive = object.owners.iter().all(|owner| {
-        api.store.by_uid(&owner.uid).is_some_and(|owner| {
-            !owner.deleting
-                && (owner.key.namespace.is_empty() || owner.key.namespace == key.namespace)
-        })
+        api.store
+            .by_uid(&owner.uid)
+            .is_some_and(|owner| !owner.deleting && may_own(&owner.key, key))
     });
     if all_alive {
         return Ok(());
     }
     let Some(resource) = api.registry.tables().stored(&key.resource) else { return Ok(()) };
-    let value = object.value();
+    let value = object.value()?;
     let references = references(&value);
     let states: Vec<Owner> =
         references.iter().map(|reference| look_up(api, key, reference)).collect();
@@ -79,27 +81,34 @@ fn references(value: &Value) -> Vec<Value> {
 
 fn look_up(api: &Api, dependent: &Key, reference: &Value) -> Owner {
     let owner = api.store.by_uid(json::text(reference, &["uid"]));
-    let reachable = |owner: &Arc<Object>| {
-        owner.key.namespace.is_empty() || owner.key.namespace == dependent.namespace
-    };
-    match owner.filter(reachable) {
+    match owner.filter(|owner| may_own(&owner.key, dependent)) {
         Some(owner) if owner.deleting && owner.finalizers.iter().any(|f| &**f == FOREGROUND) => {
             Owner::Waiting
         }
         Some(_) => Owner::Alive,
-        // A kind that nobody serves here cannot be said to be gone.
-        None if !is_served(api, reference) => Owner::Alive,
+        // A kind that nobody serves here cannot be said to be gone; nor can, of what is in no
+        // namespace, an owner in one: the reference does not say in which.
+        None if !is_served(api, dependent, reference) => Owner::Alive,
         None => Owner::Gone,
     }
 }
 
+/// Whether an object can be the owner of another: it is in the same namespace, or in none. What a
+/// reference says beyond that holds nobody.
+fn may_own(owner: &Key, dependent: &Key) -> bool {
+    owner.namespace.is_empty() || owner.namespace == dependent.namespace
+}
+
 /// The version may be an older one; group and kind count.
-fn is_served(api: &Api, reference: &Value) -> bool {
+fn is_served(api: &Api, dependent: &Key, reference: &Value) -> bool {
     let version = json::text(reference, &["apiVersion"]);
     let group = version.split_once('/').map_or("", |(group, _)| group);
     let kind = json::text(reference, &["kind"]);
     api.registry.tables().all().any(|resource| {
-        *resource.group == *group && *resource.kind == *kind && resource.access != Access::Review
+        *resource.group == *group
+            && *resource.kind == *kind
+            && resource.access != Access::Review
+            && !(resource.namespaced && dependent.namespace.is_empty())
     })
 }
 
@@ -145,7 +154,9 @@ pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
         return Ok(());
     };
     let tables = api.registry.tables();
-    let dependents = api.store.dependents(&object.uid);
+    let mut dependents = api.store.dependents(&object.uid);
+    // Itself does not hold it, and nobody from another namespace does.
+    dependents.retain(|dependent| dependent.key != *key && may_own(key, &dependent.key));
     let orphan = object.finalizers.iter().any(|f| &**f == ORPHAN);
     let mut blocked = false;
     for dependent in &dependents {
@@ -158,7 +169,8 @@ pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
             .or_else(ignore_missing)?;
             continue;
         }
-        blocked |= dependent.owners.iter().any(|o| o.uid == object.uid && o.blocks);
+        let holds = dependent.owners.iter().any(|o| o.uid == object.uid && o.blocks);
+        blocked |= holds && !waits_for(api, dependent, &object);
         check_owners(api, &dependent.key).await.or_else(ignore_missing)?;
     }
     if blocked {
@@ -176,6 +188,36 @@ pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
         meta::set_finalizers(value, &left);
     })
     .await
+}
+
+/// Objects that are looked at to find a circle, at most.
+const MAX_CIRCLE: usize = 10_000;
+
+/// Whether a dependent itself waits for its owner, at once or over others: then neither would ever
+/// go, and the owner does not wait.
+fn waits_for(api: &Api, dependent: &Arc<Object>, owner: &Object) -> bool {
+    let mut seen = HashSet::new();
+    let mut next = vec![Arc::clone(dependent)];
+    while let Some(object) = next.pop() {
+        let foreground = object.finalizers.iter().any(|f| &**f == FOREGROUND);
+        if !(object.deleting && foreground && seen.insert(object.key.clone())) {
+            continue;
+        }
+        if seen.len() > MAX_CIRCLE {
+            return false;
+        }
+        for below in api.store.dependents(&object.uid) {
+            let holds = below.owners.iter().any(|o| o.uid == object.uid && o.blocks);
+            if !holds || !may_own(&object.key, &below.key) {
+                continue;
+            }
+            if below.key == owner.key {
+                return true;
+            }
+            next.push(below);
+        }
+    }
+    false
 }
 
 fn ignore_missing(error: ApiError) -> Result<()> {

@@ -1,4 +1,5 @@
-//! Background work: garbage collection, the end of namespaces and definitions, old events.
+//! Background work: garbage collection, the end of namespaces and definitions, roles that add up
+//! others, old events.
 //!
 //! One task follows all events. Everything it decides is decided again from the present state, so
 //! it may miss events or be killed anywhere: at start, and after falling behind, it looks at
@@ -8,6 +9,7 @@ mod definitions;
 mod expiry;
 mod garbage;
 mod namespaces;
+mod roles;
 
 use std::{
     collections::{BTreeSet, HashSet, VecDeque},
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::Api,
+    rbac::CLUSTER_ROLES,
     registry::CRDS,
     status::ApiError,
     store::{Change, Event, Key, NAMESPACES},
@@ -55,6 +58,8 @@ enum Work {
     Namespace(Arc<str>),
     /// A definition that is going away.
     Definition(Arc<str>),
+    /// Cluster roles that add up others.
+    Roles,
 }
 
 /// Work without repetitions.
@@ -146,12 +151,16 @@ impl Worker {
             Work::Waiting(key) => garbage::check_dependents(&self.api, key).await,
             Work::Namespace(name) => namespaces::empty(&self.api, name).await,
             Work::Definition(name) => definitions::empty(&self.api, name).await,
+            Work::Roles => roles::aggregate(&self.api).await,
         }
     }
 
     fn follow(&mut self, event: &Event) {
         let object = &event.object;
         let key = &object.key;
+        if *key.resource == *CLUSTER_ROLES {
+            self.work.push(Work::Roles);
+        }
         if event.change == Change::Deleted {
             for dependent in self.api.store.dependents(&object.uid) {
                 self.work.push(Work::Owners(dependent.key.clone()));
@@ -205,6 +214,7 @@ impl Worker {
     /// Everything once; returns the revision that was looked at.
     fn look_at_all(&mut self) -> u64 {
         let revision = self.api.store.revision();
+        self.work.push(Work::Roles);
         let mut keys = BTreeSet::new();
         for object in self.api.store.unsettled() {
             if keys.insert(object.key.clone()) {

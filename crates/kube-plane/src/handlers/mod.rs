@@ -21,7 +21,7 @@ use crate::{
     api::{Api, Subresource},
     discovery,
     identity::Identity,
-    openapi,
+    names, openapi,
     registry::{Access, Resource},
     service::ResponseBody,
     status::{ApiError, Result},
@@ -68,7 +68,11 @@ async fn answer(
     path: &str,
     mut request: Request,
 ) -> Result<Response<ResponseBody>> {
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    let segments: Option<Vec<_>> = segments.map(names::decode_segment).collect();
+    let segments =
+        segments.ok_or_else(|| ApiError::bad_request("a part of the path is not a name"))?;
+    let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
     if let Some(other) = access::impersonated(api, &request)? {
         request.identity = other;
     }

@@ -28,20 +28,23 @@ pub(crate) fn show(
     form: Form,
     query: &Query,
 ) -> Response<ResponseBody> {
-    match form {
-        Form::Object | Form::Discovery => {
-            response::raw(code, response::JSON, resource.present(object))
-        }
-        Form::Partial => response::json(code, &table::partial(resource.present_value(object))),
-        Form::Table => {
-            let include = Include::parse(query.get("includeObject"));
-            let value = resource.present_value(object);
-            let metadata = json!({"resourceVersion": object.revision.to_string()});
-            let now = jiff::Timestamp::now();
-            let table = table::table(resource, vec![value], metadata, include, true, now);
-            response::json(code, &table)
-        }
-    }
+    let shown = || -> Result<Response<ResponseBody>> {
+        Ok(match form {
+            Form::Object | Form::Discovery => {
+                response::raw(code, response::JSON, resource.present(object)?)
+            }
+            Form::Partial => response::json(code, &table::partial(resource.present_value(object)?)),
+            Form::Table => {
+                let include = Include::parse(query.get("includeObject"));
+                let value = resource.present_value(object)?;
+                let metadata = json!({"resourceVersion": object.revision.to_string()});
+                let now = jiff::Timestamp::now();
+                let table = table::table(resource, vec![value], metadata, include, true, now);
+                response::json(code, &table)
+            }
+        })
+    };
+    shown().unwrap_or_else(|error| response::failed(&error))
 }
 
 /// Where a list goes on: the revision of its first page, and the last object of this one.
@@ -96,17 +99,21 @@ pub(crate) fn list(
             metadata["remainingItemCount"] = remaining.into();
         }
     }
-    let values = || objects.iter().map(|object| resource.present_value(object)).collect();
+    let values = || -> Result<Vec<Value>> {
+        objects.iter().map(|object| Ok(resource.present_value(object)?)).collect()
+    };
     Ok(match form {
         Form::Object | Form::Discovery => {
-            let items = objects.iter().map(|object| resource.present(object));
-            response::raw(StatusCode::OK, response::JSON, join(resource, &metadata, items))
+            let items = objects.iter().map(|object| Ok(resource.present(object)?));
+            let items: Vec<Bytes> = items.collect::<Result<_>>()?;
+            let list = join(resource, &metadata, items.into_iter());
+            response::raw(StatusCode::OK, response::JSON, list)
         }
-        Form::Partial => response::json(StatusCode::OK, &table::partial_list(values(), metadata)),
+        Form::Partial => response::json(StatusCode::OK, &table::partial_list(values()?, metadata)),
         Form::Table => {
             let include = Include::parse(query.get("includeObject"));
             let now = jiff::Timestamp::now();
-            let table = table::table(resource, values(), metadata, include, true, now);
+            let table = table::table(resource, values()?, metadata, include, true, now);
             response::json(StatusCode::OK, &table)
         }
     })

@@ -146,13 +146,14 @@ impl Query {
             }
             manager => manager.to_owned(),
         };
-        Ok(WriteOptions { dry_run: self.dry_run()?, validation, manager })
+        Ok(WriteOptions { dry_run: self.dry_run()?, validation, manager, who: None })
     }
 
     /// Options of a delete that are in the query, added to those of the body.
     pub(crate) fn delete_options(&self, body: Value) -> Result<DeleteOptions> {
         let mut options: DeleteOptions = serde_json::from_value(body).map_err(|error| {
-            ApiError::bad_request(format!("cannot read the DeleteOptions: {error}"))
+            let why = crate::json::reason(&error);
+            ApiError::bad_request(format!("cannot read the DeleteOptions: {why}"))
         })?;
         if options.propagation_policy.is_none() {
             options.propagation_policy = match self.get("propagationPolicy") {

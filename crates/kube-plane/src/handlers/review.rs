@@ -67,7 +67,8 @@ fn spec<T: DeserializeOwned>(resource: &Resource, review: &Value) -> Result<T> {
     let spec = review.get("spec").filter(|spec| !spec.is_null());
     let spec = spec.cloned().unwrap_or_else(|| Value::Object(Map::new()));
     serde_json::from_value(spec).map_err(|error| {
-        ApiError::bad_request(format!("cannot read spec of the {}: {error}", resource.kind))
+        let why = json::reason(&error);
+        ApiError::bad_request(format!("cannot read spec of the {}: {why}", resource.kind))
     })
 }
 

@@ -12,7 +12,6 @@ use crate::{
     registry::{Resource, Scale},
     service::ResponseBody,
     status::{ApiError, Result},
-    store::Object,
 };
 
 pub(super) async fn serve(
@@ -27,12 +26,12 @@ pub(super) async fn serve(
     let target = Target { resource, namespace, name, subresource: Subresource::None };
     let wanted = match request.method {
         Method::GET => {
-            let shown = show(scale, &resource.present_value(&object));
+            let shown = show(scale, &resource.present_value(&object)?);
             return Ok(response::json(StatusCode::OK, &shown));
         }
         Method::PUT => write::body(request)?.value,
         Method::PATCH => {
-            let shown = show(scale, &resource.present_value(&object));
+            let shown = show(scale, &resource.present_value(&object)?);
             match patch::Patch::parse(target, request)? {
                 patch::Patch::Apply(_) => {
                     let kind = request::content_type(&request.headers);
@@ -52,7 +51,7 @@ pub(super) async fn serve(
         );
         return Err(ApiError::invalid(resource, name, &[error]));
     }
-    let options = request.query.write_options(&request.headers)?;
+    let options = write::options(request)?;
     let version = json::text(&wanted, &["metadata", "resourceVersion"]).to_owned();
     let written = api
         .update(target, &options, |old| {
@@ -65,12 +64,8 @@ pub(super) async fn serve(
             Ok(Body::from(new))
         })
         .await?;
-    let shown = show(scale, &value(resource, &written.object));
+    let shown = show(scale, &resource.present_value(&written.object)?);
     Ok(response::json(StatusCode::OK, &shown))
-}
-
-fn value(resource: &Resource, object: &Object) -> Value {
-    resource.present_value(object)
 }
 
 fn show(scale: &Scale, object: &Value) -> Value {

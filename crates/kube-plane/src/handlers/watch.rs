@@ -236,7 +236,7 @@ impl Watch {
 
     fn push(&mut self, kind: &str, object: &Object, revision: Option<u64>) {
         if self.form == Form::Object && revision.is_none() {
-            let raw = self.resource.present(object);
+            let Ok(raw) = self.resource.present(object) else { return };
             let mut line = Vec::with_capacity(raw.len() + 40);
             line.extend_from_slice(b"{\"type\":\"");
             line.extend_from_slice(kind.as_bytes());
@@ -246,7 +246,7 @@ impl Watch {
             self.lines.push_back(line.into());
             return;
         }
-        let mut value = self.resource.present_value(object);
+        let Ok(mut value) = self.resource.present_value(object) else { return };
         if let Some(revision) = revision {
             json::set(&mut value, &["metadata", "resourceVersion"], revision.to_string().into());
         }

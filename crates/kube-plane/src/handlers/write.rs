@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::{Request, access, read, request, response};
 use crate::{
-    api::{Api, Body, DeleteOptions, Deleted, Subresource, Target, Written},
+    api::{Api, Body, DeleteOptions, Deleted, Subresource, Target, WriteOptions, Written},
     json::{from_json, from_yaml},
     patch, protobuf,
-    registry::{Access, Resource},
+    registry::Resource,
     selectors::Selector,
     service::ResponseBody,
     status::{ApiError, Result},
+    store::gate::Limits,
 };
 
 const BODIES: [&str; 2] = ["application/json", "application/yaml"];
@@ -52,17 +53,21 @@ fn delete_options(request: &Request) -> Result<DeleteOptions> {
 }
 
 fn json_body(bytes: &[u8]) -> Result<Body> {
-    let (value, duplicates) = from_json(bytes).map_err(|error| {
-        ApiError::bad_request(format!("the body of the request is not JSON: {error}"))
-    })?;
+    let (value, duplicates) = from_json(bytes, Limits::BODY)
+        .map_err(|error| error.answer("the body of the request is not JSON"))?;
     Ok(Body { value, duplicates })
 }
 
 fn yaml_body(bytes: &[u8]) -> Result<Body> {
-    let value = from_yaml(bytes).map_err(|error| {
-        ApiError::bad_request(format!("the body of the request is not YAML: {error}"))
-    })?;
+    let value = from_yaml(bytes, Limits::BODY)
+        .map_err(|error| error.answer("the body of the request is not YAML"))?;
     Ok(value.into())
+}
+
+/// Options of a write of whoever asks.
+pub(super) fn options(request: &Request) -> Result<WriteOptions> {
+    let options = request.query.write_options(&request.headers)?;
+    Ok(WriteOptions { who: Some(request.identity.clone()), ..options })
 }
 
 fn written(
@@ -82,7 +87,7 @@ pub(super) async fn create(
     namespace: &str,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    let options = request.query.write_options(&request.headers)?;
+    let options = options(request)?;
     let result = api.create(resource, namespace, body(request)?, &options).await?;
     written(resource, &result, request)
 }
@@ -95,7 +100,7 @@ pub(super) async fn replace(
     subresource: Subresource,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    let options = request.query.write_options(&request.headers)?;
+    let options = options(request)?;
     let target = Target { resource, namespace, name, subresource };
     let result = api.replace(target, body(request)?, &options).await?;
     written(resource, &result, request)
@@ -109,7 +114,7 @@ pub(super) async fn patch(
     subresource: Subresource,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    let options = request.query.write_options(&request.headers)?;
+    let options = options(request)?;
     let target = Target { resource, namespace, name, subresource };
     let result = match patch::Patch::parse(target, request)? {
         patch::Patch::Apply(apply) => {
@@ -154,7 +159,7 @@ pub(super) async fn delete_collection(
     namespace: Option<&str>,
     request: &Request,
 ) -> Result<Response<ResponseBody>> {
-    if resource.access != Access::Full || (resource.namespaced && namespace.is_none()) {
+    if !resource.has_collection_delete() || (resource.namespaced && namespace.is_none()) {
         return Err(ApiError::method_not_allowed());
     }
     let query = &request.query;
@@ -168,7 +173,7 @@ pub(super) async fn delete_collection(
         let key = &object.key;
         match api.delete(resource, &key.namespace, &key.name, &options).await {
             Ok(Deleted::Gone(object) | Deleted::Waiting(object)) => {
-                items.push(resource.present_value(&object));
+                items.push(resource.present_value(&object)?);
             }
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),

@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::admission::short;
+
+/// Paths that are put into words, at most.
+const MAX_DESCRIBED: usize = 1000;
+
 /// One step of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Element {
@@ -119,22 +124,21 @@ impl Fields {
     /// Removes all paths of another set.
     pub(crate) fn subtract(&mut self, other: &Self) {
         self.owned &= !other.owned;
-        for (element, child) in &mut self.children {
+        self.children.retain(|element, child| {
             if let Some(other) = other.children.get(element) {
                 child.subtract(other);
             }
-        }
-        self.tidy();
+            child.owned || !child.children.is_empty()
+        });
     }
 
     /// The paths that are in both sets.
     pub(crate) fn common(&self, other: &Self) -> Self {
         let children = self.children.iter().filter_map(|(element, child)| {
-            Some((element.clone(), child.common(other.children.get(element)?)))
+            let common = child.common(other.children.get(element)?);
+            (common.owned || !common.children.is_empty()).then(|| (element.clone(), common))
         });
-        let mut common = Self { owned: self.owned && other.owned, children: children.collect() };
-        common.tidy();
-        common
+        Self { owned: self.owned && other.owned, children: children.collect() }
     }
 
     /// Removes a path with everything below.
@@ -148,7 +152,7 @@ impl Fields {
         }
     }
 
-    /// All paths in words.
+    /// The paths in words; of very many, the first.
     pub(crate) fn describe(&self) -> Vec<String> {
         let mut all = Vec::new();
         self.describe_into("", &mut all);
@@ -160,7 +164,10 @@ impl Fields {
             all.push(path.to_owned());
         }
         for (element, child) in &self.children {
-            child.describe_into(&format!("{path}{}", element.describe()), all);
+            if all.len() == MAX_DESCRIBED {
+                return;
+            }
+            child.describe_into(&short(&format!("{path}{}", short(&element.describe()))), all);
         }
     }
 }

@@ -16,11 +16,19 @@ use self::{
     walk::{Difference, Place, collect, merge, release},
 };
 use crate::{
+    FieldError, FieldErrorKind,
     api::{Subresource, Target, WriteOptions},
     json, meta,
     registry::Resource,
     schema::Schema,
+    status::ApiError,
 };
+
+/// Managers that update, at most.
+const MAX_UPDATERS: usize = 10;
+/// Managers that apply, at most; and the longest text that names one.
+const MAX_APPLIERS: usize = 100;
+const MAX_NAME: usize = 256;
 
 const APPLY: &str = "Apply";
 const UPDATE: &str = "Update";
@@ -77,7 +85,13 @@ fn entries(object: &Value) -> Option<Vec<Entry>> {
     for entry in list.into_iter().flatten() {
         let text = |name: &str| json::text(entry, &[name]).to_owned();
         let fields = entry.get("fieldsV1")?;
-        if text("operation").is_empty() {
+        if !matches!(json::text(entry, &["operation"]), APPLY | UPDATE) {
+            return None;
+        }
+        let names = ["manager", "subresource", "apiVersion", "time"];
+        if entries.len() == 2 * MAX_APPLIERS
+            || names.iter().any(|name| json::text(entry, &[name]).len() > MAX_NAME)
+        {
             return None;
         }
         entries.push(Entry {
@@ -94,6 +108,7 @@ fn entries(object: &Value) -> Option<Vec<Entry>> {
 
 fn write(object: &mut Value, mut entries: Vec<Entry>) {
     entries.retain(|entry| !entry.fields.is_empty());
+    join_oldest(&mut entries);
     if entries.is_empty() {
         json::remove(object, &["metadata", "managedFields"]);
         return;
@@ -105,6 +120,36 @@ fn write(object: &mut Value, mut entries: Vec<Entry>) {
     });
     let list: Vec<Value> = entries.iter().map(Entry::to_value).collect();
     json::set(object, &["metadata", "managedFields"], list.into());
+}
+
+/// Managers that update without apply are countless over time: as in Kubernetes, the oldest of more
+/// than ten become one.
+fn join_oldest(entries: &mut Vec<Entry>) {
+    let updates = entries.iter().filter(|entry| entry.operation == UPDATE).count();
+    let Some(surplus) = updates.checked_sub(MAX_UPDATERS).filter(|surplus| *surplus > 0) else {
+        return;
+    };
+    entries.sort_by(|a, b| (&a.operation, &a.time).cmp(&(&b.operation, &b.time)));
+    let (mut old, mut kept) = (Vec::new(), Vec::new());
+    for entry in entries.drain(..) {
+        // One more, since the joined entry takes a place too.
+        if entry.operation == UPDATE && old.len() <= surplus {
+            old.push(entry);
+        } else {
+            kept.push(entry);
+        }
+    }
+    let mut old = old.into_iter();
+    if let Some(mut joined) = old.next() {
+        joined.manager = "ancient-changes".to_owned();
+        joined.subresource = String::new();
+        for entry in old {
+            joined.fields.add(&entry.fields);
+            joined.time = entry.time;
+        }
+        kept.push(joined);
+    }
+    *entries = kept;
 }
 
 fn subresource(target: &Target<'_>) -> &'static str {
@@ -145,11 +190,9 @@ pub(crate) fn updated(target: &Target<'_>, new: &mut Value, old: &Value, options
     {
         json::set(new, &["metadata", "managedFields"], list.clone());
     }
-    let Some(mut entries) = entries(new) else {
-        json::remove(new, &["metadata", "managedFields"]);
-        return;
-    };
+    let mut entries = entries(new).unwrap_or_default();
     if entries.is_empty() {
+        json::remove(new, &["metadata", "managedFields"]);
         return;
     }
     let schema = &target.resource.compiled().schema;
@@ -157,7 +200,8 @@ pub(crate) fn updated(target: &Target<'_>, new: &mut Value, old: &Value, options
     disown(&mut difference.changed);
     disown(&mut difference.removed);
     if difference.changed.is_empty() && difference.removed.is_empty() {
-        return;
+        // What a client sent is stored as it was understood.
+        return write(new, entries);
     }
     let place = subresource(target);
     for entry in &mut entries {
@@ -200,6 +244,21 @@ impl Intent<'_> {
 
     fn fields(&self) -> Fields {
         set_of(self.schema(), self.wanted)
+    }
+
+    /// Whether one more may apply to an object.
+    pub(crate) fn check(&self, old: &Value) -> Result<(), ApiError> {
+        let place = subresource(&self.target);
+        let entries = entries(old).unwrap_or_default();
+        let others = entries
+            .iter()
+            .filter(|entry| entry.operation == APPLY && !entry.is(self.manager, APPLY, place));
+        if others.count() < MAX_APPLIERS {
+            return Ok(());
+        }
+        let why = format!("at most {MAX_APPLIERS} managers may apply to one object");
+        let error = FieldError::plain("metadata.managedFields", FieldErrorKind::TooMany, why);
+        Err(ApiError::invalid(self.target.resource, self.target.name, &[error]))
     }
 
     /// The object with what is wanted, or the conflicts: (message, field) each.

@@ -1,6 +1,9 @@
 //! Walks objects with their schema: which fields there are, which differ, and how they are merged.
 
-use std::sync::LazyLock;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use serde_json::{Map, Value, json};
 
@@ -149,11 +152,12 @@ fn compare(place: Place<'_>, old: &Value, new: &Value, changed: &mut Fields, rem
         (Value::Array(old_items), Value::Array(new_items)) => {
             match (place.elements(old_items), place.elements(new_items)) {
                 (Some(old_elements), Some(new_elements)) => {
+                    let known: BTreeMap<&Element, &Value> =
+                        old_elements.iter().zip(old_items).collect();
                     for (element, new) in new_elements.iter().zip(new_items) {
                         let below = changed.child(element.clone());
-                        let found = old_elements.iter().zip(old_items).find(|(o, _)| *o == element);
-                        match found {
-                            Some((_, old)) => {
+                        match known.get(element).copied() {
+                            Some(old) => {
                                 let gone = removed.child(element.clone());
                                 compare(place.item(), old, new, below, gone);
                             }
@@ -163,9 +167,10 @@ fn compare(place: Place<'_>, old: &Value, new: &Value, changed: &mut Fields, rem
                             }
                         }
                     }
-                    for (element, old) in old_elements.into_iter().zip(old_items) {
-                        if !new_elements.contains(&element) {
-                            let below = removed.child(element);
+                    let left: BTreeSet<&Element> = new_elements.iter().collect();
+                    for (element, old) in old_elements.iter().zip(old_items) {
+                        if !left.contains(element) {
+                            let below = removed.child(element.clone());
                             collect(place.item(), old, below);
                             below.owned = true;
                         }
@@ -192,18 +197,19 @@ pub(crate) fn merge(place: Place<'_>, value: &mut Value, wanted: &Value) {
             }
         }
         (Value::Array(items), Value::Array(wanted)) => {
-            let (Some(mut known), Some(elements)) = (place.elements(items), place.elements(wanted))
+            let (Some(known), Some(elements)) = (place.elements(items), place.elements(wanted))
             else {
                 *items = wanted.clone();
                 return;
             };
+            let known = known.into_iter().enumerate().rev();
+            let mut known: BTreeMap<Element, usize> = known.map(|(n, e)| (e, n)).collect();
             for (element, wanted) in elements.into_iter().zip(wanted) {
-                let index = known.iter().position(|known| *known == element);
-                match index.and_then(|index| items.get_mut(index)) {
+                match known.get(&element).and_then(|index| items.get_mut(*index)) {
                     Some(item) => merge(place.item(), item, wanted),
                     None => {
+                        known.insert(element, items.len());
                         items.push(wanted.clone());
-                        known.push(element);
                     }
                 }
             }

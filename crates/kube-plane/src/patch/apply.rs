@@ -73,6 +73,7 @@ impl Apply {
             let merge = |old: &Value| {
                 // What the schema does not know is left in, so that the answer names it.
                 let full = Intent { wanted: &part, ..intent };
+                full.check(old)?;
                 let value = full.merge(old).map_err(|c| ApiError::apply_conflict(&c))?;
                 Ok(Body { value, duplicates: self.body.duplicates.clone() })
             };

@@ -1,17 +1,19 @@
 //! Patches: JSON, merge, strategic merge and apply.
 
 mod apply;
+mod json;
 mod merge;
 mod strategic;
 
 use serde_json::Value;
 
-pub(crate) use self::apply::Apply;
+pub(crate) use self::{apply::Apply, json::JsonPatch};
 use crate::{
     api::{Body, Target},
     handlers::{Request, request::content_type},
     json::{from_json, from_yaml},
     status::{ApiError, Result},
+    store::gate::Limits,
 };
 
 const JSON: &str = "application/json-patch+json";
@@ -23,12 +25,9 @@ const APPLY: &str = "application/apply-patch+yaml";
 pub(crate) const CUSTOM: [&str; 3] = [JSON, MERGE, APPLY];
 const BUILTIN: [&str; 4] = [JSON, MERGE, STRATEGIC, APPLY];
 
-/// The most operations of a JSON patch.
-const MAX_OPERATIONS: usize = 10_000;
-
 /// A patch of one of the kinds.
 pub(crate) enum Patch {
-    Json(json_patch::Patch),
+    Json(JsonPatch),
     Merge(Body),
     Strategic(Body),
     Apply(Apply),
@@ -37,36 +36,27 @@ pub(crate) enum Patch {
 impl Patch {
     /// Reads the body as its content type says.
     pub(crate) fn parse(target: Target<'_>, request: &Request) -> Result<Self> {
-        let bad = |error: &dyn std::fmt::Display| {
-            ApiError::bad_request(format!("the patch cannot be read: {error}"))
-        };
+        let unread = "the patch cannot be read";
+        let no_object = || ApiError::bad_request("the patch cannot be read: it is not an object");
         let object = |bytes: &[u8]| {
-            let (value, duplicates) = from_json(bytes).map_err(|error| bad(&error))?;
-            if value.is_object() {
-                Ok(Body { value, duplicates })
-            } else {
-                Err(bad(&"it is not an object"))
-            }
+            let (value, duplicates) =
+                from_json(bytes, Limits::BODY).map_err(|error| error.answer(unread))?;
+            if value.is_object() { Ok(Body { value, duplicates }) } else { Err(no_object()) }
         };
         let kind = content_type(&request.headers);
         match kind {
-            JSON => {
-                let patch: json_patch::Patch =
-                    serde_json::from_slice(&request.body).map_err(|error| bad(&error))?;
-                if patch.0.len() > MAX_OPERATIONS {
-                    return Err(ApiError::too_large(MAX_OPERATIONS));
-                }
-                Ok(Self::Json(patch))
-            }
+            JSON => Ok(Self::Json(JsonPatch::parse(&request.body)?)),
             MERGE => Ok(Self::Merge(object(&request.body)?)),
             STRATEGIC if target.resource.builtin => Ok(Self::Strategic(object(&request.body)?)),
             APPLY | "application/apply-patch+json" => {
-                let body = match from_json(&request.body) {
+                let body = match from_json(&request.body, Limits::BODY) {
                     Ok((value, duplicates)) => Body { value, duplicates },
-                    Err(_) => from_yaml(&request.body).map_err(|error| bad(&error))?.into(),
+                    Err(_) => from_yaml(&request.body, Limits::BODY)
+                        .map_err(|error| error.answer(unread))?
+                        .into(),
                 };
                 if !body.value.is_object() {
-                    return Err(bad(&"it is not an object"));
+                    return Err(no_object());
                 }
                 Ok(Self::Apply(Apply::new(target, body, &request.query)?))
             }
@@ -83,11 +73,14 @@ impl Patch {
         let mut duplicates = Vec::new();
         match self {
             Self::Json(patch) => {
-                json_patch::patch(&mut value, patch).map_err(|error| {
+                patch.apply(&mut value).map_err(|error| {
                     let error = crate::FieldError::plain(
                         "patch",
                         crate::FieldErrorKind::Invalid,
-                        format!("the server rejected our request due to an error in our request: {error}"),
+                        format!(
+                            "the server rejected our request due to an error in our request: \
+                             {error}"
+                        ),
                     );
                     ApiError::invalid(target.resource, target.name, &[error])
                 })?;

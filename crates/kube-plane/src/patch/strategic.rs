@@ -5,6 +5,8 @@
 //! All other lists are replaced. `$patch: replace|delete`, `$retainKeys`, `$deleteFromPrimitiveList`
 //! and `$setElementOrder` are understood.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use crate::status::{ApiError, Result};
@@ -53,14 +55,16 @@ pub(super) fn merge(value: &mut Value, patch: &Value) -> Result<()> {
     }
     let Some(fields) = value.as_object_mut() else { return Ok(()) };
     if let Some(keep) = patch.get("$retainKeys").and_then(Value::as_array) {
-        fields.retain(|name, _| keep.iter().any(|keep| keep == name));
+        let keep: HashSet<&str> = keep.iter().filter_map(Value::as_str).collect();
+        fields.retain(|name, _| keep.contains(&**name));
     }
     for (name, patch) in patch {
         if let Some(field) = name.strip_prefix("$deleteFromPrimitiveList/") {
             if let (Some(items), Some(gone)) =
                 (fields.get_mut(field).and_then(Value::as_array_mut), patch.as_array())
             {
-                items.retain(|item| !gone.contains(item));
+                let gone: HashSet<String> = gone.iter().map(Value::to_string).collect();
+                items.retain(|item| !gone.contains(&item.to_string()));
             }
             continue;
         }
@@ -93,22 +97,36 @@ fn merge_list(list: &mut Value, patch: &[Value], rule: &ListRule) -> Result<()> 
     match rule {
         ListRule::Replace => merged = patch.to_vec(),
         ListRule::Set => {
+            let mut known: HashSet<String> = merged.iter().map(Value::to_string).collect();
             for item in patch {
-                if !merged.contains(item) {
+                if known.insert(item.to_string()) {
                     merged.push(item.clone());
                 }
             }
         }
         ListRule::Key(key) => {
-            for item in patch {
-                let same = |other: &Value| other.get(key).is_some_and(|k| item.get(key) == Some(k));
-                if directive(item, "delete") {
-                    merged.retain(|other| !same(other));
-                    continue;
-                }
-                match merged.iter_mut().find(|other| same(other)) {
+            // Items without the key are the same as no other.
+            let identity = |item: &Value| item.get(key).map(Value::to_string);
+            let deletes: HashSet<String> = patch
+                .iter()
+                .filter(|item| directive(item, "delete"))
+                .filter_map(identity)
+                .collect();
+            merged.retain(|item| identity(item).is_none_or(|key| !deletes.contains(&key)));
+            let found = merged.iter().enumerate().rev();
+            let mut known: HashMap<String, usize> =
+                found.filter_map(|(n, item)| Some((identity(item)?, n))).collect();
+            for item in patch.iter().filter(|item| !directive(item, "delete")) {
+                let key = identity(item);
+                let same = key.as_ref().and_then(|key| known.get(key));
+                match same.and_then(|index| merged.get_mut(*index)) {
                     Some(other) => merge(other, item)?,
-                    None => merged.push(item.clone()),
+                    None => {
+                        if let Some(key) = key {
+                            known.insert(key, merged.len());
+                        }
+                        merged.push(item.clone());
+                    }
                 }
             }
         }

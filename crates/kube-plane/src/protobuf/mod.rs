@@ -9,13 +9,17 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Map, Value};
 
 use self::messages::{FieldType, Message, UNKNOWN, message};
+use crate::{
+    json::from_json,
+    store::gate::{Limits, Tally},
+};
 
 /// The content type of such bodies.
 pub(crate) const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 const MAGIC: &[u8] = b"k8s\0";
 /// Messages in messages, at most.
-const MAX_DEPTH: u8 = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Why a body could not be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +39,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value, Failure> {
     let Some(message) = message(version, kind) else {
         return Err(Failure::UnknownKind(format!("{version} {kind}")));
     };
-    let mut value = read(message, raw, 0).ok_or(Failure::Broken)?;
+    let mut tally = Tally::new(Limits::BODY);
+    let mut value = read(message, raw, 1, &mut tally).ok_or(Failure::Broken)?;
     if let Some(fields) = value.as_object_mut() {
         fields.insert("apiVersion".to_owned(), version.into());
         fields.insert("kind".to_owned(), kind.into());
@@ -45,7 +50,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value, Failure> {
 
 /// The envelope without its content, and the content.
 fn read_unknown(bytes: &[u8]) -> Option<(Value, &[u8])> {
-    let envelope = read(&UNKNOWN, bytes, 0)?;
+    let envelope = read(&UNKNOWN, bytes, 1, &mut Tally::new(Limits::BODY))?;
     let mut reader = Reader(bytes);
     let mut raw: &[u8] = &[];
     while let Some((number, wire)) = reader.tag()? {
@@ -57,13 +62,16 @@ fn read_unknown(bytes: &[u8]) -> Option<(Value, &[u8])> {
     Some((envelope, raw))
 }
 
-fn read(message: &Message, bytes: &[u8], depth: u8) -> Option<Value> {
+fn read(message: &Message, bytes: &[u8], depth: usize, tally: &mut Tally) -> Option<Value> {
     if depth > MAX_DEPTH {
         return None;
     }
+    tally.map(depth).ok()?;
     let mut fields = Map::new();
     let mut reader = Reader(bytes);
     while let Some((number, wire)) = reader.tag()? {
+        // Two bytes may be a text in a list: more than they take here.
+        tally.value().ok()?;
         let Some((_, name, kind)) = message.0.iter().find(|(known, ..)| *known == number) else {
             reader.skip(wire)?;
             continue;
@@ -107,11 +115,11 @@ fn read(message: &Message, bytes: &[u8], depth: u8) -> Option<Value> {
                 fields.insert((*name).to_owned(), value);
             }
             (FieldType::Message(message), 2) => {
-                let value = read(message, reader.bytes()?, depth + 1)?;
+                let value = read(message, reader.bytes()?, depth + 1, tally)?;
                 fields.insert((*name).to_owned(), value);
             }
             (FieldType::Messages(message), 2) => {
-                let value = read(message, reader.bytes()?, depth + 1)?;
+                let value = read(message, reader.bytes()?, depth + 1, tally)?;
                 push(&mut fields, name, value)?;
             }
             _ => return None,
@@ -164,7 +172,7 @@ fn read_json(bytes: &[u8]) -> Option<Value> {
     let mut value = Value::Object(Map::new());
     while let Some((number, wire)) = reader.tag()? {
         match (number, wire) {
-            (1, 2) => value = serde_json::from_slice(reader.bytes()?).ok()?,
+            (1, 2) => value = from_json(reader.bytes()?, Limits::OBJECT).ok()?.0,
             (_, wire) => reader.skip(wire)?,
         }
     }

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod builtin;
+mod escalation;
 mod objects;
 mod policy;
 mod rule;
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::{
     attributes::{Attributes, On, ResourceAttributes},
     builtin::CLUSTER_ADMIN,
+    escalation::check as check_escalation,
     objects::{complete, validate},
     policy::{Decision, Policy},
 };

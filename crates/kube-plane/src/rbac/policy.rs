@@ -51,6 +51,9 @@ struct Grants {
 pub(crate) struct Policy {
     everywhere: Grants,
     namespaces: HashMap<String, Grants>,
+    cluster_roles: HashMap<String, Arc<[PolicyRule]>>,
+    /// By namespace and name.
+    roles: HashMap<(String, String), Arc<[PolicyRule]>>,
 }
 
 impl Policy {
@@ -112,7 +115,19 @@ impl Policy {
                 .or_default()
                 .add(&grant, subjects, &namespace);
         }
+        policy.cluster_roles = cluster_roles;
+        policy.roles = roles;
         policy
+    }
+
+    /// The rules of a role that a binding in a namespace names.
+    pub(crate) fn role(&self, role: &RoleRef, namespace: &str) -> Option<&[PolicyRule]> {
+        let rules = match role.kind.as_str() {
+            "ClusterRole" => self.cluster_roles.get(&role.name),
+            "Role" => self.roles.get(&(namespace.to_owned(), role.name.clone())),
+            _ => None,
+        };
+        rules.map(|rules| &**rules)
     }
 
     /// Whether somebody may do something. Group `system:masters` is not looked at here.

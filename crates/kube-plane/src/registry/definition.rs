@@ -14,7 +14,12 @@ use super::{
     resource::api_version,
 };
 use crate::{
-    admission::FieldError, json, jsonpath::JsonPath, names, schema::Schema, store::Object,
+    admission::{FieldError, FieldErrorKind},
+    json,
+    jsonpath::JsonPath,
+    meta, names,
+    schema::Problems,
+    store::Object,
 };
 
 /// Where definitions are stored.
@@ -22,6 +27,10 @@ pub(crate) const CRDS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
 /// Finalizer that waits until the objects are gone.
 pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// Versions of a definition, at most; and columns of a version.
+const MAX_VERSIONS: usize = 50;
+const MAX_COLUMNS: usize = 50;
 
 /// A definition without its schemas: they are large and read when they are needed.
 #[derive(Deserialize)]
@@ -213,7 +222,7 @@ fn prune(value: &mut Value, known: &Value, path: &mut json::Path, unknown: &mut 
                 }
                 None if is_empty(value) => !value.is_null(),
                 None => {
-                    unknown.push(path.with(name));
+                    meta::note(unknown, || path.with(name));
                     false
                 }
             });
@@ -340,6 +349,11 @@ pub(crate) fn validate(value: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let versions = json::at(value, &["spec", "versions"]).and_then(Value::as_array);
     let versions = versions.map(Vec::as_slice).unwrap_or_default();
     let storage = versions.iter().filter(|v| v["storage"] == Value::Bool(true)).count();
+    if versions.len() > MAX_VERSIONS {
+        let why = format!("must have at most {MAX_VERSIONS} items");
+        errors.push(FieldError::plain("spec.versions", FieldErrorKind::TooMany, why));
+        return errors;
+    }
     if storage != 1 {
         errors.push(FieldError::invalid(
             "spec.versions",
@@ -347,6 +361,7 @@ pub(crate) fn validate(value: &Value, old: Option<&Value>) -> Vec<FieldError> {
             "must have exactly one version marked as storage version",
         ));
     }
+    let mut problems = Problems::default();
     for (index, version) in versions.iter().enumerate() {
         let path = format!("spec.versions[{index}]");
         match json::at(version, &["schema", "openAPIV3Schema"]) {
@@ -363,11 +378,16 @@ pub(crate) fn validate(value: &Value, old: Option<&Value>) -> Vec<FieldError> {
                         "must be object at the root",
                     ));
                 }
-                Schema::problems(schema, &path, &mut errors);
+                problems.look(schema, &path);
             }
         }
         let columns = version["additionalPrinterColumns"].as_array();
-        for (column_index, column) in columns.into_iter().flatten().enumerate() {
+        if columns.is_some_and(|columns| columns.len() > MAX_COLUMNS) {
+            let place = format!("{path}.additionalPrinterColumns");
+            let why = format!("must have at most {MAX_COLUMNS} items");
+            errors.push(FieldError::plain(place, FieldErrorKind::TooMany, why));
+        }
+        for (column_index, column) in columns.into_iter().flatten().take(MAX_COLUMNS).enumerate() {
             let text = json::text(column, &["jsonPath"]);
             if JsonPath::parse(text).is_none() {
                 errors.push(FieldError::invalid(
@@ -378,6 +398,7 @@ pub(crate) fn validate(value: &Value, old: Option<&Value>) -> Vec<FieldError> {
             }
         }
     }
+    errors.extend(problems.finish());
     if let Some(old) = old {
         for field in [&["group"][..], &["names", "plural"], &["names", "kind"], &["scope"]] {
             let path = [&spec[..], field].concat();

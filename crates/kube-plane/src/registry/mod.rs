@@ -15,7 +15,8 @@ pub(crate) use self::{
     builtin::{schema as type_schema, schema_with_parts},
     definition::CRDS,
     resource::{
-        Access, Column, Form, NameRule, Resource, Scale, SchemaSource, Source, api_version,
+        Access, Column, Compiled, Form, NameRule, Resource, Scale, SchemaSource, Source,
+        api_version,
     },
 };
 use crate::store::{Change, Event};

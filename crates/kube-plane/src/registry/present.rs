@@ -7,35 +7,36 @@ use super::{Form, Resource, SchemaSource};
 use crate::{
     events,
     schema::{default, prune},
-    store::Object,
+    store::{Object, Unreadable},
 };
 
 impl Resource {
     /// The JSON of an object in this version, pruned and defaulted by the present schema.
     ///
     /// The bytes are the stored ones where nothing has to change, which is nearly always.
-    pub(crate) fn present(&self, object: &Object) -> Bytes {
+    pub(crate) fn present(&self, object: &Object) -> Result<Bytes, Unreadable> {
+        object.check()?;
         if self.is_as_stored(object) {
-            return object.raw.clone();
+            return Ok(object.raw.clone());
         }
-        let stored = object.value();
+        let stored = object.value()?;
         let mut value = stored.clone();
         self.convert(&mut value);
         if self.form == Form::Same && value == stored {
             object.agree_with(self.schema_id);
-            return object.raw.clone();
+            return Ok(object.raw.clone());
         }
         // A Value always becomes JSON.
-        serde_json::to_vec(&value).map_or_else(|_| object.raw.clone(), Bytes::from)
+        Ok(serde_json::to_vec(&value).map_or_else(|_| object.raw.clone(), Bytes::from))
     }
 
     /// As [`Resource::present`], as a value.
-    pub(crate) fn present_value(&self, object: &Object) -> Value {
-        let mut value = object.value();
+    pub(crate) fn present_value(&self, object: &Object) -> Result<Value, Unreadable> {
+        let mut value = object.value()?;
         if !self.is_as_stored(object) {
             self.convert(&mut value);
         }
-        value
+        Ok(value)
     }
 
     fn is_as_stored(&self, object: &Object) -> bool {

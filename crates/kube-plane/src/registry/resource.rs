@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     jsonpath::JsonPath,
     schema::{Rules, Schema},
-    store::Object,
+    store::{NAMESPACES, Object},
 };
 
 /// Which verbs a resource has.
@@ -74,7 +74,7 @@ pub(crate) struct Scale {
 }
 
 /// Where the schema comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum SchemaSource {
     /// Anything goes.
     None,
@@ -91,7 +91,7 @@ impl SchemaSource {
             Self::None => None,
             Self::Type(make) => Some(make()),
             Self::Definition(object, index) => {
-                let mut value = object.value();
+                let mut value = object.value().ok()?;
                 let version = value.pointer_mut(&format!("/spec/versions/{index}/schema"))?;
                 version.get_mut("openAPIV3Schema").map(Value::take)
             }
@@ -100,10 +100,19 @@ impl SchemaSource {
 }
 
 /// A schema ready for use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) schema: Schema,
-    pub(crate) rules: Option<Rules>,
+    source: SchemaSource,
+    rules: OnceLock<Option<Rules>>,
+}
+
+impl Compiled {
+    /// The rules, compiled when they are first needed: that takes longer than the schema.
+    pub(crate) fn rules(&self) -> Option<&Rules> {
+        let compile = || self.source.load().as_ref().and_then(Rules::compile);
+        self.rules.get_or_init(compile).as_ref()
+    }
 }
 
 /// One resource in one version.
@@ -140,7 +149,7 @@ pub(crate) struct Resource {
     pub(crate) source: SchemaSource,
     /// Number of the schema, see [`Object::agrees_with`].
     pub(crate) schema_id: u64,
-    pub(crate) compiled: OnceLock<Compiled>,
+    pub(crate) compiled: OnceLock<Arc<Compiled>>,
 }
 
 impl Resource {
@@ -158,17 +167,18 @@ impl Resource {
         }
     }
 
+    /// Whether all objects of a collection can be deleted at once. Not namespaces, as in Kubernetes:
+    /// a request that forgot the name would delete everything.
+    pub(crate) fn has_collection_delete(&self) -> bool {
+        self.access == Access::Full && *self.storage != *NAMESPACES
+    }
+
     /// The schema, compiled when it is first needed.
-    pub(crate) fn compiled(&self) -> &Compiled {
-        self.compiled.get_or_init(|| match self.source.load() {
-            None => Compiled {
-                schema: Schema { preserve_unknown: true, ..Schema::default() },
-                rules: None,
-            },
-            Some(schema) => {
-                let rules = Rules::compile(&schema);
-                Compiled { schema: Schema::parse(&schema), rules }
-            }
+    pub(crate) fn compiled(&self) -> &Arc<Compiled> {
+        self.compiled.get_or_init(|| {
+            let anything = || Schema { preserve_unknown: true, ..Schema::default() };
+            let schema = self.source.load().as_ref().map_or_else(anything, Schema::parse);
+            Arc::new(Compiled { schema, source: self.source.clone(), rules: OnceLock::new() })
         })
     }
 
@@ -188,7 +198,7 @@ impl Resource {
 }
 
 fn spec_of(object: &Object) -> Option<Value> {
-    object.value().get_mut("spec").map(Value::take)
+    object.value().ok()?.get_mut("spec").map(Value::take)
 }
 
 /// `v1` or `group/version`.

@@ -6,18 +6,20 @@
 mod cel;
 mod defaults;
 mod formats;
+mod found;
 mod parse;
+mod pattern;
+mod problems;
 mod prune;
 mod validate;
 
-use std::sync::OnceLock;
-
-use regex::Regex;
 use serde_json::Value;
 
+use self::pattern::Pattern;
 pub(crate) use self::{
     cel::Rules,
     defaults::default,
+    problems::Problems,
     prune::prune,
     validate::{list_key, validate},
 };
@@ -111,26 +113,6 @@ pub(crate) struct Limits {
     pub(crate) any_of: Box<[Schema]>,
     pub(crate) one_of: Box<[Schema]>,
     pub(crate) not: Option<Box<Schema>>,
-}
-
-/// A regular expression, compiled when it is first used.
-#[derive(Debug)]
-pub(crate) struct Pattern {
-    pub(crate) text: Box<str>,
-    compiled: OnceLock<Option<Regex>>,
-}
-
-impl Pattern {
-    fn new(text: &str) -> Self {
-        Self { text: text.into(), compiled: OnceLock::new() }
-    }
-
-    /// A pattern that Rust cannot compile accepts everything: definitions are checked for that
-    /// when they are created.
-    fn matches(&self, text: &str) -> bool {
-        let compiled = self.compiled.get_or_init(|| Regex::new(&self.text).ok());
-        compiled.as_ref().is_none_or(|regex| regex.is_match(text))
-    }
 }
 
 impl Schema {

@@ -1,10 +1,8 @@
 //! Reads schemas from OpenAPI v3.
 
-use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::{Additional, Limits, ListType, Pattern, Schema, Type};
-use crate::admission::FieldError;
 
 impl Schema {
     /// Reads a schema. Unknown keywords have no effect.
@@ -54,34 +52,6 @@ impl Schema {
             list_keys: strings(fields, "x-kubernetes-list-map-keys"),
             atomic_map: text(fields, "x-kubernetes-map-type") == Some("atomic"),
             limits: Limits::parse(fields),
-        }
-    }
-
-    /// What of a definition's schema the plane cannot use: only patterns, so far.
-    pub(crate) fn problems(value: &Value, path: &str, problems: &mut Vec<FieldError>) {
-        match value {
-            Value::Object(fields) => {
-                if let Some(pattern) = text(fields, "pattern")
-                    && let Err(error) = Regex::new(pattern)
-                {
-                    problems.push(FieldError::invalid(
-                        format!("{path}.pattern"),
-                        pattern.into(),
-                        format!("must be a valid regular expression: {error}"),
-                    ));
-                }
-                for (name, value) in fields {
-                    if !matches!(name.as_str(), "default" | "example" | "enum") {
-                        Self::problems(value, &format!("{path}.{name}"), problems);
-                    }
-                }
-            }
-            Value::Array(items) => {
-                for (index, value) in items.iter().enumerate() {
-                    Self::problems(value, &format!("{path}[{index}]"), problems);
-                }
-            }
-            _ => {}
         }
     }
 }

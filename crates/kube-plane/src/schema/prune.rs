@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Additional, Schema};
-use crate::json::Path;
+use crate::{json::Path, meta::note};
 
 /// Removes unknown fields and tells their paths. `apiVersion`, `kind` and `metadata` of the root
 /// and of embedded resources are known always.
@@ -35,7 +35,7 @@ fn walk(
                     (None, Additional::Unknown) => None,
                 };
                 let Some(schema) = known else {
-                    unknown.push(path.with(name));
+                    note(unknown, || path.with(name));
                     return false;
                 };
                 path.field(name, |path| walk(schema, value, path, false, unknown));

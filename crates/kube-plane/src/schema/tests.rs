@@ -193,10 +193,40 @@ fn rules_in_cel() {
 }
 
 #[test]
-fn broken_patterns_are_found() {
-    let mut problems = Vec::new();
-    let schema = json!({"properties": {"a": {"pattern": "("}}});
-    Schema::problems(&schema, "schema", &mut problems);
-    assert_eq!(problems.len(), 1);
-    assert!(problems[0].field.ends_with("properties.a.pattern"));
+fn problems_of_definitions_are_found() {
+    let many = |count: usize| -> Value {
+        let properties = (0..count).map(|n| {
+            (format!("p{n}"), json!({"pattern": format!("^{n}[a-z]{{1,200}}\\p{{L}}{{1,10}}$")}))
+        });
+        json!({ "properties": properties.collect::<serde_json::Map<_, _>>() })
+    };
+    let rule = |rule: &str| json!({"x-kubernetes-validations": [{ "rule": rule }]});
+    let long = "(".repeat(200_000);
+    for (schema, field, why) in [
+        (json!({"properties": {"a": {"pattern": "("}}}), "properties.a.pattern", "valid regular"),
+        (json!({"pattern": "(a{1000}){1000}"}), "schema.pattern", "states"),
+        (many(30), "pattern", "all patterns together"),
+        (rule(&long), "schema.x-kubernetes-validations[0].rule", "longer than"),
+        (rule("self.x >"), "schema.x-kubernetes-validations[0].rule", "cannot be used"),
+    ] {
+        let mut problems = Problems::default();
+        problems.look(&schema, "schema");
+        let found = problems.finish();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].field.ends_with(field), "{}", found[0].field);
+        assert!(found[0].message.contains(why), "{}", found[0].message);
+    }
+    let mut problems = Problems::default();
+    problems.look(&many(2), "schema");
+    assert_eq!(problems.finish(), []);
+}
+
+#[test]
+fn a_check_ends() {
+    let branch = json!({"anyOf": vec![json!({"pattern": "^(a|b|aa)*c$"}); 60]});
+    let schema = Schema::parse(&json!({"properties": {"list": {"items": {
+        "anyOf": vec![branch; 60],
+    }}}}));
+    let found = validate(&schema, &json!({"list": vec!["a".repeat(100) + "c"; 10_000]}));
+    assert!(found.iter().any(|error| error.message.contains("more steps")), "{}", found.len());
 }

@@ -4,29 +4,35 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{Additional, Limits, ListType, Schema, Type, formats};
+use super::{Additional, Limits, ListType, Schema, Type, formats, found::Found};
 use crate::{
     admission::{FieldError, FieldErrorKind},
     json::Path,
 };
 
+/// Values of an enumeration that an error names.
+const MAX_CHOICES: usize = 50;
+
 /// All ways in which a value disagrees with a schema. The root's `metadata` is checked elsewhere.
 pub(crate) fn validate(schema: &Schema, value: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    walk(schema, value, &mut Path::default(), true, &mut errors);
-    errors
+    let mut found = Found::default();
+    walk(schema, value, &mut Path::default(), true, &mut found);
+    found.finish()
 }
 
-fn walk(schema: &Schema, value: &Value, path: &mut Path, root: bool, errors: &mut Vec<FieldError>) {
+fn walk(schema: &Schema, value: &Value, path: &mut Path, root: bool, found: &mut Found) {
+    if !found.spend(1) {
+        return;
+    }
     if value.is_null() && schema.nullable {
         return;
     }
     if !has_type(schema, value) {
-        errors.push(wrong_type(schema, value, path));
+        found.push(wrong_type(schema, value, path));
         return;
     }
     if let Some(limits) = &schema.limits {
-        check(limits, value, path, errors);
+        check(limits, value, path, found);
     }
     match value {
         Value::Object(fields) => {
@@ -35,22 +41,22 @@ fn walk(schema: &Schema, value: &Value, path: &mut Path, root: bool, errors: &mu
                     continue;
                 }
                 if let Some(schema) = schema.property(name) {
-                    path.field(name, |path| walk(schema, value, path, false, errors));
+                    path.field(name, |path| walk(schema, value, path, false, found));
                 } else if let Additional::Of(schema) = &schema.additional {
-                    path.field(name, |path| walk(schema, value, path, false, errors));
+                    path.field(name, |path| walk(schema, value, path, false, found));
                 }
             }
             if schema.embedded {
-                embedded(fields, path, errors);
+                embedded(fields, path, found);
             }
         }
         Value::Array(items) => {
             if let Some(schema) = &schema.items {
                 for (index, item) in items.iter().enumerate() {
-                    path.index(index, |path| walk(schema, item, path, false, errors));
+                    path.index(index, |path| walk(schema, item, path, false, found));
                 }
             }
-            unique(schema, items, path, errors);
+            unique(schema, items, path, found);
         }
         _ => {}
     }
@@ -104,11 +110,16 @@ fn wrong_type(schema: &Schema, value: &Value, path: &Path) -> FieldError {
     }
 }
 
-fn check(limits: &Limits, value: &Value, path: &mut Path, errors: &mut Vec<FieldError>) {
+fn check(limits: &Limits, value: &Value, path: &mut Path, found: &mut Found) {
     let field = path.as_str().to_owned();
+    if let (Some(pattern), Value::String(text)) = (&limits.pattern, value)
+        && !found.spend(pattern.work(text))
+    {
+        return;
+    }
     let mut wrong = |what: String| {
         let message = format!("{field} in body {what}");
-        errors.push(FieldError::invalid(&*field, value.clone(), message.trim_start()));
+        found.push(FieldError::invalid(&*field, shown(value), message.trim_start()));
     };
     match value {
         Value::String(text) => {
@@ -127,7 +138,7 @@ fn check(limits: &Limits, value: &Value, path: &mut Path, errors: &mut Vec<Field
             if let Some(format) = &limits.format
                 && !formats::holds(format, text)
             {
-                wrong(format!("must be of type {format}: \"{text}\""));
+                wrong(format!("must be of type {format}"));
             }
         }
         Value::Number(number) => {
@@ -154,24 +165,26 @@ fn check(limits: &Limits, value: &Value, path: &mut Path, errors: &mut Vec<Field
             }
             for name in &limits.required {
                 if !fields.contains_key(&**name) {
-                    errors.push(FieldError::required(path.with(name), ""));
+                    found.push(FieldError::required(path.with(name), ""));
                 }
             }
         }
         Value::Null | Value::Bool(_) => {}
     }
     if let Some(choices) = &limits.choices
+        && found.spend(choices.len())
         && !choices.contains(value)
     {
-        let choices: Vec<String> = choices.iter().map(ToString::to_string).collect();
-        errors.push(FieldError {
+        let choices: Vec<String> =
+            choices.iter().take(MAX_CHOICES).map(ToString::to_string).collect();
+        found.push(FieldError {
             field: path.as_str().to_owned(),
             kind: FieldErrorKind::NotSupported,
-            value: Some(value.clone()),
+            value: Some(shown(value)),
             message: format!("supported values: {}", choices.join(", ")),
         });
     }
-    combined(limits, value, path, errors);
+    combined(limits, value, path, found);
 }
 
 fn check_number(limits: &Limits, number: f64, wrong: &mut impl FnMut(String)) {
@@ -209,55 +222,63 @@ fn check_number(limits: &Limits, number: f64, wrong: &mut impl FnMut(String)) {
     }
 }
 
-fn combined(limits: &Limits, value: &Value, path: &mut Path, errors: &mut Vec<FieldError>) {
-    let judge = |schema: &Schema| {
-        let mut errors = Vec::new();
-        walk(schema, value, &mut path.clone(), false, &mut errors);
-        errors
+fn combined(limits: &Limits, value: &Value, path: &mut Path, found: &mut Found) {
+    let judge = |schema: &Schema, found: &mut Found| {
+        found.apart(|found| walk(schema, value, &mut path.clone(), false, found))
     };
     for schema in &limits.all_of {
-        errors.extend(judge(schema));
+        let errors = judge(schema, found);
+        found.extend(errors);
     }
     let field = path.as_str();
     if !limits.any_of.is_empty() {
-        let results: Vec<_> = limits.any_of.iter().map(judge).collect();
+        let results: Vec<_> = limits.any_of.iter().map(|schema| judge(schema, found)).collect();
         if !results.iter().any(Vec::is_empty) {
             let message = format!("{field} in body must validate at least one schema (anyOf)");
-            errors.push(FieldError::plain(field, FieldErrorKind::Invalid, message));
-            errors.extend(results.into_iter().next().into_iter().flatten());
+            found.push(FieldError::plain(field, FieldErrorKind::Invalid, message));
+            found.extend(results.into_iter().next().into_iter().flatten());
         }
     }
     if !limits.one_of.is_empty() {
-        let results: Vec<_> = limits.one_of.iter().map(judge).collect();
+        let results: Vec<_> = limits.one_of.iter().map(|schema| judge(schema, found)).collect();
         let good = results.iter().filter(|errors| errors.is_empty()).count();
         if good != 1 {
             let message = format!(
                 "{field} in body must validate one and only one schema (oneOf). Found {}",
                 if good == 0 { "none valid".to_owned() } else { format!("{good} valid") }
             );
-            errors.push(FieldError::plain(field, FieldErrorKind::Invalid, message));
+            found.push(FieldError::plain(field, FieldErrorKind::Invalid, message));
             if good == 0 {
-                errors.extend(results.into_iter().next().into_iter().flatten());
+                found.extend(results.into_iter().next().into_iter().flatten());
             }
         }
     }
     if let Some(schema) = &limits.not
-        && judge(schema).is_empty()
+        && judge(schema, found).is_empty()
     {
         let message = format!("{field} in body must not validate the schema (not)");
-        errors.push(FieldError::plain(field, FieldErrorKind::Invalid, message));
+        found.push(FieldError::plain(field, FieldErrorKind::Invalid, message));
     }
 }
 
-fn embedded(fields: &serde_json::Map<String, Value>, path: &Path, errors: &mut Vec<FieldError>) {
+/// What an error says of a value: of a list or map, how much is in it.
+fn shown(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.len().into(),
+        Value::Object(fields) => fields.len().into(),
+        value => value.clone(),
+    }
+}
+
+fn embedded(fields: &serde_json::Map<String, Value>, path: &Path, found: &mut Found) {
     for name in ["apiVersion", "kind"] {
         match fields.get(name) {
             Some(Value::String(text)) if !text.is_empty() => {}
-            _ => errors.push(FieldError::required(path.with(name), "must not be empty")),
+            _ => found.push(FieldError::required(path.with(name), "must not be empty")),
         }
     }
     if fields.get("metadata").is_some_and(|metadata| !metadata.is_object()) {
-        errors.push(FieldError::plain(
+        found.push(FieldError::plain(
             path.with("metadata"),
             FieldErrorKind::TypeInvalid,
             "must be an object",
@@ -266,7 +287,7 @@ fn embedded(fields: &serde_json::Map<String, Value>, path: &Path, errors: &mut V
 }
 
 /// Items of sets, keys of list maps, and `uniqueItems`.
-fn unique(schema: &Schema, items: &[Value], path: &mut Path, errors: &mut Vec<FieldError>) {
+fn unique(schema: &Schema, items: &[Value], path: &mut Path, found: &mut Found) {
     let by_value = schema.list_type == ListType::Set
         || schema.limits.as_ref().is_some_and(|limits| limits.unique_items);
     let by_key = schema.list_type == ListType::Map;
@@ -278,7 +299,7 @@ fn unique(schema: &Schema, items: &[Value], path: &mut Path, errors: &mut Vec<Fi
         let identity = if by_key { list_key(schema, item) } else { item.clone() };
         if !seen.insert(identity.to_string()) {
             path.index(index, |path| {
-                errors.push(FieldError {
+                found.push(FieldError {
                     field: path.as_str().to_owned(),
                     kind: FieldErrorKind::Duplicate,
                     value: Some(identity),

@@ -168,10 +168,11 @@ struct Row {
 fn load(connection: &Connection, history: History, path: &Path) -> Result<State, Error> {
     let opening = |source| Error::OpenDatabase { path: path.to_owned(), source };
     let read = |key: Key, revision, value: Vec<u8>| {
-        let name = key.to_string();
-        Object::read(key, revision, Bytes::from(value))
-            .map(Arc::new)
-            .map_err(|source| Error::BrokenObject { path: path.to_owned(), key: name, source })
+        let object = Object::read(key, revision, Bytes::from(value));
+        if let Err(error) = object.check() {
+            tracing::error!(%error, database = %path.display(), "lists and watches leave it out");
+        }
+        Arc::new(object)
     };
     let compacted: Option<i64> = connection
         .query_row("SELECT value FROM meta WHERE name = 'compacted'", [], |row| row.get(0))
@@ -194,7 +195,7 @@ fn load(connection: &Connection, history: History, path: &Path) -> Result<State,
     )
     .map_err(opening)?;
     for row in objects {
-        let object = read(row.key, row.revision, row.value)?;
+        let object = read(row.key, row.revision, row.value);
         known.insert(object.revision, Arc::clone(&object));
         state.insert(object);
     }
@@ -206,7 +207,7 @@ fn load(connection: &Connection, history: History, path: &Path) -> Result<State,
     .map_err(opening)?;
     for row in older {
         if !known.contains_key(&row.revision) {
-            let object = read(row.key, row.revision, row.value)?;
+            let object = read(row.key, row.revision, row.value);
             known.insert(object.revision, object);
         }
     }
@@ -215,7 +216,7 @@ fn load(connection: &Connection, history: History, path: &Path) -> Result<State,
     for row in newer {
         let object = match known.get(&row.revision) {
             Some(object) => Arc::clone(object),
-            None => read(row.key, row.revision, row.value)?,
+            None => read(row.key, row.revision, row.value),
         };
         let change = match row.change {
             0 => Change::Added,

@@ -5,6 +5,7 @@
 //! write is always: check, commit, update memory, tell watchers, acknowledge.
 
 mod database;
+pub(crate) mod gate;
 mod lock;
 mod object;
 mod state;
@@ -20,7 +21,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
-pub(crate) use self::object::{Key, Object};
+pub(crate) use self::object::{Key, Object, Unreadable};
 use self::{
     database::Database,
     state::State,
@@ -87,6 +88,8 @@ pub(crate) enum WriteError {
     NoNamespace,
     /// The namespace of a new object is being deleted.
     NamespaceTerminating,
+    /// It is more than the gate lets through.
+    TooMuch(gate::TooMuch),
     /// SQLite refused. The text is for the log and the answer.
     Database(String),
     /// The plane is closed.
@@ -163,10 +166,13 @@ impl Store {
     }
 
     /// All objects of a resource, in all namespaces or one, ordered by namespace and name, with
-    /// the revision at which this is the state.
+    /// the revision at which this is the state. One that cannot be read is left out: the others are
+    /// not to suffer from it.
     pub(crate) fn list(&self, resource: &str, namespace: Option<&str>) -> (u64, Vec<Arc<Object>>) {
         let state = self.shared.read();
-        (state.revision(), state.list(resource, namespace).cloned().collect())
+        let mut objects: Vec<_> = state.list(resource, namespace).cloned().collect();
+        objects.retain(readable);
+        (state.revision(), objects)
     }
 
     /// As [`Store::list`], at an earlier revision.
@@ -176,7 +182,9 @@ impl Store {
         namespace: Option<&str>,
         revision: u64,
     ) -> Result<Vec<Arc<Object>>, Compacted> {
-        self.shared.read().list_at(resource, namespace, revision)
+        let mut objects = self.shared.read().list_at(resource, namespace, revision)?;
+        objects.retain(readable);
+        Ok(objects)
     }
 
     /// Whether there is any object of a resource in a namespace (or anywhere).
@@ -185,12 +193,17 @@ impl Store {
     }
 
     /// Events after a revision, of one resource or of all, and the revision up to which they go.
+    /// Those of one resource are without what cannot be read.
     pub(crate) fn since(
         &self,
         revision: u64,
         resource: Option<&str>,
     ) -> Result<(u64, Vec<Arc<Event>>), Compacted> {
-        self.shared.read().since(revision, resource)
+        let (revision, mut events) = self.shared.read().since(revision, resource)?;
+        if resource.is_some() {
+            events.retain(|event| readable(&event.object));
+        }
+        Ok((revision, events))
     }
 
     /// Tells when there are new revisions.
@@ -238,6 +251,10 @@ impl Store {
             answer.await.ok();
         }
     }
+}
+
+fn readable(object: &Arc<Object>) -> bool {
+    object.check().is_ok()
 }
 
 impl std::fmt::Debug for Store {

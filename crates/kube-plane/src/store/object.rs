@@ -9,6 +9,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::gate;
+use crate::{json, status::ApiError};
+
 /// Where an object is: resource (`plural.group`), namespace (empty for cluster scope) and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
@@ -43,12 +46,27 @@ pub(crate) struct Owner {
     pub(crate) blocks: bool,
 }
 
+/// A stored object that cannot be read. It is told by its name, and never shown as something else.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the stored object {key} cannot be read: {why}")]
+pub(crate) struct Unreadable {
+    key: Key,
+    why: String,
+}
+
+impl From<Unreadable> for ApiError {
+    fn from(error: Unreadable) -> Self {
+        Self::internal(error.to_string())
+    }
+}
+
 /// An object as it was written.
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) key: Key,
     pub(crate) revision: u64,
     pub(crate) uid: Box<str>,
+    /// Sorted by key.
     pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
     pub(crate) owners: Box<[Owner]>,
     pub(crate) finalizers: Box<[Box<str>]>,
@@ -56,6 +74,8 @@ pub(crate) struct Object {
     pub(crate) deleting: bool,
     /// The JSON, with `resourceVersion`.
     pub(crate) raw: Bytes,
+    /// Why the JSON cannot be read, if it cannot.
+    unreadable: Option<Box<str>>,
     schema: AtomicU64,
 }
 
@@ -85,9 +105,17 @@ struct Envelope {
 
 impl Object {
     /// Reads the fields the plane looks at from stored JSON.
-    pub(crate) fn read(key: Key, revision: u64, raw: Bytes) -> Result<Self, serde_json::Error> {
-        let Envelope { metadata } = serde_json::from_slice(&raw)?;
-        Ok(Self {
+    pub(crate) fn read(key: Key, revision: u64, raw: Bytes) -> Self {
+        let (metadata, mut unreadable) = match serde_json::from_slice(&raw) {
+            Ok(Envelope { metadata }) => (metadata, None),
+            Err(error) => (Metadata::default(), Some(json::reason(&error))),
+        };
+        // Readers of JSON give up in the depth, which the fields above do not show.
+        let depth = gate::text_depth(&raw);
+        if unreadable.is_none() && depth > gate::MAX_TEXT_DEPTH {
+            unreadable = Some(format!("it is nested {depth} levels deep"));
+        }
+        Self {
             key,
             revision,
             uid: metadata.uid,
@@ -104,8 +132,9 @@ impl Object {
             finalizers: metadata.finalizers.unwrap_or_default().into_boxed_slice(),
             deleting: metadata.deletion_timestamp.is_some(),
             raw,
+            unreadable: unreadable.map(Into::into),
             schema: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Writes a value as the object's JSON with this revision.
@@ -114,33 +143,47 @@ impl Object {
         revision: u64,
         mut value: Value,
         schema: u64,
-    ) -> Result<Self, serde_json::Error> {
+    ) -> Result<Self, String> {
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.insert("resourceVersion".to_owned(), revision.to_string().into());
         }
         let mut raw = Vec::with_capacity(512);
-        serde_json::to_writer(&mut raw, &value)?;
+        serde_json::to_writer(&mut raw, &value).map_err(|error| error.to_string())?;
         raw.shrink_to_fit();
-        let object = Self::read(key, revision, raw.into())?;
+        let object = Self::read(key, revision, raw.into());
+        object.check().map_err(|error| error.to_string())?;
         object.agree_with(schema);
         Ok(object)
     }
 
     /// An object that is not stored: the answer to a dry run.
     pub(crate) fn draft(key: Key, value: &Value) -> Result<Self, super::WriteError> {
-        let raw = serde_json::to_vec(value);
-        let object = raw.and_then(|raw| Self::read(key, 0, raw.into()));
-        object.map_err(|error| super::WriteError::Database(error.to_string()))
+        gate::guard(value).map_err(super::WriteError::TooMuch)?;
+        let raw = serde_json::to_vec(value)
+            .map_err(|error| super::WriteError::Database(error.to_string()))?;
+        Ok(Self::read(key, 0, raw.into()))
     }
 
-    /// The whole object. Stored JSON was checked when it was read, so this is never `Null` in
-    /// practice.
-    pub(crate) fn value(&self) -> Value {
-        serde_json::from_slice(&self.raw).unwrap_or(Value::Null)
+    /// Whether the object can be read.
+    pub(crate) fn check(&self) -> Result<(), Unreadable> {
+        match &self.unreadable {
+            None => Ok(()),
+            Some(why) => Err(Unreadable { key: self.key.clone(), why: why.to_string() }),
+        }
+    }
+
+    /// The whole object.
+    pub(crate) fn value(&self) -> Result<Value, Unreadable> {
+        self.check()?;
+        serde_json::from_slice(&self.raw).map_err(|error| {
+            let why = json::reason(&error);
+            Unreadable { key: self.key.clone(), why }
+        })
     }
 
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
-        self.labels.iter().find(|(k, _)| &**k == key).map(|(_, value)| &**value)
+        let found = self.labels.binary_search_by(|(found, _)| (**found).cmp(key)).ok()?;
+        self.labels.get(found).map(|(_, value)| &**value)
     }
 
     /// Whether the JSON is known to be pruned and defaulted by a schema (0 is none).

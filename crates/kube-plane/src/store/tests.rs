@@ -20,7 +20,8 @@ async fn put(store: &Store, name: &str, expected: Option<u64>, n: u64) -> Result
 }
 
 async fn delete(store: &Store, name: &str, expected: u64) -> Result<u64, WriteError> {
-    let current = store.get("things.", "", name).map_or(Value::Null, |object| object.value());
+    let current =
+        store.get("things.", "", name).map_or(Value::Null, |object| object.value().unwrap());
     let action = Action::Delete(current);
     let write = Write { key: key(name), expected: Some(expected), action, schema: 0 };
     store.write(write).await.map(|object| object.revision)
@@ -30,7 +31,7 @@ fn numbers(store: &Store) -> BTreeMap<String, u64> {
     let (_, objects) = store.list("things.", None);
     objects
         .iter()
-        .map(|object| (object.key.name.to_string(), object.value()["n"].as_u64().unwrap()))
+        .map(|object| (object.key.name.to_string(), object.value().unwrap()["n"].as_u64().unwrap()))
         .collect()
 }
 
@@ -50,7 +51,7 @@ async fn writes_survive_and_revisions_go_on() {
     let (_, events) = store.since(first, None).unwrap();
     let kinds: Vec<Change> = events.iter().map(|event| event.change).collect();
     assert_eq!(kinds, [Change::Modified, Change::Added, Change::Deleted]);
-    assert_eq!(events[0].previous.as_ref().unwrap().value()["n"], 1);
+    assert_eq!(events[0].previous.as_ref().unwrap().value().unwrap()["n"], 1);
     assert_eq!(put(&store, "a", None, 4).await.unwrap(), last + 1);
 }
 
@@ -219,7 +220,9 @@ async fn run(operations: Vec<Operation>) {
         let objects = store.list_at("things.", None, *revision).unwrap();
         let listed: BTreeMap<String, u64> = objects
             .iter()
-            .map(|object| (object.key.name.to_string(), object.value()["n"].as_u64().unwrap()))
+            .map(|object| {
+                (object.key.name.to_string(), object.value().unwrap()["n"].as_u64().unwrap())
+            })
             .collect();
         assert_eq!(&listed, state, "revision {revision}");
     }
@@ -231,7 +234,7 @@ async fn run(operations: Vec<Operation>) {
         match event.change {
             Change::Deleted => assert!(replayed.remove(&name).is_some()),
             change => {
-                let n = event.object.value()["n"].as_u64().unwrap();
+                let n = event.object.value().unwrap()["n"].as_u64().unwrap();
                 assert_eq!(replayed.insert(name, n).is_none(), change == Change::Added);
             }
         }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::{
     Action, Change, Event, Hook, Key, NAMESPACES, Object, Shared, Write, WriteError,
     database::{self, Database},
+    gate,
 };
 
 /// Writes in one commit, at most. Requests that wait at the same time share one fsync.
@@ -184,8 +185,9 @@ fn prepare(
         Action::Put(value) => (Change::Modified, value),
         Action::Delete(value) => (Change::Deleted, value),
     };
-    let object = Object::from_value(key.clone(), revision, value, schema)
-        .map_err(|error| WriteError::Database(error.to_string()))?;
+    gate::guard(&value).map_err(WriteError::TooMuch)?;
+    let object =
+        Object::from_value(key.clone(), revision, value, schema).map_err(WriteError::Database)?;
     let object = Arc::new(object);
     let stored = (change != Change::Deleted).then(|| Arc::clone(&object));
     pending.objects.insert(key, stored);

@@ -9,7 +9,7 @@ use kube::{
 use kube_plane::{Plane, PlaneOptions};
 use serde_json::{Value, json};
 
-use crate::support::{api, call, failure, get, plane, widget};
+use crate::support::{api, call, eventually, failure, get, plane, widget};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const JSON: &str = "application/json";
@@ -241,4 +241,149 @@ async fn rights_outlive_the_process() {
     get(&plane.client_as("me", &[]), "/api/v1/secrets").await.unwrap();
     assert_eq!(failure(get(&plane.client_as("you", &[]), "/api/v1/secrets").await).0, 403);
     plane.close().await;
+}
+
+async fn try_create(client: &Client, path: &str, object: Value) -> Result<Value, Error> {
+    call(client, "POST", path, JSON, &object.to_string()).await
+}
+
+#[tokio::test]
+async fn nobody_gives_what_he_does_not_have() {
+    let plane = plane().await;
+    let admin = plane.client();
+    let jane = plane.client_as("jane", &[]);
+    let user = json!({"kind": "User", "name": "jane"});
+    let roles = format!("{RBAC}/namespaces/default/roles");
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    let rule = |verbs: &[&str], resource: &str| {
+        let group = if resource == "widgets" { "example.org" } else { "rbac.authorization.k8s.io" };
+        json!({"verbs": verbs, "apiGroups": [group], "resources": [resource]})
+    };
+    let role = |name: &str, rules: &[Value]| json!({"metadata": {"name": name}, "rules": rules});
+    let bind = |name: &str, kind: &str, role: &str, subject: &Value| {
+        json!({"metadata": {"name": name}, "roleRef": {"kind": kind, "name": role},
+            "subjects": [subject]})
+    };
+    let mine = [
+        rule(&["get", "list"], "widgets"),
+        rule(&["create", "update", "patch", "get"], "roles"),
+        rule(&["create", "update", "patch"], "rolebindings"),
+    ];
+    create(&admin, &roles, role("jane", &mine)).await;
+    create(&admin, &bindings, bind("jane", "Role", "jane", &user)).await;
+    create(&admin, &roles, role("all", &[rule(&["*"], "widgets")])).await;
+
+    let refused =
+        failure(try_create(&jane, &roles, role("r", &[rule(&["delete"], "widgets")])).await);
+    assert_eq!(refused.0, 403);
+    assert!(
+        refused.2.contains("attempting to grant RBAC permissions not currently held"),
+        "{refused:?}"
+    );
+    assert!(refused.2.contains("Resources:[\"widgets\"], Verbs:[\"delete\"]"), "{refused:?}");
+    create(&jane, &roles, role("r", &[rule(&["get"], "widgets")])).await;
+    let more = json!({"rules": [rule(&["get", "delete"], "widgets")]}).to_string();
+    let path = format!("{roles}/r");
+    let merge = "application/merge-patch+json";
+    assert_eq!(failure(call(&jane, "PATCH", &path, merge, &more).await).0, 403);
+    let apply = role("r", &[rule(&["*"], "widgets")]);
+    let mut apply = apply.as_object().unwrap().clone();
+    apply.extend([
+        ("apiVersion".to_owned(), json!("rbac.authorization.k8s.io/v1")),
+        ("kind".to_owned(), json!("Role")),
+    ]);
+    let apply = Value::Object(apply).to_string();
+    for path in [format!("{path}?fieldManager=m&force=true"), format!("{roles}/new?fieldManager=m")]
+    {
+        let body = apply.replace("\"r\"", if path.contains("/new") { "\"new\"" } else { "\"r\"" });
+        let found = call(&jane, "PATCH", &path, "application/apply-patch+yaml", &body).await;
+        assert_eq!(failure(found).0, 403, "{path}");
+    }
+    let label = r#"{"metadata": {"labels": {"a": "b"}}}"#;
+    call(&jane, "PATCH", &path, merge, label).await.unwrap();
+
+    // Bindings to roles with more than he has, or to none.
+    for (kind, name) in [("Role", "all"), ("ClusterRole", "cluster-admin"), ("Role", "none")] {
+        let refused = failure(try_create(&jane, &bindings, bind("b", kind, name, &user)).await);
+        assert_eq!(refused.0, 403, "{kind} {name}: {refused:?}");
+    }
+    create(&jane, &bindings, bind("good", "Role", "r", &json!({"kind": "User", "name": "erik"})))
+        .await;
+    // The verbs `bind` and `escalate` let him.
+    let verbs = [rule(&["bind"], "roles"), rule(&["escalate"], "roles")];
+    create(&admin, &roles, role("verbs", &verbs)).await;
+    create(&admin, &bindings, bind("verbs", "Role", "verbs", &user)).await;
+    create(&jane, &bindings, bind("b", "Role", "all", &user)).await;
+    call(&jane, "PATCH", &path, merge, &more).await.unwrap();
+    let refused = failure(
+        try_create(&jane, &bindings, bind("c", "ClusterRole", "cluster-admin", &user)).await,
+    );
+    assert_eq!(refused.0, 403, "bind is about roles only");
+}
+
+#[tokio::test]
+async fn cluster_roles_add_up_others() {
+    let plane = plane().await;
+    let admin = plane.client();
+    let roles = format!("{RBAC}/clusterroles");
+    let rule = |verb: &str| json!({"verbs": [verb], "apiGroups": ["example.org"], "resources": ["widgets"]});
+    let sum = |name: &str, key: &str, labels: Value| {
+        json!({"metadata": {"name": name, "labels": labels}, "aggregationRule": {
+            "clusterRoleSelectors": [{"matchLabels": {key: "true"}}]}})
+    };
+    create(&admin, &roles, sum("top", "to-top", json!({}))).await;
+    create(&admin, &roles, sum("middle", "to-middle", json!({"to-top": "true"}))).await;
+    // Those that select each other come to an end too.
+    create(&admin, &roles, sum("x", "to-x", json!({"to-y": "true"}))).await;
+    create(&admin, &roles, sum("y", "to-y", json!({"to-x": "true"}))).await;
+    for (name, label) in [("one", "to-middle"), ("two", "to-top"), ("three", "to-x")] {
+        let part =
+            json!({"metadata": {"name": name, "labels": {label: "true"}}, "rules": [rule(name)]});
+        create(&admin, &roles, part).await;
+    }
+    let verbs = |name: &str| {
+        let (admin, path) = (admin.clone(), format!("{roles}/{name}"));
+        async move {
+            let role = get(&admin, &path).await.unwrap();
+            let rules = role["rules"].as_array().cloned().unwrap_or_default();
+            let mut verbs: Vec<String> =
+                rules.iter().map(|rule| rule["verbs"][0].as_str().unwrap().to_owned()).collect();
+            verbs.sort();
+            verbs.join(" ")
+        }
+    };
+    for (name, expected) in [("top", "one two"), ("middle", "one"), ("x", "three"), ("y", "three")]
+    {
+        eventually(&format!("{name} has {expected}"), || async { verbs(name).await == expected })
+            .await;
+    }
+    let other = r#"{"metadata": {"labels": {"to-middle": null}}}"#;
+    call(&admin, "PATCH", &format!("{roles}/one"), "application/merge-patch+json", other)
+        .await
+        .unwrap();
+    eventually("the rule is gone", || async { verbs("top").await == "two" }).await;
+    // Who may write cluster roles needs all rights to let others write his.
+    let jane = plane.client_as("jane", &[]);
+    let write = json!({"verbs": ["create"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"]});
+    create(&admin, &roles, json!({"metadata": {"name": "writer"}, "rules": [write]})).await;
+    let binding = json!({"metadata": {"name": "writer"}, "roleRef": {"kind": "ClusterRole", "name": "writer"},
+        "subjects": [{"kind": "User", "name": "jane"}]});
+    create(&admin, &format!("{RBAC}/clusterrolebindings"), binding).await;
+    assert_eq!(failure(try_create(&jane, &roles, sum("mine", "to-mine", json!({}))).await).0, 403);
+}
+
+#[tokio::test]
+async fn names_in_paths_are_decoded() {
+    let plane = plane().await;
+    let admin = plane.client();
+    let roles = format!("{RBAC}/clusterroles");
+    for (name, encoded) in [("a b", "a%20b"), ("system:node", "system%3Anode")] {
+        create(&admin, &roles, json!({"metadata": {"name": name}})).await;
+        let read = get(&admin, &format!("{roles}/{encoded}")).await.unwrap();
+        assert_eq!(read["metadata"]["name"], name);
+        call(&admin, "DELETE", &format!("{roles}/{encoded}"), JSON, "").await.unwrap();
+    }
+    for bad in ["a%2Fb", "%2e%2e", "a%00", "%zz"] {
+        assert_eq!(failure(get(&admin, &format!("{roles}/{bad}")).await).0, 400, "{bad}");
+    }
 }

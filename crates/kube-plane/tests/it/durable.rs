@@ -7,8 +7,14 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, ResourceExt};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
 use kube_plane::{Error, Plane, PlaneOptions};
+use serde_json::json;
+
+use crate::support::{api, call, failure, get, widget, widgets};
 
 /// The example that writes, beside the test binary: cargo builds both.
 fn writer() -> PathBuf {
@@ -59,4 +65,75 @@ async fn a_killed_process_loses_nothing_that_was_acknowledged() {
         }
         plane.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_stored_object_that_cannot_be_read_is_named_and_the_others_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plane.db");
+    let options = || PlaneOptions {
+        path: Some(path.clone()),
+        crds: vec![widgets()],
+        ..PlaneOptions::default()
+    };
+    let plane = Plane::open(options()).await.unwrap();
+    for name in ["broken", "deep", "good"] {
+        let mut object = widget(name, json!({"free": {}}));
+        object.metadata.finalizers = Some(vec!["example.org/hold".to_owned()]);
+        api(&plane.client()).create(&PostParams::default(), &object).await.unwrap();
+    }
+    plane.close().await;
+    // As an older release could have left them.
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let value = |name: &str| -> Vec<u8> {
+        let sql = "SELECT value FROM log WHERE name = ?1";
+        database.query_row(sql, [name], |row| row.get(0)).unwrap()
+    };
+    let deep = String::from_utf8(value("deep")).unwrap();
+    let nested = format!("{}{{}}{}", "{\"a\":".repeat(130), "}".repeat(130));
+    let deep = deep.replace("\"free\":{}", &format!("\"free\":{nested}"));
+    for (name, value) in [("deep", deep.as_bytes()), ("broken", &value("broken")[..40])] {
+        let sql = "UPDATE log SET value = ?1 WHERE name = ?2";
+        assert_eq!(database.execute(sql, rusqlite::params![value, name]).unwrap(), 1);
+    }
+    drop(database);
+
+    let plane = Plane::open(options()).await.unwrap();
+    let client = plane.client();
+    let names: Vec<String> = api(&client)
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .items
+        .iter()
+        .map(ResourceExt::name_any)
+        .collect();
+    assert_eq!(names, ["good"]);
+    for name in ["deep", "broken"] {
+        let named = format!("widgets.example.org/default/{name} cannot be read");
+        let path = format!("/apis/example.org/v1/namespaces/default/widgets/{name}");
+        let mut put = widget(name, json!({}));
+        put.metadata.resource_version = Some("1".to_owned());
+        let put = serde_json::to_string(&put).unwrap();
+        let json = "application/json";
+        for (method, kind, body) in [
+            ("PUT", json, put.as_str()),
+            ("DELETE", json, ""),
+            ("PATCH", "application/merge-patch+json", r#"{"metadata":{"finalizers":null}}"#),
+            ("PATCH", "application/json-patch+json", "[]"),
+        ] {
+            let (code, _, message) = failure(call(&client, method, &path, kind, body).await);
+            assert_eq!(code, 500, "{method} {name}: {message}");
+            assert!(message.contains(&named), "{method}: {message}");
+        }
+        assert_eq!(failure(get(&client, &path).await).0, 500);
+        let applied = widget(name, json!({}));
+        let apply = Patch::Apply(&applied);
+        let applied = api(&client).patch(name, &PatchParams::apply("m"), &apply).await;
+        assert_eq!(failure(applied).0, 500);
+    }
+    let everything = (DeleteParams::default(), ListParams::default());
+    api(&client).delete_collection(&everything.0, &everything.1).await.unwrap();
+    assert!(api(&client).get("good").await.unwrap().metadata.deletion_timestamp.is_some());
+    plane.close().await;
 }

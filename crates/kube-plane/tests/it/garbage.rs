@@ -158,3 +158,92 @@ async fn what_was_left_by_a_stopped_process_is_collected_by_the_next() {
     })
     .await;
 }
+
+/// The reference that makes `uid` an owner that waits.
+fn holding(kind: &str, name: &str, uid: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": uid, "blockOwnerDeletion": true})
+}
+
+async fn map(client: &Client, namespace: &str, name: &str) -> ConfigMap {
+    let map = json!({"metadata": {"name": name, "finalizers": ["example.org/hold"]}});
+    let map: ConfigMap = serde_json::from_value(map).unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    maps.create(&PostParams::default(), &map).await.unwrap()
+}
+
+async fn own(client: &Client, namespace: &str, name: &str, owners: &[Value]) {
+    let patch = Patch::Merge(json!({"metadata": {"ownerReferences": owners}}));
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    maps.patch(name, &PatchParams::default(), &patch).await.unwrap();
+}
+
+async fn release(client: &Client, namespace: &str, name: &str) {
+    let free = Patch::Merge(json!({"metadata": {"finalizers": ["foregroundDeletion"]}}));
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    maps.patch(name, &PatchParams::default(), &free).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_holds_what_is_in_another_namespace() {
+    let client = plane().await.client();
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    let uid = owner(&client, "a").await;
+    map(&client, "n", "foreign").await;
+    let reference = json!({"apiVersion": "example.org/v1", "kind": "Widget", "name": "a",
+        "uid": uid, "blockOwnerDeletion": true});
+    own(&client, "n", "foreign", &[reference]).await;
+    api(&client).delete("a", &DeleteParams::foreground()).await.unwrap();
+    eventually("the object is gone", || async {
+        api(&client).get_opt("a").await.unwrap().is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_owns_itself_or_others_in_a_circle_goes() {
+    let client = plane().await.client();
+    let mut uids = Vec::new();
+    for name in ["self", "a", "b", "c"] {
+        uids.push(map(&client, "default", name).await.uid().unwrap());
+    }
+    let [own_uid, a, b, c] = &uids[..] else { panic!("four maps") };
+    own(&client, "default", "self", &[holding("ConfigMap", "self", own_uid)]).await;
+    own(&client, "default", "a", &[holding("ConfigMap", "c", c)]).await;
+    own(&client, "default", "b", &[holding("ConfigMap", "a", a)]).await;
+    own(&client, "default", "c", &[holding("ConfigMap", "b", b)]).await;
+    maps(&client).delete("self", &DeleteParams::foreground()).await.unwrap();
+    maps(&client).delete("a", &DeleteParams::foreground()).await.unwrap();
+    eventually("all are being deleted", || async {
+        let all = maps(&client).list(&kube::api::ListParams::default()).await.unwrap();
+        all.items.iter().all(|map| map.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+    for name in ["self", "a", "b", "c"] {
+        let held = maps(&client).get(name).await.unwrap();
+        let waits = held.finalizers().iter().any(|finalizer| finalizer == "foregroundDeletion");
+        if waits {
+            release(&client, "default", name).await;
+        } else {
+            let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            maps(&client).patch(name, &PatchParams::default(), &free).await.unwrap();
+        }
+    }
+    eventually("all are gone", || async {
+        maps(&client).list(&kube::api::ListParams::default()).await.unwrap().items.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn namespaces_are_not_deleted_all_at_once() {
+    let client = plane().await.client();
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    let all = namespaces.delete_collection(&DeleteParams::default(), &Default::default()).await;
+    let (code, reason, _) = failure(all.map(|_| ()));
+    assert_eq!((code, reason.as_str()), (405, "MethodNotAllowed"));
+    assert!(namespaces.get("a").await.unwrap().metadata.deletion_timestamp.is_none());
+}

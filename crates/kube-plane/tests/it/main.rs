@@ -7,6 +7,8 @@ mod admission;
 #[cfg(test)]
 mod applying;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod crud;
 #[cfg(test)]
 mod definitions;

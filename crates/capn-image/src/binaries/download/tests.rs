@@ -8,40 +8,45 @@ struct Place {
     folder: tempfile::TempDir,
 }
 
-const VERSION: &str = "v1.36.0";
+/// One of which capn knows no digests.
+const VERSION: &str = "v1.99.0";
 
 impl Place {
     fn new() -> Self {
+        Self::of(VERSION)
+    }
+
+    fn of(version: &str) -> Self {
         let place = Self { folder: tempfile::tempdir().unwrap() };
-        let base = format!("release/{VERSION}/bin/linux/{}", architecture());
+        let base = format!("release/{version}/bin/linux/{}", architecture());
         let images: String = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"]
             .iter()
             .chain(&["kube-proxy"])
-            .map(|name| format!("registry.k8s.io/{name}:{VERSION}\n"))
+            .map(|name| format!("registry.k8s.io/{name}:{version}\n"))
             .chain(
-                ["coredns/coredns:v1.14.2", "pause:3.10.1", "etcd:3.6.8-0"]
+                ["coredns/coredns:v1.14.2", "pause:3.10.1", "etcd:3.99.8-0"]
                     .map(|image| format!("registry.k8s.io/{image}\n")),
             )
             .collect();
         let script = format!(
             "#!/bin/sh\ncase \"$1\" in\n\
-             version) echo {VERSION} ;;\n--version) echo Kubernetes {VERSION} ;;\n\
+             version) echo {version} ;;\n--version) echo Kubernetes {version} ;;\n\
              config) cat <<END\n{images}END\n;;\nesac\n"
         );
         for name in Programs::Kubernetes.required().iter().filter(|name| **name != "etcd") {
             place.publish(&format!("{base}/{name}"), script.as_bytes());
         }
-        let etcd = "#!/bin/sh\necho 'etcd Version: 3.6.8'\n";
-        let top = format!("etcd-v3.6.8-linux-{}", architecture());
+        let etcd = "#!/bin/sh\necho 'etcd Version: 3.99.8'\n";
+        let top = format!("etcd-v3.99.8-linux-{}", architecture());
         let archive = archive(&[
             (&format!("{top}/README.md"), "read me"),
             (&format!("{top}/etcd"), etcd),
             (&format!("{top}/etcdctl"), etcd),
         ]);
         let name = format!("{top}.tar.gz");
-        place.write(&format!("etcd/v3.6.8/{name}"), &archive);
+        place.write(&format!("etcd/v3.99.8/{name}"), &archive);
         let sums = format!("{}  other.tar.gz\n{}  {name}\n", "0".repeat(64), digest(&archive));
-        place.write("etcd/v3.6.8/SHA256SUMS", sums.as_bytes());
+        place.write("etcd/v3.99.8/SHA256SUMS", sums.as_bytes());
         let coredns = archive_of_coredns();
         let name = format!("coredns_1.14.2_linux_{}.tgz", architecture());
         place.publish(&format!("coredns/v1.14.2/{name}"), &coredns);
@@ -68,10 +73,7 @@ impl Place {
         Sources { kubernetes: url("release"), etcd: url("etcd"), coredns: url("coredns") }
     }
 
-    async fn download(
-        &self,
-        version: &str,
-    ) -> (Result<KubernetesFolder, BinariesError>, Vec<String>) {
+    async fn download(&self, version: &str) -> (Result<Downloaded, BinariesError>, Vec<String>) {
         let mut fetched = Vec::new();
         let result = download(version, &self.path("into"), &self.sources(), &mut |name| {
             fetched.push(name.to_owned());
@@ -116,14 +118,16 @@ async fn a_release_is_fetched_checked_and_not_fetched_again() {
     }
     let place = Place::new();
     let (folder, fetched) = place.download(VERSION).await;
-    let folder = folder.unwrap();
-    assert_eq!((folder.version(), folder.etcd_version()), (VERSION, "3.6.8"));
+    let Downloaded { folder, unknown } = folder.unwrap();
+    assert_eq!(unknown.len(), 9, "{unknown:?}");
+    assert_eq!((folder.version(), folder.etcd_version()), (VERSION, "3.99.8"));
     assert!(folder.optional("coredns").is_some() && folder.optional("etcdctl").is_some());
     assert_eq!(fetched.len(), 9, "{fetched:?}");
     assert!(!folder.path().join("fetched").exists());
 
     let (again, fetched) = place.download(VERSION).await;
-    assert_eq!((again.unwrap(), fetched.len()), (folder, 0));
+    let again = again.unwrap();
+    assert_eq!((again.folder, fetched.len(), again.unknown.len()), (folder, 0, 0));
 }
 
 #[tokio::test]
@@ -145,16 +149,34 @@ async fn a_file_that_is_not_what_it_should_be_is_refused_and_the_rest_is_kept() 
 }
 
 #[tokio::test]
+async fn a_place_does_not_decide_what_a_known_file_is() {
+    if without_curl() {
+        return;
+    }
+    // Both the file and its digest are the place's own.
+    let (refused, _) = Place::of("v1.36.3").download("v1.36.3").await;
+    let Err(BinariesError::Checksum { url, wanted, .. }) = refused else { panic!("{refused:?}") };
+    assert!(url.ends_with("/kubeadm"), "{url}");
+    assert_eq!(known::digest(&url), Some(wanted.as_str()));
+}
+
+#[test]
+fn whoever_answers_over_https_cannot_lead_elsewhere() {
+    assert_eq!(schemes("https://dl.k8s.io/x"), ["--proto", "=https"]);
+    assert!(schemes("file:///x").is_empty());
+}
+
+#[tokio::test]
 async fn no_such_version_and_no_such_place_are_told_apart() {
     if without_curl() {
         return;
     }
     let place = Place::new();
-    let (result, _) = place.download("v1.36.9").await;
+    let (result, _) = place.download("v1.99.9").await;
     assert!(matches!(result, Err(BinariesError::NoRelease { .. })), "{result:?}");
     let nowhere =
         Sources { kubernetes: "http://127.0.0.1:9/release".to_owned(), ..place.sources() };
-    let result = download("v1.36.0", &place.path("other"), &nowhere, &mut |_| {}).await;
+    let result = download(VERSION, &place.path("other"), &nowhere, &mut |_| {}).await;
     assert!(matches!(result, Err(BinariesError::Download { .. })), "{result:?}");
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use capn_text::shown;
 use http::{Method, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -24,6 +25,8 @@ const NAMESPACE: &str = "kube-system";
 const NAME: &str = "localhost";
 /// etcd looks at nothing but the authority.
 const CLIENT: ClientIdentity<'static> = ClientIdentity { user: "capn", group: "capn" };
+/// Longest answer, in bytes. A list of members has some thousand.
+const LONGEST_ANSWER: usize = 1 << 20;
 /// The certificate is for one connection.
 const VALID: SignedDuration = SignedDuration::from_hours(1);
 
@@ -64,7 +67,11 @@ pub(super) async fn call(
             .map_err(|error| broken(std::io::Error::other(error)))?;
         let answer = sender.send_request(request).await.map_err(failed)?;
         let is_success = answer.status().is_success();
-        let bytes = answer.into_body().collect().await.map_err(failed)?.to_bytes();
+        let bytes = Limited::new(answer.into_body(), LONGEST_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| broken(std::io::Error::other(error)))?
+            .to_bytes();
         Ok((is_success, bytes))
     };
     // The connection has to be driven while the answer is awaited, and ends with it.
@@ -90,8 +97,8 @@ fn message(bytes: &[u8]) -> String {
     let said =
         parsed.as_ref().and_then(|value| value.get("message").or_else(|| value.get("error")));
     match said.and_then(Value::as_str) {
-        Some(text) => text.to_owned(),
-        None => String::from_utf8_lossy(bytes).into_owned(),
+        Some(text) => shown::line(text, shown::SAID).into_owned(),
+        None => "it says nothing that is understood".to_owned(),
     }
 }
 

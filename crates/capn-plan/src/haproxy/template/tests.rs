@@ -89,3 +89,17 @@ fn what_is_wrong_is_told_with_its_line() {
         }
     }
 }
+
+#[test]
+fn a_template_that_would_end_the_process_is_refused_before_it_is_read() {
+    let deep = format!("a\n{{{{ {}.{} }}}}", "(".repeat(1000), ")".repeat(1000));
+    let chain = format!("{{{{ if . }}}}{}{{{{ end }}}}", "{{ else if . }}".repeat(2000));
+    for (template, part) in [
+        (deep, "line 2: more than 32 parentheses within each other"),
+        (chain, "more than 64 times `else`"),
+        ("x".repeat(1 << 20), "longer than 32768 bytes"),
+    ] {
+        let error = Template::new(&template).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}

@@ -171,6 +171,7 @@ fn material() -> Material {
         },
         user_data: Some("#cloud-config\nruncmd: [kubeadm init]\n".into()),
         fence: Default::default(),
+        profiles: Vec::new(),
     }
 }
 

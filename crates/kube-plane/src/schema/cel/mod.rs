@@ -1,30 +1,71 @@
 //! `x-kubernetes-validations`: rules in CEL.
+//!
+//! Parser and interpreter recurse and cannot be stopped. So texts are checked before they are parsed
+//! ([`text`]), what rules cost before they are evaluated ([`cost`]), and both happen on threads with
+//! room ([`crate::heavy`]).
+
+mod cost;
+#[cfg(test)]
+mod tests;
+mod text;
 
 use kube_cel::{CompiledSchema, ErrorKind, RootContext, Validator, compile_schema};
 use serde_json::{Map, Value};
 
-use crate::admission::{FieldError, FieldErrorKind};
+#[cfg(test)]
+use crate::heavy::roomy;
+use crate::{
+    admission::{FieldError, FieldErrorKind},
+    heavy,
+};
+
+/// What is wrong with a rule. Has to run where there is room for recursion.
+pub(super) fn check(rule: &str) -> Result<(), String> {
+    text::check(rule)
+}
 
 /// The compiled rules of a schema.
 pub(crate) struct Rules {
     compiled: CompiledSchema,
     validator: Validator,
+    /// Why rules cannot be used. New definitions have no such rules.
+    broken: Vec<String>,
 }
 
 impl Rules {
     /// Compiles the rules; `None` if there are none.
     pub(crate) fn compile(schema: &Value) -> Option<Self> {
-        let schema = trim(schema, false)?;
-        Some(Self { compiled: compile_schema(&schema), validator: Validator::new() })
+        let mut schema = trim(schema, false)?;
+        let compiled = heavy::roomy(|| {
+            let mut broken = Vec::new();
+            take_broken(&mut schema, &mut broken);
+            (compile_schema(&schema), broken)
+        });
+        let (compiled, broken) = compiled.unwrap_or_else(|| {
+            (compile_schema(&Value::Null), vec!["they cannot be compiled".to_owned()])
+        });
+        Some(Self { compiled, validator: Validator::new(), broken })
     }
 
-    /// Evaluates the rules for a new object; rules with `oldSelf` only if there is an old one.
+    /// Evaluates the rules for a new object; rules with `oldSelf` only if there is an old one. Has
+    /// to run where there is room for recursion.
     pub(crate) fn check(
         &self,
         context: &RootContext,
         new: &Value,
         old: Option<&Value>,
     ) -> Vec<FieldError> {
+        let unusable = |why: &str| {
+            let why = format!("rules of the definition cannot be used: {why}");
+            vec![FieldError::plain("", FieldErrorKind::Invalid, why)]
+        };
+        if let Some(why) = self.broken.first() {
+            return unusable(why);
+        }
+        if let Err(error) = cost::check(&self.compiled, new, old) {
+            let why = format!("the definition cannot be checked: {error}");
+            return vec![FieldError::plain("", FieldErrorKind::TooLong, why)];
+        }
         let result =
             self.validator.validate_compiled_with_context(&self.compiled, new, old, Some(context));
         let Err(errors) = result else { return Vec::new() };
@@ -51,6 +92,32 @@ impl Rules {
 impl std::fmt::Debug for Rules {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Rules")
+    }
+}
+
+/// Takes away the rules that cannot be used, and says why.
+fn take_broken(schema: &mut Value, broken: &mut Vec<String>) {
+    match schema {
+        Value::Object(fields) => {
+            let rules = fields.get_mut("x-kubernetes-validations").and_then(Value::as_array_mut);
+            if let Some(rules) = rules {
+                rules.retain(|rule| {
+                    let texts = ["rule", "messageExpression"].into_iter();
+                    let texts = texts.filter_map(|name| rule.get(name).and_then(Value::as_str));
+                    let wrong = texts.map(text::check).find_map(Result::err);
+                    let good = wrong.is_none();
+                    broken.extend(wrong);
+                    good
+                });
+            }
+            for (name, value) in fields {
+                if name != "x-kubernetes-validations" {
+                    take_broken(value, broken);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| take_broken(item, broken)),
+        _ => {}
     }
 }
 

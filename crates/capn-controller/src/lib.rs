@@ -1,0 +1,10 @@
+//! What the controllers of capn share: the client of a workload cluster, watches of its nodes, and
+//! what a defect met in one reconcile may cost.
+//!
+//! A workload cluster belongs to its tenant, and so does the kubeconfig that leads to it. Nothing of
+//! either is trusted: [`workload`] makes the only clients there are, [`nodes`] keeps so many nodes
+//! and no more.
+
+pub mod guard;
+pub mod nodes;
+pub mod workload;

@@ -1,0 +1,216 @@
+//! What an API server may answer: so much, within so long, and in Kubernetes' words where it refuses.
+
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use capn_text::shown;
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode, header};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::Connect;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::Sleep;
+use tokio_util::sync::PollSemaphore;
+use tower::{BoxError, Service};
+
+/// Longest answer, in bytes. Lists are asked for in pages.
+pub const LONGEST_ANSWER: usize = 4 << 20;
+/// Longest line of an answer that lasts, a watch or a log, in bytes: one event.
+pub const LONGEST_LINE: usize = 2 << 20;
+/// Longest refusal that is looked at, in bytes.
+const REFUSAL: usize = 64 << 10;
+/// Longest message of a refusal that is shown, in bytes: errors of the library have it three times.
+const MESSAGE: usize = 1 << 10;
+/// How long the head of an answer may take.
+const HEAD: Duration = Duration::from_secs(30);
+/// How long an answer may take to come in.
+const WHOLE: Duration = Duration::from_secs(30);
+/// An answer longer than this takes its turn with those of other clusters, so that not all of them are
+/// in memory at once.
+const SMALL: usize = 256 << 10;
+/// How many large answers come in at once.
+const TURNS: usize = 4;
+
+static LARGE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(TURNS)));
+
+/// Sends requests, and bounds what is answered.
+#[derive(Clone)]
+pub(super) struct Guarded<C> {
+    http: legacy::Client<C, Body>,
+}
+
+impl<C: Clone> Guarded<C> {
+    pub(super) fn new(http: legacy::Client<C, Body>) -> Self {
+        Self { http }
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Service<Request<Body>> for Guarded<C> {
+    type Response = Response<Answer>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let lasts = lasts(request.uri().query().unwrap_or_default());
+        let sent = self.http.request(request);
+        Box::pin(async move {
+            let response = tokio::time::timeout(HEAD, sent)
+                .await
+                .map_err(|_| BoxError::from("the API server did not answer within 30 seconds"))??;
+            match response.status() {
+                status if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS => {
+                    Ok(response.map(|body| Answer::new(body, lasts)))
+                }
+                // A redirect is a refusal here.
+                _ => Ok(refused(response).await),
+            }
+        })
+    }
+}
+
+/// Whether the answer to a request lasts: that of a watch, or a log that is followed.
+fn lasts(query: &str) -> bool {
+    query.split('&').any(|part| matches!(part, "watch=true" | "watch=1" | "follow=true"))
+}
+
+/// A refusal in Kubernetes' form: its own words where it has that form, and else none of them.
+async fn refused(response: Response<Incoming>) -> Response<Answer> {
+    let (mut head, body) = response.into_parts();
+    let body = tokio::time::timeout(WHOLE, Limited::new(body, REFUSAL).collect()).await;
+    let parsed = body
+        .ok()
+        .and_then(Result::ok)
+        .and_then(|body| serde_json::from_slice::<Value>(&body.to_bytes()).ok())
+        .filter(|status| status["kind"] == "Status" && status["apiVersion"] == "v1");
+    let status = status(head.status, parsed.as_ref());
+    if !(head.status.is_client_error() || head.status.is_server_error()) {
+        head.status = StatusCode::BAD_GATEWAY;
+    }
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.headers.remove(header::CONTENT_ENCODING);
+    Response::from_parts(head, Answer::Refusal(Full::new(Bytes::from(status.to_string()))))
+}
+
+fn status(code: StatusCode, said: Option<&Value>) -> Value {
+    let text = |field: &str, longest| {
+        let text = said.and_then(|said| said[field].as_str()).unwrap_or_default();
+        shown::line(text, longest).into_owned()
+    };
+    let message = match text("message", MESSAGE) {
+        said if said.is_empty() => {
+            format!(
+                "the API server answered {} with what is no Status of Kubernetes",
+                code.as_u16()
+            )
+        }
+        said => said,
+    };
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": text("reason", 100), "code": code.as_u16(),
+    })
+}
+
+/// The body of an answer.
+pub(super) enum Answer {
+    /// As it comes in.
+    Bounded(Box<Bounded>),
+    /// One that was read already.
+    Refusal(Full<Bytes>),
+}
+
+/// A body with its bounds.
+pub(super) struct Bounded {
+    body: Incoming,
+    /// `None`: it lasts, and its lines are bounded.
+    until: Option<Pin<Box<Sleep>>>,
+    /// Bytes of it, or of its line.
+    seen: usize,
+    turn: PollSemaphore,
+    permit: Option<tokio::sync::OwnedSemaphorePermit>,
+}
+
+impl Answer {
+    fn new(body: Incoming, lasts: bool) -> Self {
+        Self::Bounded(Box::new(Bounded {
+            body,
+            until: (!lasts).then(|| Box::pin(tokio::time::sleep(WHOLE))),
+            seen: 0,
+            turn: PollSemaphore::new(LARGE.clone()),
+            permit: None,
+        }))
+    }
+}
+
+impl Bounded {
+    fn count(&mut self, data: &[u8]) -> Result<(), BoxError> {
+        let longest = if self.until.is_some() { LONGEST_ANSWER } else { LONGEST_LINE };
+        let broken = data.iter().rposition(|byte| *byte == b'\n').filter(|_| self.until.is_none());
+        self.seen = match broken {
+            Some(at) if self.seen.saturating_add(at) <= longest => data.len() - at - 1,
+            _ => self.seen.saturating_add(data.len()),
+        };
+        if self.seen > longest {
+            return Err(format!("the API server's answer is longer than {longest} bytes").into());
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(until) = &mut self.until {
+            if until.as_mut().poll(cx).is_ready() {
+                let late =
+                    BoxError::from("the API server's answer did not come in within 30 seconds");
+                return Poll::Ready(Some(Err(late)));
+            }
+            if self.seen > SMALL && self.permit.is_none() {
+                self.permit = ready!(self.turn.poll_acquire(cx));
+            }
+        }
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            None => return Poll::Ready(None),
+        };
+        if let Some(data) = frame.data_ref()
+            && let Err(error) = self.count(&data.clone())
+        {
+            return Poll::Ready(Some(Err(error)));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Bounded(bounded) => bounded.poll(cx),
+            Self::Refusal(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Bounded(bounded) => bounded.body.is_end_stream(),
+            Self::Refusal(body) => body.is_end_stream(),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{ListParams, WatchParams};
+use rustls_pki_types::pem::PemObject as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// A certificate that is its own authority, for 127.0.0.1, and its key; both PEM.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// A kubeconfig for a server with an authority; `cluster` and `user` are further lines of those.
+fn kubeconfig(server: &str, authority: &str, cluster: &str, user: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+         clusters:\n- name: a\n  cluster:\n    server: {server}\n    certificate-authority-data: {}\n{cluster}\
+         contexts:\n- name: c\n  context: {{cluster: a, user: u}}\n\
+         users:\n- name: u\n  user:\n    token: t0ken-{{secret\n{user}",
+        STANDARD.encode(authority),
+    )
+}
+
+fn refusal(kubeconfig: &str) -> String {
+    match client(kubeconfig, Reach::Network) {
+        Ok(_) => panic!("taken: {kubeconfig}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn inline_certificates_keys_and_tokens_are_taken() {
+    let (ca, key) = certificate();
+    for server in ["https://10.0.0.7:6443", "https://[fd42::7]:6443", "https://x.example/k8s/a"] {
+        let text = kubeconfig(server, &ca, "    extensions: []\n", "");
+        assert!(client(&text, Reach::Network).is_ok(), "{server}");
+    }
+    let pair = format!(
+        "    client-certificate-data: {}\n    client-key-data: {}\n",
+        STANDARD.encode(&ca),
+        STANDARD.encode(&key)
+    );
+    let text = kubeconfig("https://10.0.0.7", &ca, "    insecure-skip-tls-verify: false\n", &pair);
+    assert!(client(&text, Reach::Network).is_ok());
+}
+
+#[tokio::test]
+async fn what_runs_reads_or_trusts_something_is_refused_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("marker");
+    let exec = format!(
+        "    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      command: touch\n      args: [{}]\n      interactiveMode: Never\n",
+        marker.display()
+    );
+    let (ca, _) = certificate();
+    let host = "https://10.0.0.7:6443";
+    for (user, field) in [
+        (exec.as_str(), "users[0].user.exec"),
+        ("    tokenFile: /etc/shadow\n", "users[0].user.tokenFile"),
+        ("    client-certificate: /etc/shadow\n", "users[0].user.client-certificate"),
+        ("    client-key: /etc/shadow\n", "users[0].user.client-key"),
+        (
+            "    auth-provider: {name: gcp, config: {cmd-path: touch}}\n",
+            "users[0].user.auth-provider",
+        ),
+        ("    username: me\n", "users[0].user.username"),
+        ("    as: root\n", "users[0].user.as"),
+        ("    hunter2: x\n", "users[0].user.… that is not known"),
+    ] {
+        let said = refusal(&kubeconfig(host, &ca, "", user));
+        assert!(said.contains(field), "{said}");
+        assert!(!said.contains("hunter2") && !said.contains("shadow"), "{said}");
+    }
+    for (cluster, field) in [
+        ("    certificate-authority: /etc/shadow\n", "clusters[0].cluster.certificate-authority,"),
+        ("    insecure-skip-tls-verify: true\n", "clusters[0].cluster.insecure-skip-tls-verify"),
+        ("    proxy-url: http://10.0.0.1\n", "clusters[0].cluster.proxy-url"),
+        ("    tls-server-name: other\n", "clusters[0].cluster.tls-server-name"),
+    ] {
+        let said = refusal(&kubeconfig(host, &ca, cluster, ""));
+        assert!(said.contains(field), "{said}");
+    }
+    assert!(!marker.exists());
+}
+
+#[tokio::test]
+async fn only_https_to_other_machines_with_an_authority_is_taken() {
+    let (ca, _) = certificate();
+    for (server, part) in [
+        ("http://10.0.0.7:6443", "https://"),
+        ("unix:///run/x", "no URL"),
+        ("10.0.0.7:6443", "https://"),
+        ("https://user:hunter2@10.0.0.7", "user name"),
+        ("https://10.0.0.7/?a=b", "query"),
+        ("https://127.0.0.1:6443", "this machine alone"),
+        ("https://[::1]:6443", "this machine alone"),
+        ("https://[::ffff:127.0.0.1]:6443", "this machine alone"),
+        ("https://169.254.169.254", "link-local"),
+        ("https://0.0.0.0:6443", "this machine alone"),
+    ] {
+        let said = refusal(&kubeconfig(server, &ca, "", ""));
+        assert!(said.contains("clusters[0].cluster.server") && said.contains(part), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    let without = kubeconfig("https://10.0.0.7", "", "", "");
+    assert!(refusal(&without).contains("lacks clusters[0].cluster.certificate-authority-data"));
+    let broken = kubeconfig("https://10.0.0.7", "hunter2", "", "");
+    assert!(refusal(&broken).contains("has no certificate"));
+}
+
+#[tokio::test]
+async fn what_is_no_kubeconfig_is_told_without_a_word_of_it() {
+    let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (before, name) in ('a'..='h').zip('b'..='i') {
+        let parts = vec![format!("*{before}"); 10].join(", ");
+        bomb.push_str(&format!("{name}: &{name} [{parts}]\n"));
+    }
+    let deep = format!("a: {}{}", "[".repeat(50_000), "]".repeat(50_000));
+    let long = format!("a: {}", "x".repeat(1 << 20));
+    for text in
+        ["hunter2", "token: 'hunter2", "hunter2: {", "", "- hunter2", bomb.as_str(), &deep, &long]
+    {
+        let said = refusal(text);
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(said.len() < 300, "{said}");
+    }
+}
+
+/// Answers requests over TLS on this machine with what is given, one after the other.
+async fn server(answers: Vec<Vec<u8>>) -> String {
+    let (certificate, key) = certificate();
+    let chain = rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![chain], key)
+    .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    tokio::spawn(async move {
+        for answer in answers {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut request = Vec::new();
+                let mut buffer = [0; 1024];
+                while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                    let Ok(n @ 1..) = stream.read(&mut buffer).await else { return };
+                    request.extend_from_slice(&buffer[..n]);
+                }
+                // Whoever has enough closes the connection.
+                stream.write_all(&answer).await.ok();
+                stream.shutdown().await.ok();
+            });
+        }
+    });
+    kubeconfig(&url, &certificate, "", "")
+}
+
+fn http(status: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into_bytes()
+}
+
+async fn list(answer: Vec<u8>) -> String {
+    let text = server(vec![answer]).await;
+    let client = client(&text, Reach::ThisMachine).unwrap();
+    let nodes: Api<Node> = Api::all(client);
+    let mut said = String::new();
+    let error = nodes.list(&ListParams::default()).await.unwrap_err();
+    let mut next: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(link) = next {
+        said.push_str(&format!("{link}; "));
+        next = link.source();
+    }
+    said
+}
+
+#[tokio::test]
+async fn an_answer_is_bounded() {
+    let list_of = |names: usize| {
+        let name = "n".repeat(1000);
+        let item = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
+        format!(r#"{{"metadata":{{}},"items":[{}]}}"#, vec![item; names].join(","))
+    };
+    let text = server(vec![http("200 OK", &list_of(10)), http("200 OK", &list_of(1000))]).await;
+    let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine).unwrap());
+    assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 10);
+    assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 1000);
+    let said = list(http("200 OK", &list_of(5000))).await;
+    assert!(said.contains("longer than 4194304 bytes"), "{said}");
+}
+
+#[tokio::test]
+async fn a_line_of_a_watch_is_bounded_and_a_watch_is_not() {
+    let event = |bytes: usize| {
+        let name = "n".repeat(bytes);
+        format!("{{\"type\":\"ADDED\",\"object\":{{\"metadata\":{{\"name\":\"{name}\"}}}}}}\n")
+    };
+    let lines: String = (0..10).map(|_| event(1 << 20)).collect();
+    let text = server(vec![http("200 OK", &lines), http("200 OK", &event(3 << 20))]).await;
+    let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine).unwrap());
+    let watched = nodes.watch(&WatchParams::default(), "0").await.unwrap();
+    assert_eq!(watched.filter(|event| std::future::ready(event.is_ok())).count().await, 10);
+    let watched = nodes.watch(&WatchParams::default(), "0").await.unwrap();
+    let events: Vec<_> = watched.collect().await;
+    assert!(events.iter().all(Result::is_err) && !events.is_empty(), "{events:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_status_is_not_shown_and_a_status_is_cleaned() {
+    let said = list(http("403 Forbidden", "<h1>hunter2</h1>")).await;
+    assert!(said.contains("answered 403") && !said.contains("hunter2"), "{said}");
+    let said = list(http("302 Found\r\nlocation: http://169.254.169.254/", "hunter2")).await;
+    assert!(said.contains("answered 302") && !said.contains("hunter2"), "{said}");
+    let status = r#"{"kind":"Status","apiVersion":"v1","message":"nodes is forbidden\u001b[2J","reason":"Forbidden","code":403}"#;
+    let said = list(http("403 Forbidden", status)).await;
+    assert!(said.contains("nodes is forbidden�[2J"), "{said:?}");
+    let long =
+        format!(r#"{{"kind":"Status","apiVersion":"v1","message":"{}"}}"#, "x".repeat(60_000));
+    let said = list(http("500 X", &long)).await;
+    assert!(said.len() < 10_000, "{}", said.len());
+}
+
+#[tokio::test]
+async fn a_server_with_another_certificate_hears_nothing() {
+    let text = server(vec![http("200 OK", "{}")]).await;
+    let (other, _) = certificate();
+    let begin = text.find("certificate-authority-data: ").unwrap() + 28;
+    let end = begin + text[begin..].find('\n').unwrap();
+    let text = format!("{}{}{}", &text[..begin], STANDARD.encode(other), &text[end..]);
+    let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine).unwrap());
+    let params = ListParams::default();
+    let asked = tokio::time::timeout(Duration::from_secs(20), nodes.list(&params));
+    assert!(asked.await.unwrap().is_err());
+}

@@ -1,0 +1,136 @@
+//! Config keys that an instance may have, by the isolation of its cluster.
+//!
+//! The keys are those of the "Instance options" in the documentation of Incus and LXD.
+
+use capn_api::Isolation;
+
+use crate::modules;
+
+/// What instances that share ids can do.
+pub(super) const SHARES_IDS: &str = "gives the node ids of other instances";
+
+const UNKNOWN: &str = "is a key that capn does not know to be harmless";
+const HOST_ROOT: &str = "makes root in the node root of the host";
+const PAST_THE_SERVER: &str = "configures the node past the server's checks";
+const FILTER_OFF: &str = "lets the node make system calls that are filtered otherwise";
+const AS_HOST: &str = "has the host carry out system calls of the node with its own rights";
+const HOST_IMAGES: &str = "lets the node read the server's images";
+const HOST_MODULES: &str = "loads modules into the host's kernel that nodes do not need";
+const HOST_SYSCTL: &str = "sets a kernel parameter that is not the node's own";
+const HOST_DRIVER: &str = "gives the node a driver of the host";
+const RECORD: &str = "is the server's own record";
+const OTHER_IDS: &str = "chooses host ids, which may be those of another instance";
+
+/// What a key may have.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// Any value.
+    Any,
+    /// No value at all.
+    Never(&'static str),
+    /// Anything but a true boolean.
+    NotTrue(&'static str),
+    /// Anything but a false boolean.
+    NotFalse(&'static str),
+    /// Nothing, where nodes are to be kept apart from each other too.
+    SharedOnly(&'static str),
+    /// True where nodes have ids of their own.
+    OwnIds,
+    /// Names of modules that nodes need.
+    Modules,
+    /// A parameter that each node has for itself.
+    Sysctl,
+    /// The address of a network card, which some pin in the server's record.
+    CardAddress,
+}
+
+/// Keys and beginnings of keys (`*`). The first that fits decides.
+const RULES: &[(&str, Rule)] = &[
+    ("security.privileged", Rule::NotTrue(HOST_ROOT)),
+    ("security.nesting", Rule::Any),
+    ("security.idmap.isolated", Rule::OwnIds),
+    ("security.idmap.size", Rule::Any),
+    ("security.idmap.*", Rule::Never(OTHER_IDS)),
+    ("security.syscalls.deny_default", Rule::NotFalse(FILTER_OFF)),
+    ("security.syscalls.deny_compat", Rule::Any),
+    ("security.syscalls.deny", Rule::Any),
+    ("security.syscalls.intercept.mknod", Rule::Any),
+    ("security.syscalls.intercept.setxattr", Rule::Any),
+    ("security.syscalls.intercept.sysinfo", Rule::Any),
+    ("security.syscalls.intercept.*", Rule::NotTrue(AS_HOST)),
+    ("security.syscalls.*", Rule::Never(FILTER_OFF)),
+    ("security.guestapi.images", Rule::NotTrue(HOST_IMAGES)),
+    ("security.devlxd.images", Rule::NotTrue(HOST_IMAGES)),
+    ("security.guestapi", Rule::Any),
+    ("security.devlxd", Rule::Any),
+    ("security.protection.*", Rule::Any),
+    ("security.secureboot", Rule::Any),
+    ("security.csm", Rule::Any),
+    ("security.sev*", Rule::Any),
+    ("security.agent.metrics", Rule::Any),
+    ("linux.kernel_modules", Rule::Modules),
+    ("linux.sysctl.*", Rule::Sysctl),
+    ("nvidia.*", Rule::SharedOnly(HOST_DRIVER)),
+    ("raw.*", Rule::Never(PAST_THE_SERVER)),
+    ("limits.*", Rule::Any),
+    ("boot.*", Rule::Any),
+    ("cloud-init.*", Rule::Any),
+    ("user.*", Rule::Any),
+    ("environment.*", Rule::Any),
+    ("oci.*", Rule::Any),
+    ("cluster.evacuate", Rule::Any),
+    ("migration.*", Rule::Any),
+    ("snapshots.*", Rule::Any),
+    ("agent.*", Rule::Any),
+    ("image.*", Rule::Any),
+    ("volatile.*", Rule::CardAddress),
+];
+
+/// Parameters of the kernel that each network, IPC or user namespace has for itself
+/// (Kubernetes documentation, "Using sysctls in a Kubernetes Cluster").
+const SYSCTLS: &[&str] = &["net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
+
+/// What is wrong with a key and its value.
+pub(super) fn breach(
+    isolation: Isolation,
+    is_virtual_machine: bool,
+    key: &str,
+    value: &str,
+) -> Option<&'static str> {
+    // An empty value is none.
+    if value.is_empty() {
+        return None;
+    }
+    let fits = |pattern: &str| match pattern.strip_suffix('*') {
+        Some(beginning) => key.starts_with(beginning),
+        None => key == pattern,
+    };
+    let rule = RULES.iter().find(|(pattern, _)| fits(pattern)).map(|(_, rule)| *rule);
+    match rule.unwrap_or(Rule::Never(UNKNOWN)) {
+        Rule::Any => None,
+        Rule::Never(why) => Some(why),
+        Rule::NotTrue(why) => (!is_false(value)).then_some(why),
+        Rule::NotFalse(why) => (!is_true(value)).then_some(why),
+        Rule::SharedOnly(why) => (isolation == Isolation::Isolated).then_some(why),
+        Rule::OwnIds => {
+            let must = isolation == Isolation::Isolated && !is_virtual_machine;
+            (must && !is_true(value)).then_some(SHARES_IDS)
+        }
+        Rule::Modules => (!modules::are_of_nodes(value)).then_some(HOST_MODULES),
+        Rule::CardAddress => (!key.ends_with(".hwaddr")).then_some(RECORD),
+        Rule::Sysctl => {
+            let name = key.strip_prefix("linux.sysctl.").unwrap_or_default();
+            let own = SYSCTLS.iter().any(|own| name.starts_with(own));
+            (!own).then_some(HOST_SYSCTL)
+        }
+    }
+}
+
+/// Whether a server takes the value for true.
+pub(super) fn is_true(value: &str) -> bool {
+    ["true", "1", "yes", "on"].iter().any(|word| value.eq_ignore_ascii_case(word))
+}
+
+fn is_false(value: &str) -> bool {
+    ["false", "0", "no", "off"].iter().any(|word| value.eq_ignore_ascii_case(word))
+}

@@ -1,0 +1,93 @@
+//! Devices that an instance may have, by the isolation of its cluster.
+//!
+//! The types and keys are those of "Devices" in the documentation of Incus and LXD.
+
+use capn_api::Isolation;
+use incus_api::Config;
+
+const UNKNOWN: &str = "is of a type that capn does not know to be harmless";
+const HOST_PATH: &str = "attaches a file or folder of the host";
+const HOST_DEVICE: &str = "gives the node a device of the host";
+const HOST_CARD: &str = "takes a network card away from the host";
+const NO_SHIFT: &str = "shows files with the ids of the host";
+const PROPAGATION: &str = "carries mounts from the node to the host";
+const UNKNOWN_KEY: &str = "has a key that capn does not know to be harmless on a disk";
+const TO_HOST: &str = "leads from the node to the host";
+const OUTSIDE: &str = "leaves the storage volume that it names";
+
+/// Keys of a disk that lead nowhere but into its pool.
+const DISK_KEYS: &[&str] = &[
+    "type",
+    "pool",
+    "path",
+    "source",
+    "source.snapshot",
+    "size",
+    "size.state",
+    "readonly",
+    "required",
+    "shift",
+    "propagation",
+    "recursive",
+    "boot.priority",
+];
+const DISK_PREFIXES: &[&str] = &["limits.", "initial.", "io.", "user."];
+/// Sources that a server makes itself, for one instance.
+const MADE: &[&str] = &["cloud-init:config", "agent:config", "tmpfs:", "tmpfs-overlay:"];
+/// Character devices of the host with nothing behind them that is shared.
+const HARMLESS: &[&str] = &["/dev/net/tun", "/dev/fuse", "/dev/null"];
+
+/// What is wrong with a device.
+pub(super) fn breach(isolation: Isolation, device: &Config) -> Option<&'static str> {
+    let key = |key: &str| device.get(key).map_or("", String::as_str);
+    match key("type") {
+        "none" | "tpm" => None,
+        "nic" => match key("nictype") {
+            "" | "bridged" | "macvlan" | "ipvlan" | "routed" | "p2p" | "ovn" => None,
+            _ => Some(HOST_CARD),
+        },
+        "disk" => disk(device),
+        "proxy" => proxy(key("bind"), key("listen"), key("connect")),
+        "unix-char" => {
+            let source = if key("source").is_empty() { key("path") } else { key("source") };
+            let by_number = device.contains_key("major") || device.contains_key("minor");
+            (by_number || !HARMLESS.contains(&source)).then_some(HOST_DEVICE)
+        }
+        "gpu" => (isolation == Isolation::Isolated).then_some(HOST_DEVICE),
+        "unix-block" | "unix-hotplug" | "usb" | "pci" | "infiniband" => Some(HOST_DEVICE),
+        _ => Some(UNKNOWN),
+    }
+}
+
+fn disk(device: &Config) -> Option<&'static str> {
+    let key = |key: &str| device.get(key).map_or("", String::as_str);
+    let source = key("source");
+    let is_known = |key: &String| {
+        DISK_KEYS.contains(&key.as_str()) || DISK_PREFIXES.iter().any(|it| key.starts_with(it))
+    };
+    if !device.keys().all(is_known) {
+        return Some(UNKNOWN_KEY);
+    }
+    if !matches!(key("propagation"), "" | "private" | "rprivate") {
+        return Some(PROPAGATION);
+    }
+    if device.contains_key("shift") && !super::config::is_true(key("shift")) {
+        return Some(NO_SHIFT);
+    }
+    if key("pool").is_empty() {
+        let is_ours =
+            source == "/dev/null" || source == "/boot" && super::config::is_true(key("readonly"));
+        return (!is_ours && !MADE.contains(&source)).then_some(HOST_PATH);
+    }
+    if source.starts_with('/') {
+        return Some(HOST_PATH);
+    }
+    source.split('/').any(|part| part == "..").then_some(OUTSIDE)
+}
+
+/// A proxy that listens on the host and connects in the node publishes a port of the node.
+fn proxy(bind: &str, listen: &str, connect: &str) -> Option<&'static str> {
+    let is_network = |address: &str| address.starts_with("tcp:") || address.starts_with("udp:");
+    let publishes = matches!(bind, "" | "host") && is_network(listen) && is_network(connect);
+    (!publishes).then_some(TO_HOST)
+}

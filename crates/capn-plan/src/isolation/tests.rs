@@ -1,0 +1,153 @@
+use incus_api::{Instance, StatusCode};
+
+use super::*;
+use crate::devices as strings;
+
+const PRIVILEGED: &str = "security.privileged";
+
+/// The page whose table says what is allowed in which mode.
+const PAGE: &str = include_str!("../../../../docs/security.md");
+
+/// What, an example, and whether it is allowed in each mode.
+type Row = (String, String, Vec<(Isolation, bool)>);
+
+/// Rows of the page's table: what, an example, and whether it is allowed in each mode.
+fn rows() -> Vec<Row> {
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let rows = PAGE
+        .lines()
+        .filter(|line| line.starts_with("| config |") || line.starts_with("| device |"));
+    rows.map(|line| {
+        let cells = cells(line);
+        let [what, example, shared, isolated, privileged, ..] = cells.as_slice() else {
+            panic!("not a row: {line}");
+        };
+        let allowed = |cell: &str| match cell {
+            "yes" => true,
+            "no" => false,
+            other => panic!("{other:?} is neither yes nor no: {line}"),
+        };
+        let modes = [
+            (Isolation::Shared, allowed(shared)),
+            (Isolation::Isolated, allowed(isolated)),
+            (Isolation::Privileged, allowed(privileged)),
+        ];
+        (what.clone(), example.trim_matches('`').to_owned(), modes.to_vec())
+    })
+    .collect()
+}
+
+fn example(what: &str, example: &str, isolation: Isolation) -> (Config, Devices) {
+    let mut config = Config::new();
+    if isolation == Isolation::Isolated {
+        config.insert(OWN_IDS.into(), "true".into());
+    }
+    if what == "device" {
+        return (config, strings::parse(&[example.to_owned()]).unwrap());
+    }
+    let (key, value) = example.split_once('=').unwrap();
+    config.insert(key.into(), value.into());
+    (config, Devices::new())
+}
+
+#[test]
+fn the_table_of_the_page_holds() {
+    let rows = rows();
+    assert!(rows.len() > 50, "only {} rows", rows.len());
+    for (what, text, modes) in rows {
+        for (isolation, allowed) in modes {
+            let (config, devices) = example(&what, &text, isolation);
+            let own = breaches_of_launch(isolation, false, &[], &config, &devices);
+            assert_eq!(own.is_empty(), allowed, "{what} {text} in {isolation}: {own:?}");
+            // The same from a profile that the instance does not overrule.
+            let mut profile = Profile { name: "p".into(), config, devices, ..Profile::default() };
+            let ids = profile.config.get_key_value(OWN_IDS).map(|(k, v)| (k.clone(), v.clone()));
+            let ids: Config = ids.filter(|_| !text.starts_with(OWN_IDS)).into_iter().collect();
+            if !text.starts_with(OWN_IDS) {
+                profile.config.remove(OWN_IDS);
+            }
+            let found = breaches_of_launch(isolation, false, &[profile], &ids, &Devices::new());
+            assert_eq!(found.is_empty(), allowed, "{what} {text} of a profile in {isolation}");
+            let named = |breach: &Breach| breach.source == Source::Profile("p".into());
+            assert!(found.iter().all(named), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn the_last_layer_decides() {
+    let profile = |value: &str| Profile {
+        name: "p".into(),
+        config: Config::from([(PRIVILEGED.to_owned(), value.to_owned())]),
+        ..Profile::default()
+    };
+    let own = Config::from([(PRIVILEGED.to_owned(), "false".to_owned())]);
+    let none = Config::new();
+    for (profiles, own, count) in [
+        (vec![profile("true")], &none, 1),
+        (vec![profile("true"), profile("false")], &none, 0),
+        (vec![profile("false"), profile("true")], &none, 1),
+        (vec![profile("true")], &own, 0),
+    ] {
+        let found = breaches_of_launch(Isolation::Shared, false, &profiles, own, &Devices::new());
+        assert_eq!(found.len(), count, "{profiles:?} {own:?}");
+    }
+}
+
+#[test]
+fn an_isolated_node_has_ids_of_its_own() {
+    let found = |isolation, is_virtual_machine| {
+        breaches_of_launch(isolation, is_virtual_machine, &[], &Config::new(), &Devices::new())
+    };
+    assert_eq!(found(Isolation::Isolated, false).len(), 1);
+    assert!(found(Isolation::Isolated, true).is_empty(), "it has a kernel of its own");
+    assert!(found(Isolation::Shared, false).is_empty());
+}
+
+#[test]
+fn what_is_asked_is_listed_without_its_control_characters() {
+    let mut config =
+        Config::from([("raw.lxc".to_owned(), format!("a\u{1b}[2J{}", "x".repeat(500)))]);
+    config.extend((0..20).map(|number| (format!("raw.{number}"), "x".to_owned())));
+    let found = breaches_of_launch(Isolation::Shared, false, &[], &config, &Devices::new());
+    let text = message(Isolation::Shared, &found);
+    assert!(text.contains("config raw.0=x configures the node past"), "{text}");
+    assert!(text.contains("; and 13 more. Remove it, or set spec.isolation"), "{text}");
+    let text = found.iter().find(|it| it.setting.starts_with("config raw.lxc")).unwrap();
+    assert!(text.to_string().starts_with(r"config raw.lxc=a\u{1b}[2Jxxx"), "{text}");
+    assert!(text.to_string().len() < 160, "{text}");
+}
+
+fn instance(running: bool, config: &[(&str, &str)], devices: &[&str]) -> InstanceFull {
+    let config: Config =
+        config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let strings: Vec<String> = devices.iter().map(|text| (*text).to_owned()).collect();
+    let instance = Instance {
+        status_code: if running { StatusCode::Running } else { StatusCode::Stopped },
+        expanded_devices: strings::parse(&strings).unwrap(),
+        expanded_config: config.clone(),
+        config,
+        ..Instance::default()
+    };
+    InstanceFull { instance, ..InstanceFull::default() }
+}
+
+#[test]
+fn what_an_instance_is_decides_what_is_shown() {
+    let root = "root,type=disk,path=/,pool=default";
+    for (config, devices, expected) in [
+        (&[][..], &[root][..], Isolation::Shared),
+        (&[(OWN_IDS, "true")], &[root], Isolation::Isolated),
+        (&[(OWN_IDS, "true"), (PRIVILEGED, "true")], &[root], Isolation::Privileged),
+        (&[(OWN_IDS, "true")], &[root, "h,type=disk,source=/,path=/h"], Isolation::Privileged),
+        // The key was taken away, and the instance still runs as it was started.
+        (&[(OWN_IDS, "true"), (CURRENT_IDS, "[]")], &[root], Isolation::Privileged),
+    ] {
+        let found = of_instance(&instance(true, config, devices));
+        assert_eq!(found, Some(expected), "{config:?} {devices:?}");
+    }
+    let stopped = instance(false, &[(CURRENT_IDS, "[]")], &[root]);
+    assert_eq!(of_instance(&stopped), Some(Isolation::Shared), "it starts with a map");
+}

@@ -1,0 +1,30 @@
+//! Profiles of a server, as far as a launch depends on them.
+
+use capn_api::Isolation;
+use capn_plan::InstanceName;
+use incus_api::Profile;
+
+use crate::{failure::Failure, remote::Remote};
+
+/// Reads the profiles that an instance will have, in their order: those that the manifest names, or the
+/// default one. One that is missing is left out, and refused by the server. Nothing depends on them where
+/// the instance may be anything.
+pub(crate) async fn of(
+    remote: &Remote,
+    isolation: Isolation,
+    named: &[String],
+    instance: &InstanceName,
+) -> Result<Vec<Profile>, Failure> {
+    if isolation == Isolation::Privileged {
+        return Ok(Vec::new());
+    }
+    let default = ["default".to_owned()];
+    let named = if named.is_empty() { &default } else { named };
+    let mut profiles = Vec::with_capacity(named.len());
+    for name in named {
+        let failure = Failure::server("look at the profiles of", instance.as_str());
+        let found = remote.client.profile(name).await.map_err(failure)?;
+        profiles.extend(found.map(|found| found.value));
+    }
+    Ok(profiles)
+}

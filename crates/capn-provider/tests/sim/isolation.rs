@@ -1,0 +1,95 @@
+//! What breaks the promise of a cluster's isolation is refused, wherever it comes from.
+
+use capi_api::core::Machine;
+use capn_api::{Isolation, LXCMachine};
+use incus_client::api::{Config, ProfilePut, ProfilesPost};
+use serde_json::{Value, json};
+
+use crate::{
+    kinds,
+    objects::{CLUSTER, IMAGE},
+    world::{PROJECT, World, plane},
+};
+
+impl World {
+    /// A worker whose LXCMachine has this spec besides its image.
+    async fn make_machine_of(&self, name: &str, mut spec: Value) {
+        let labels = json!({ "cluster.x-k8s.io/cluster-name": CLUSTER });
+        self.create::<k8s_openapi::api::core::v1::Secret>(kinds::bootstrap(
+            name,
+            "#cloud-config\n",
+        ))
+        .await;
+        let machine: Machine = self.create(kinds::machine(CLUSTER, name, &labels)).await;
+        spec["image"] = json!({ "name": IMAGE });
+        self.create::<LXCMachine>(kinds::lxc_machine(&machine, &spec)).await;
+    }
+
+    async fn refused(&self, name: &str, part: &str) {
+        self.until::<LXCMachine>(name, part, |machine| {
+            let conditions = machine.and_then(|it| it.status.as_ref()).map(|it| &it.conditions);
+            conditions
+                .into_iter()
+                .flatten()
+                .any(|it| it.reason == "InstanceProvisioningAborted" && it.message.contains(part))
+        })
+        .await;
+        let instances = self.simulator.instances();
+        assert!(!instances.iter().any(|(_, instance)| instance.name == name), "{name} was made");
+    }
+
+    async fn profile(&self, name: &str, key: &str) {
+        let config = Config::from([(key.to_owned(), "true".to_owned())]);
+        let put = ProfilePut { config, ..ProfilePut::default() };
+        let post = ProfilesPost { name: name.into(), put };
+        self.server.create_profile(&post).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn config_devices_and_profiles_that_break_the_isolation_make_no_instance() {
+    let mut world = World::new(&plane().await, "isolation").await;
+    world.start();
+    world.make_cluster().await;
+    world.make_machine("demo-cp", true).await;
+    world.provision().await;
+    world.until_ready("demo-cp").await;
+    world.profile("open", "security.privileged").await;
+    world.profile("closed", "security.nesting").await;
+
+    world.make_machine_of("demo-a", json!({ "config": { "security.privileged": "true" } })).await;
+    world.make_machine_of("demo-b", json!({ "devices": ["h,type=disk,source=/,path=/h"] })).await;
+    world.make_machine_of("demo-c", json!({ "profiles": ["default", "open"] })).await;
+    world.make_machine_of("demo-d", json!({ "profiles": ["default", "closed"] })).await;
+    world.refused("demo-a", "config security.privileged=true makes root in the node").await;
+    world.refused("demo-b", "device h (type=disk,source=/,path=/h) attaches").await;
+    world.refused("demo-c", "(profile open)").await;
+    world.until_ready("demo-d").await;
+    let found: LXCMachine = world.get("demo-d").await.unwrap();
+    assert_eq!(found.status.unwrap().isolation, Some(Isolation::Shared));
+
+    // Somebody changes the profile of an instance that runs: what is shown follows.
+    let (profile, tag) = {
+        let found = world.server.profile("closed").await.unwrap().unwrap();
+        (found.value, found.etag)
+    };
+    let mut put = ProfilePut { config: profile.config, ..ProfilePut::default() };
+    put.config.insert("raw.lxc".into(), "lxc.cap.drop=".into());
+    world.server.put_profile("closed", &put, tag.as_deref()).await.unwrap();
+    let change = json!({ "metadata": { "annotations": { "looked-at": "now" } } });
+    world.patch::<LXCMachine>("demo-d", change).await;
+    world
+        .until::<LXCMachine>("demo-d", "to be shown as what it is", |machine| {
+            let status = machine.and_then(|it| it.status.as_ref());
+            status.is_some_and(|status| {
+                let broken = status.conditions.iter().any(|it| {
+                    it.type_ == "IsolationKept"
+                        && it.reason == "IsolationBroken"
+                        && it.message.contains("raw.lxc=lxc.cap.drop=")
+                });
+                broken && status.isolation == Some(Isolation::Privileged)
+            })
+        })
+        .await;
+    assert_eq!(world.simulator.instances().iter().filter(|(it, _)| it == PROJECT).count(), 4);
+}

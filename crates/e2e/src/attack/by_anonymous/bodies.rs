@@ -1,0 +1,65 @@
+//! Bodies of somebody whom nobody knows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::raw::many;
+use crate::attack::scene::Scene;
+use crate::attack::table::{Attack, Class, Done, On, Who};
+
+pub(super) fn all() -> Vec<Attack> {
+    Class::new("bodies of strangers", Who::Anonymous, On::Serve)
+        .gate("who is it, then what may it, then its body: nothing is read before")
+        .add("ten bodies in chunks of one byte to /healthz", |s| chunks(s, "/healthz", 10))
+        .add("ten bodies in chunks of one byte to the Secrets", |s| {
+            chunks(s, "/api/v1/namespaces/canary/secrets", 10)
+        })
+        .add("60 bodies of 3 MB to /version", |s| {
+            let body = "a".repeat(3_000_000);
+            send(s, 60, format!("POST /version HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+        })
+        .add("a body that says it is 2^63 long", |s| {
+            send(s, 20, "POST /healthz HTTP/1.1\r\nhost: a\r\ncontent-length: 9223372036854775807\r\n\r\naaaa".into())
+        })
+        .add("chunks with extensions of a megabyte", |s| {
+            let chunk = format!("1;a={}\r\na\r\n", "b".repeat(1_000_000));
+            send(s, 10, format!("POST /healthz HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(2)))
+        })
+        .add("trailers of a megabyte", |s| {
+            let trailers = "x-a: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".repeat(26_000);
+            send(s, 10, format!("POST /healthz HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n{trailers}\r\n"))
+        })
+        .who(Who::Tenant)
+        .gate("bodies are read into one buffer, and bytes of one user's requests in flight are counted")
+        .add("bodies in chunks of one byte", |s| tenants(s, true))
+        .add("30 bodies that come a little at a time", |s| tenants(s, false))
+        .end()
+}
+
+async fn send(scene: Arc<Scene>, connections: usize, text: String) -> Done {
+    many(&scene.anonymous, connections, text.as_bytes(), Duration::from_secs(4)).await
+}
+
+async fn chunks(scene: Arc<Scene>, path: &str, connections: usize) -> Done {
+    let text = format!(
+        "POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{}",
+        "1\r\na\r\n".repeat(2_000_000)
+    );
+    many(&scene.anonymous, connections, text.as_bytes(), Duration::from_secs(8)).await
+}
+
+async fn tenants(scene: Arc<Scene>, chunked: bool) -> Done {
+    let path = scene.core("configmaps");
+    let text = match chunked {
+        true => format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{}",
+            "1\r\n \r\n".repeat(1_500_000)
+        ),
+        false => format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 3000000\r\n\r\n{}",
+            " ".repeat(2_900_000)
+        ),
+    };
+    let connections = if chunked { 8 } else { 30 };
+    many(&scene.tenant, connections, text.as_bytes(), Duration::from_secs(5)).await
+}

@@ -1,0 +1,176 @@
+//! Bodies that are hard to read, in each verb and content type.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::attack::client::{APPLY_PATCH, JSON, MERGE_PATCH, PROTOBUF, STRATEGIC_PATCH, YAML};
+use crate::attack::scene::Scene;
+use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::text::{items, members, nested};
+
+pub(super) fn all() -> Vec<Attack> {
+    Class::new("bodies", Who::Tenant, On::Serve)
+        .gate("one gate before the store: depth at most 100, size, number of nodes")
+        .add("an object that is nested 100,000 deep, in each verb", |s| {
+            everywhere(s, nested("[", 100_000, "", "]"))
+        })
+        .add("an object of maps that is nested 50,000 deep, in each verb", |s| {
+            everywhere(s, nested(r#"{"a":"#, 50_000, "1", "}"))
+        })
+        .add("an object that is nested 123 deep, in each verb", |s| {
+            everywhere(s, nested("[", 123, "1", "]"))
+        })
+        .add("an object with 300,000 empty lists, in each verb", |s| {
+            everywhere(s, items(300_000, |_| "[]".to_owned()))
+        })
+        .add("an object with 20,000 fields, in each verb", |s| {
+            everywhere(s, members(20_000, |n| (format!("f{n}"), "1".into())))
+        })
+        .add("a body that opens a million lists and closes none", |s| {
+            everywhere(s, "[".repeat(1_000_000))
+        })
+        .add("a body with a number of a million digits", |s| everywhere(s, "9".repeat(1_000_000)))
+        .add("a body with a number that is too large to be one", |s| {
+            everywhere(s, "1e999999999".to_owned())
+        })
+        .add("a body with the same field 20,000 times", |s| {
+            everywhere(s, members(20_000, |_| ("f".to_owned(), "1".into())))
+        })
+        .gate("depth, size and aliases of YAML are checked before it is parsed")
+        .add("YAML of aliases of aliases", aliases)
+        .add("YAML that merges maps again and again", merges)
+        .add("YAML that is nested 50,000 deep", |s| {
+            yaml(s, format!("data: {}", nested("[", 50_000, "", "]")))
+        })
+        .add("YAML that is nested 3,000 deep by indentation", |s| {
+            let lines: Vec<String> = (0..1500).map(|n| format!("{}a:", " ".repeat(n))).collect();
+            yaml(s, lines.join("\n"))
+        })
+        .add("YAML of 100,000 documents", |s| yaml(s, "--- {}\n".repeat(100_000)))
+        .add("YAML whose alias is its own anchor", |s| yaml(s, "data: &a {a: *a}".into()))
+        .gate("protobuf messages are bounded in depth and size")
+        .add("protobuf whose message says it is larger than it is", protobuf_length)
+        .add("protobuf that is nested 100,000 deep", protobuf_depth)
+        .gate("a body is at most 3 MiB")
+        .add("a body of 30 MiB", |s| size(s, JSON))
+        .add("a patch of 30 MiB", |s| size(s, MERGE_PATCH))
+        .end()
+}
+
+/// Puts JSON into an unstructured place of objects, with each verb and content type.
+async fn everywhere(scene: Arc<Scene>, value: String) -> Done {
+    let (core, path) = (scene.core("configmaps"), scene.infrastructure("lxcmachinetemplates"));
+    let map = json!({ "metadata": { "name": "map" } });
+    scene.tenant.post(&core, &map).await?.granted()?;
+    let object = format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"map","annotations":{{"a":"b"}}}},"data":{value}}}"#
+    );
+    let cluster = format!(
+        r#"{{"apiVersion":"cluster.x-k8s.io/v1beta2","kind":"Cluster","metadata":{{"name":"deep"}},"spec":{{"topology":{{"classRef":{{"name":"c"}},"version":"v1.36.0","variables":[{{"name":"a","value":{value}}}]}}}},"status":{{"deprecated":{{"a":{value}}}}}}}"#
+    );
+    let one = format!("{core}/map");
+    let clusters = scene.clusters();
+    let deep = format!("{clusters}/deep");
+    let apply = "?fieldManager=a&force=true";
+    let tries: [(&str, String, &str, &str); 14] = [
+        ("POST", core.clone(), JSON, &object),
+        ("POST", core.clone(), YAML, &object),
+        ("PUT", one.clone(), JSON, &object),
+        ("PATCH", one.clone(), MERGE_PATCH, &object),
+        ("PATCH", one.clone(), STRATEGIC_PATCH, &object),
+        ("PATCH", format!("{one}{apply}"), APPLY_PATCH, &object),
+        ("POST", clusters.clone(), JSON, &cluster),
+        ("PUT", deep.clone(), JSON, &cluster),
+        ("PATCH", deep.clone(), MERGE_PATCH, &cluster),
+        ("PATCH", format!("{deep}{apply}"), APPLY_PATCH, &cluster),
+        ("PATCH", format!("{deep}/status"), MERGE_PATCH, &cluster),
+        ("PUT", format!("{path}/a/scale"), JSON, &cluster),
+        ("DELETE", one, JSON, &object),
+        ("DELETE", deep.clone(), JSON, &object),
+    ];
+    for (method, path, kind, body) in tries {
+        // That it is refused, or that the connection ends, is a good answer.
+        drop(scene.tenant.call(method, &path, kind, body.to_owned()).await);
+    }
+    readable(&scene, &clusters, "deep").await
+}
+
+/// What a list has can be read by its name, and is an object.
+async fn readable(scene: &Scene, collection: &str, name: &str) -> Done {
+    let list = scene.tenant.get(collection).await?.granted()?.json();
+    let listed = list["items"].as_array().is_some_and(|all| !all.is_empty());
+    let one = scene.tenant.get(&format!("{collection}/{name}")).await?;
+    ensure!(
+        one.status == http::StatusCode::NOT_FOUND || one.json()["metadata"]["name"] == name,
+        "the object reads back as {}",
+        one.text().chars().take(60).collect::<String>()
+    );
+    ensure!(!listed || one.status.is_success(), "an object is listed that cannot be read");
+    Ok(())
+}
+
+async fn yaml(scene: Arc<Scene>, text: String) -> Done {
+    let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: map}}\n{text}\n");
+    drop(scene.tenant.call("POST", &scene.core("configmaps"), YAML, text.clone()).await);
+    drop(scene.tenant.apply(&format!("{}/map", scene.core("configmaps")), text).await);
+    Ok(())
+}
+
+async fn aliases(scene: Arc<Scene>) -> Done {
+    let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..10 {
+        let before = format!("*a{},", level - 1).repeat(10);
+        text.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+    }
+    yaml(scene, text).await
+}
+
+async fn merges(scene: Arc<Scene>) -> Done {
+    let mut text = "m0: &m0 {a: 1, b: 2, c: 3, d: 4}\n".to_owned();
+    for level in 1..200 {
+        let all: Vec<String> = (0..level).map(|n| format!("*m{n}")).collect();
+        text.push_str(&format!("m{level}: &m{level} {{<<: [{}], f{level}: 1}}\n", all.join(",")));
+    }
+    yaml(scene, text).await
+}
+
+/// What Kubernetes' protobuf bodies begin with.
+const MAGIC: [u8; 4] = *b"k8s\0";
+
+async fn protobuf(scene: Arc<Scene>, message: Vec<u8>) -> Done {
+    let body = Bytes::from([MAGIC.as_slice(), &message].concat());
+    drop(scene.tenant.call("POST", &scene.core("configmaps"), PROTOBUF, body.clone()).await);
+    drop(scene.tenant.call("POST", &scene.core("secrets"), PROTOBUF, body.clone()).await);
+    let one = format!("{}/map", scene.core("configmaps"));
+    drop(scene.tenant.call("DELETE", &one, PROTOBUF, body).await);
+    Ok(())
+}
+
+async fn protobuf_length(scene: Arc<Scene>) -> Done {
+    // Field 1, of bytes, 2^62 of them.
+    let claims = vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f];
+    protobuf(scene, claims).await
+}
+
+async fn protobuf_depth(scene: Arc<Scene>) -> Done {
+    // Groups (wire type 3) within groups.
+    protobuf(scene, vec![0x0b; 100_000]).await
+}
+
+async fn size(scene: Arc<Scene>, kind: &'static str) -> Done {
+    let body =
+        format!(r#"{{"metadata":{{"name":"map"}},"data":{{"a":"{}"}}}}"#, "a".repeat(30 << 20));
+    let (method, path) = match kind {
+        JSON => ("POST", scene.core("configmaps")),
+        _ => ("PATCH", format!("{}/map", scene.core("configmaps"))),
+    };
+    let bodies = (0..4).map(|_| {
+        let (caller, path, body) = (scene.tenant.again(), path.clone(), body.clone());
+        async move { drop(caller.call(method, &path, kind, body).await) }
+    });
+    futures::future::join_all(bodies).await;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! managedFields of the tenant's own making.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+
+use crate::attack::client::{APPLY_PATCH, JSON};
+use crate::attack::scene::Scene;
+use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::text::{items, nested};
+
+pub(super) fn all() -> Vec<Attack> {
+    Class::new("managedFields", Who::Tenant, On::Serve)
+        .gate("managedFields are rebuilt from what was parsed, and bounded")
+        .add("a forged entry that is nested 10,000 deep", |s| {
+            forge(s, entry(&nested(r#"{"f:a":"#, 10_000, "{}", "}")))
+        })
+        .add("a forged entry that is nested 90 deep", |s| {
+            forge(s, entry(&nested(r#"{"f:a":"#, 90, "{}", "}")))
+        })
+        .add("5,000 forged entries", |s| forge(s, items(5000, |n| one(n, "{}"))))
+        .add("forged entries that are no fields", |s| {
+            forge(
+                s,
+                format!(
+                    "[{},{},1,null,[]]",
+                    one(1, r#"[1,"a"]"#),
+                    one(2, r#"{"k:{":1,"v:":{},"i:x":{}}"#)
+                ),
+            )
+        })
+        .add("managers with names of 100,000 characters", long_manager)
+        .add("500 managers that apply in turn", many_managers)
+        .gate("an unreadable object is an error that names it, never Null")
+        .add("an applied object that is nested 123 deep keeps its finalizers", deep_apply)
+        .end()
+}
+
+fn one(number: usize, fields: &str) -> String {
+    format!(
+        r#"{{"manager":"m{number}","operation":"Apply","apiVersion":"v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{fields}}}"#
+    )
+}
+
+fn entry(fields: &str) -> String {
+    format!("[{}]", one(0, fields))
+}
+
+async fn forge(scene: Arc<Scene>, managed: String) -> Done {
+    let path = scene.core("configmaps");
+    let body = format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"map","managedFields":{managed}}},"data":{{"a":"b"}}}}"#
+    );
+    drop(scene.tenant.call("POST", &path, JSON, body.clone()).await);
+    let map = json!({ "metadata": { "name": "map" } });
+    drop(scene.tenant.post(&path, &map).await);
+    let one = format!("{path}/map");
+    drop(scene.tenant.call("PUT", &one, JSON, body.clone()).await);
+    let change = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": { "c": "d" } });
+    drop(scene.tenant.apply(&one, change.to_string()).await);
+    drop(scene.tenant.apply(&one, change.to_string()).await);
+    let after = scene.tenant.get(&one).await?.granted()?.json();
+    ensure!(after["metadata"]["uid"].is_string(), "the object is no longer one");
+    Ok(())
+}
+
+async fn long_manager(scene: Arc<Scene>) -> Done {
+    let one = format!("{}/map", scene.core("configmaps"));
+    for number in 0..10 {
+        let path = format!("{one}?force=true&fieldManager={number}{}", "a".repeat(50_000));
+        let change =
+            format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","data":{{"k{number}":"v"}}}}"#);
+        drop(scene.tenant.call("PATCH", &path, APPLY_PATCH, change).await);
+    }
+    if let Ok(answer) = scene.tenant.get(&one).await?.granted() {
+        ensure!(answer.body.len() < 200_000, "names of managers take {} bytes", answer.body.len());
+    }
+    Ok(())
+}
+
+async fn many_managers(scene: Arc<Scene>) -> Done {
+    let one = format!("{}/map", scene.core("configmaps"));
+    for number in 0..500 {
+        let path = format!("{one}?force=true&fieldManager=m{number}");
+        let change =
+            format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","data":{{"k{number}":"v"}}}}"#);
+        drop(scene.tenant.call("PATCH", &path, APPLY_PATCH, change).await);
+    }
+    Ok(())
+}
+
+/// Whatever is stored, a delete waits for the finalizer and a replace keeps the uid.
+async fn deep_apply(scene: Arc<Scene>) -> Done {
+    let path = format!("{}/deep", scene.clusters());
+    for depth in [95, 105, 123, 126, 127, 128, 140] {
+        let value = nested("[", depth, "1", "]");
+        let body = format!(
+            r#"{{"apiVersion":"cluster.x-k8s.io/v1beta2","kind":"Cluster","metadata":{{"name":"deep","finalizers":["attack.example.com/held"]}},"spec":{{"topology":{{"classRef":{{"name":"c"}},"version":"v1.36.0","variables":[{{"name":"a","value":{value}}}]}}}}}}"#
+        );
+        drop(scene.tenant.apply(&path, body.clone()).await);
+        drop(scene.tenant.call("PATCH", &format!("{path}/status?fieldManager=b"), APPLY_PATCH, format!(
+            r#"{{"apiVersion":"cluster.x-k8s.io/v1beta2","kind":"Cluster","metadata":{{"name":"deep"}},"status":{{"deprecated":{{"a":{value}}}}}}}"#
+        )).await);
+    }
+    let listed = scene.admin.get(&scene.clusters()).await?.granted()?.json();
+    let all = listed["items"].as_array().cloned().unwrap_or_default();
+    ensure!(all.iter().all(Value::is_object), "a list has something that is no object");
+    let before = scene.tenant.get(&path).await?;
+    if before.status != http::StatusCode::NOT_FOUND {
+        let before = before.granted()?.json();
+        ensure!(
+            before["metadata"]["uid"].is_string(),
+            "the object reads back without its metadata"
+        );
+        drop(scene.tenant.delete(&path).await);
+        let after = scene.tenant.get(&path).await?;
+        ensure!(
+            after.status.is_success() && after.json()["metadata"]["finalizers"].is_array(),
+            "the delete did not wait for the finalizer"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! What somebody tries who may write objects in one namespace.
+
+mod bodies;
+mod collections;
+mod definitions;
+mod identities;
+mod isolation;
+mod kubeconfigs;
+mod links;
+mod managed;
+mod patches;
+mod paths;
+mod queries;
+mod rights;
+mod secrets;
+mod selectors;
+mod stored;
+mod templates;
+mod watches;
+
+use super::table::Attack;
+
+pub(crate) fn all() -> Vec<Attack> {
+    [
+        kubeconfigs::all(),
+        templates::all(),
+        definitions::all(),
+        selectors::all(),
+        bodies::all(),
+        patches::all(),
+        managed::all(),
+        stored::all(),
+        watches::all(),
+        queries::all(),
+        paths::all(),
+        rights::all(),
+        links::all(),
+        collections::all(),
+        secrets::all(),
+        identities::all(),
+        isolation::all(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,103 @@
+//! Go templates of haproxy's configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+
+use crate::attack::hostile::Simulated;
+use crate::attack::scene::Scene;
+use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::text::nested;
+
+pub(super) fn all() -> Vec<Attack> {
+    let parsed = Class::new("templates", Who::Tenant, On::Both)
+        .gate("length and depth of a template are checked before it is parsed")
+        .add("a template of 1,000 nested parentheses", |s| {
+            parse(s, format!("{{{{ {} }}}}", nested("(", 1000, "1", ")")))
+        })
+        .add("a template of 5,000 nested conditions", |s| {
+            parse(s, nested("{{ if true }}", 5000, "x", "{{ end }}"))
+        })
+        .add("a template of 5,000 nested loops", |s| {
+            parse(s, nested("{{ range .BackendServers }}", 5000, "x", "{{ end }}"))
+        })
+        .add("a template with a pipe of 50,000 parts", |s| {
+            parse(s, format!("{{{{ 1 {} }}}}", "| print ".repeat(50_000)))
+        })
+        .add("a template of 20,000 fields of a field", |s| {
+            parse(s, format!("{{{{ .a{} }}}}", ".a".repeat(20_000)))
+        })
+        .add("a template of a megabyte that never ends", |s| parse(s, "{{ if ".repeat(170_000)))
+        .end();
+    let rendered = Class::new("templates", Who::Tenant, On::Both)
+        .gate("what a template may do while it is rendered is counted")
+        .add("a template that calls itself for ever", |s| {
+            render(s, r#"{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}"#.into())
+        })
+        .add("a template that doubles its text 40 times", |s| render(s, doubling(40)))
+        .add("a template that pads to a thousand million characters", |s| {
+            render(s, r#"{{ printf "%1000000000d" 1 }}"#.into())
+        })
+        .add("a template with loops in loops", |s| {
+            render(s, nested("{{ range .BackendServers }}", 60, "x", "{{ end }}"))
+        })
+        .end();
+    [parsed, rendered].into_iter().flatten().collect()
+}
+
+fn doubling(times: usize) -> String {
+    let mut text = r#"{{ define "t0" }}xxxxxxxx{{ end }}"#.to_owned();
+    for level in 1..=times {
+        let before = level - 1;
+        text.push_str(&format!(
+            r#"{{{{ define "t{level}" }}}}{{{{ template "t{before}" . }}}}{{{{ template "t{before}" . }}}}{{{{ end }}}}"#
+        ));
+    }
+    text + &format!(r#"{{{{ template "t{times}" . }}}}"#)
+}
+
+/// The template is looked at before the server is.
+async fn parse(scene: Arc<Scene>, template: String) -> Done {
+    let spec = json!({
+        "secretRef": { "name": "nobody" }, "unprivileged": true,
+        "loadBalancer": { "lxc": { "customHAProxyConfigTemplate": template } },
+    });
+    // Refused at once, or by a condition.
+    if scene.lxc_cluster(spec).await.is_ok() {
+        scene.judged_cluster().await?;
+    }
+    Ok(())
+}
+
+/// The template is rendered for a load balancer that runs on a server of the tenant's.
+async fn render(scene: Arc<Scene>, template: String) -> Done {
+    let incus = Simulated::start().await?;
+    scene.secret("identity", incus.identity()?).await?;
+    let image = json!({ "image": { "name": "capn/test" } });
+    let spec = json!({
+        "secretRef": { "name": "identity" }, "unprivileged": true,
+        "loadBalancer": { "lxc": {
+            "instanceSpec": image, "customHAProxyConfigTemplate": template,
+        } },
+    });
+    if scene.lxc_cluster(spec).await.is_ok() {
+        // It has an instance first, and is configured then; or a condition refuses the template.
+        let path = format!("{}/attack", scene.infrastructure("lxcclusters"));
+        let configured =
+            || incus.simulator.requests().iter().any(|request| request.path.contains("/exec"));
+        let judged = scene
+            .until(&path, |object| configured() || conditions(object).contains("emplate"))
+            .await?;
+        let said = conditions(&judged);
+        ensure!(configured() || said.contains("emplate"), "nothing was tried: {said}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    scene.keep(incus);
+    Ok(())
+}
+
+fn conditions(object: &Value) -> String {
+    object["status"]["conditions"].to_string()
+}

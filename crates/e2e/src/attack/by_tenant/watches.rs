@@ -1,0 +1,120 @@
+//! Watches and lists by the thousand.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+
+use crate::attack::client::Caller;
+use crate::attack::scene::Scene;
+use crate::attack::table::{Attack, Class, Done, On, Who};
+
+pub(super) fn all() -> Vec<Attack> {
+    Class::new("watches and lists", Who::Tenant, On::Serve)
+        .gate("requests in flight are counted, by user and in all; initial lists of watches are shared and streamed")
+        .add("10,000 watches of one list", |s| watches(s, 10, 1000, "watch=true"))
+        .add("2,000 watches that want the list first", |s| {
+            watches(s, 4, 500, "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")
+        })
+        .add("300 lists of a large collection at once", lists)
+        .add("lists whose answers nobody reads", unread)
+        .add("watches that nobody reads while much is written", unread_watches)
+        .end()
+}
+
+/// A large collection: 12 objects of 300 kB.
+async fn fill(scene: &Scene) -> Done {
+    for number in 0..12 {
+        let map = json!({
+            "metadata": { "name": format!("large-{number}") }, "data": { "a": "x".repeat(300_000) },
+        });
+        scene.tenant.post(&scene.core("configmaps"), &map).await?.granted()?;
+    }
+    Ok(())
+}
+
+/// Opens streams of HTTP/2 that ask for something and reads none of what comes.
+async fn open(caller: &Caller, streams: usize, path: &str) -> anyhow::Result<Streams> {
+    let stream = caller.stream_h2().await?;
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await?;
+    let running = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+        drop(connection.await);
+    }));
+    let uri = format!("https://plane{path}");
+    let mut answers = Vec::new();
+    for _ in 0..streams {
+        let mut sender = sender.clone();
+        let request = Request::builder().uri(&uri).body(Empty::<Bytes>::new())?;
+        answers.push(tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+            if sender.ready().await.is_ok()
+                && let Ok(answer) = sender.send_request(request).await
+            {
+                let mut body = answer.into_body();
+                // The first part, so that it has begun.
+                drop(body.frame().await);
+                std::future::pending::<()>().await;
+            }
+        })));
+    }
+    Ok(Streams { _running: running, _answers: answers })
+}
+
+struct Streams {
+    _running: tokio_util::task::AbortOnDropHandle<()>,
+    _answers: Vec<tokio_util::task::AbortOnDropHandle<()>>,
+}
+
+async fn watches(scene: Arc<Scene>, connections: usize, each: usize, query: &str) -> Done {
+    fill(&scene).await?;
+    let path = format!("{}?{query}", scene.core("configmaps"));
+    for _ in 0..connections {
+        if let Ok(streams) = open(&scene.tenant, each, &path).await {
+            scene.keep(streams);
+        }
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    Ok(())
+}
+
+async fn lists(scene: Arc<Scene>) -> Done {
+    fill(&scene).await?;
+    let path = scene.core("configmaps");
+    let all = (0..300).map(|_| {
+        let (caller, path) = (scene.tenant.again(), path.clone());
+        async move { drop(caller.get(&path).await) }
+    });
+    futures::future::join_all(all).await;
+    Ok(())
+}
+
+async fn unread(scene: Arc<Scene>) -> Done {
+    fill(&scene).await?;
+    let path = scene.core("configmaps");
+    for _ in 0..4 {
+        if let Ok(streams) = open(&scene.tenant, 100, &path).await {
+            scene.keep(streams);
+        }
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    Ok(())
+}
+
+async fn unread_watches(scene: Arc<Scene>) -> Done {
+    let path = format!("{}?watch=true", scene.core("configmaps"));
+    if let Ok(streams) = open(&scene.tenant, 100, &path).await {
+        scene.keep(streams);
+    }
+    let map = json!({ "metadata": { "name": "map" } });
+    scene.tenant.post(&scene.core("configmaps"), &map).await?.granted()?;
+    for number in 0..60 {
+        let text = format!("{number}{}", "y".repeat(200_000));
+        let change = json!({ "data": { "a": text } });
+        drop(scene.tenant.merge(&format!("{}/map", scene.core("configmaps")), &change).await);
+    }
+    Ok(())
+}

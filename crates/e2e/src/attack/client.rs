@@ -1,0 +1,219 @@
+//! Requests to a plane, as somebody with or without a certificate.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Longer answers of a plane are cut off.
+const ANSWER: usize = 256 << 20;
+/// The longest that an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const YAML: &str = "application/yaml";
+pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
+pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
+pub(crate) const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+pub(crate) const APPLY_PATCH: &str = "application/apply-patch+yaml";
+pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// `Null` for what is no JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// Itself, if the request was granted.
+    pub(crate) fn granted(self) -> anyhow::Result<Self> {
+        if !self.status.is_success() {
+            let text: String = self.text().chars().take(300).collect();
+            bail!("answered {}: {text}", self.status);
+        }
+        Ok(self)
+    }
+
+    /// Fails when the request was granted.
+    pub(crate) fn refused(self) -> anyhow::Result<Self> {
+        if self.status.is_success() {
+            bail!("the request is granted ({})", self.status);
+        }
+        Ok(self)
+    }
+}
+
+/// Somebody who asks a plane. Requests go one after the other over one connection, which is made
+/// anew when it has ended.
+pub(crate) struct Caller {
+    address: SocketAddr,
+    tls: Arc<ClientConfig>,
+    patience: Duration,
+    /// Requests that were not answered in time, of all that share this.
+    late: Arc<AtomicUsize>,
+    kept: Mutex<Option<SendRequest<Full<Bytes>>>>,
+}
+
+impl Caller {
+    pub(crate) fn new(address: SocketAddr, tls: Arc<ClientConfig>) -> Self {
+        let late = Arc::new(AtomicUsize::new(0));
+        Self { address, tls, patience: PATIENCE, late, kept: Mutex::new(None) }
+    }
+
+    /// Waits so many times longer.
+    pub(crate) fn slower(mut self, times: u32) -> Self {
+        self.patience = PATIENCE * times;
+        self
+    }
+
+    /// The same somebody, with another connection.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            address: self.address,
+            tls: Arc::clone(&self.tls),
+            patience: self.patience,
+            late: Arc::clone(&self.late),
+            kept: Mutex::new(None),
+        }
+    }
+
+    /// How many requests were not answered in time.
+    pub(crate) fn late(&self) -> usize {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// A connection with TLS, for bytes of one's own.
+    pub(crate) async fn stream(&self) -> anyhow::Result<TlsStream<TcpStream>> {
+        self.stream_for(&[]).await
+    }
+
+    /// The same, for HTTP/2.
+    pub(crate) async fn stream_h2(&self) -> anyhow::Result<TlsStream<TcpStream>> {
+        self.stream_for(&[b"h2"]).await
+    }
+
+    async fn stream_for(&self, protocols: &[&[u8]]) -> anyhow::Result<TlsStream<TcpStream>> {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let name = ServerName::IpAddress(self.address.ip().into());
+        let connecting = async {
+            let stream = TcpStream::connect(self.address).await.context("cannot connect")?;
+            stream.set_nodelay(true)?;
+            TlsConnector::from(Arc::new(tls)).connect(name, stream).await.context("TLS fails")
+        };
+        timeout(self.patience, connecting).await.context("no connection is made")?
+    }
+
+    async fn sender(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+        let stream = self.stream().await?;
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // Its end is the next request's business.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+
+    /// One request, whatever is answered.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+        match timeout(self.patience, self.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.late.fetch_add(1, Ordering::Relaxed);
+                bail!("no answer within {:?}", self.patience)
+            }
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+        let mut kept = self.kept.lock().await;
+        let mut before = kept.take();
+        let ready = match &mut before {
+            Some(sender) => sender.ready().await.is_ok(),
+            None => false,
+        };
+        let mut sender = match before.filter(|_| ready) {
+            Some(sender) => sender,
+            None => self.sender().await?,
+        };
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, ANSWER).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!("cannot read the answer: {error}"))?;
+        *kept = Some(sender);
+        Ok(Answer { status: head.status, body: body.to_bytes() })
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: impl Into<Bytes>,
+    ) -> anyhow::Result<Answer> {
+        self.send(request(method, path, content_type, body)?).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.call("GET", path, "", Bytes::new()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        self.call("DELETE", path, "", Bytes::new()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, object: &Value) -> anyhow::Result<Answer> {
+        self.call("POST", path, JSON, object.to_string()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, object: &Value) -> anyhow::Result<Answer> {
+        self.call("PUT", path, JSON, object.to_string()).await
+    }
+
+    pub(crate) async fn merge(&self, path: &str, change: &Value) -> anyhow::Result<Answer> {
+        self.call("PATCH", path, MERGE_PATCH, change.to_string()).await
+    }
+
+    /// Server-side apply, as a manager `attack`.
+    pub(crate) async fn apply(&self, path: &str, body: impl Into<Bytes>) -> anyhow::Result<Answer> {
+        let path = format!("{path}?fieldManager=attack&force=true");
+        self.call("PATCH", &path, APPLY_PATCH, body).await
+    }
+}
+
+/// A request as a [`Caller`] sends it.
+pub(crate) fn request(
+    method: &str,
+    path: &str,
+    content_type: &str,
+    body: impl Into<Bytes>,
+) -> anyhow::Result<Request<Full<Bytes>>> {
+    let mut request = Request::builder().method(method).uri(path).header("host", "plane");
+    if !content_type.is_empty() {
+        request = request.header("content-type", content_type);
+    }
+    Ok(request.body(Full::new(body.into()))?)
+}

@@ -1,0 +1,70 @@
+//! A simulated Incus server over HTTPS, which does what it is asked.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use incus_sim::Simulator;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::attack::tls::{Pair, self_signed, serving};
+
+/// Image of machines and load balancers there.
+const IMAGE: &str = "capn/test";
+
+/// A server that would make every instance.
+pub(crate) struct Simulated {
+    pub(crate) simulator: Simulator,
+    pub(crate) address: SocketAddr,
+    pub(crate) pair: Pair,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+impl Simulated {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let simulator = Simulator::new();
+        simulator.add_image("default", IMAGE, &[]);
+        let pair = self_signed("incus", &[])?;
+        let acceptor = TlsAcceptor::from(serving(&pair)?);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let router = simulator.router();
+        let accepting = AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut running = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, router) = (acceptor.clone(), router.clone());
+                running.spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let service = TowerToHyperService::new(router);
+                    let serving = auto::Builder::new(TokioExecutor::new());
+                    let stream = TokioIo::new(stream);
+                    drop(serving.serve_connection_with_upgrades(stream, service).await);
+                });
+            }
+        }));
+        Ok(Self { simulator, address, pair, _accepting: accepting })
+    }
+
+    /// A connection of ours, past TLS.
+    pub(crate) async fn connect(&self) -> std::io::Result<tokio::io::DuplexStream> {
+        self.simulator.connector()().await
+    }
+
+    /// The values of the Secret by which it is reached.
+    pub(crate) fn identity(&self) -> anyhow::Result<Value> {
+        identity(&format!("https://{}", self.address), &self.pair)
+    }
+}
+
+/// The values of a Secret by which a server is reached.
+pub(crate) fn identity(server: &str, pinned: &Pair) -> anyhow::Result<Value> {
+    let client = self_signed("attacker", &[])?;
+    Ok(json!({
+        "server": server, "server-crt": pinned.certificate, "project": "default",
+        "client-crt": client.certificate, "client-key": client.key,
+    }))
+}

@@ -1,0 +1,174 @@
+//! Attacks on capn, and what must hold meanwhile. `./test attacks` runs them.
+
+mod by_anonymous;
+mod by_server;
+mod by_tenant;
+mod canary;
+mod client;
+mod hostile;
+mod judge;
+mod scene;
+mod stage;
+mod table;
+mod text;
+mod tls;
+mod victim;
+mod written;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use camino::Utf8PathBuf;
+use tokio::time::{Instant, timeout};
+
+use self::judge::Judge;
+use self::stage::Stage;
+use self::table::{Attack, On};
+
+/// The longest that one attack goes on.
+const LONGEST: Duration = Duration::from_secs(25);
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The capn to attack.
+    #[arg(long, required_unless_present_any = ["list", "table"])]
+    capn: Option<PathBuf>,
+    /// Only attacks whose name or class contains this; can be repeated.
+    #[arg(long)]
+    only: Vec<String>,
+    /// How many times longer than usual everything may take.
+    #[arg(long, default_value_t = 1)]
+    patience: u32,
+    /// Writes what did not hold to a file, a line for each attack that found something.
+    #[arg(long)]
+    record: Option<Utf8PathBuf>,
+    /// Lists the attacks and ends.
+    #[arg(long)]
+    list: bool,
+    /// Writes docs/security-attacks.md, with what a file of --record tells.
+    #[arg(long)]
+    table: Option<Utf8PathBuf>,
+}
+
+/// Runs the attacks, a line for each.
+///
+/// # Errors
+///
+/// When something did not hold, or a process could not be started.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let attacks = table::all();
+    let chosen: Vec<&Attack> =
+        attacks.iter().filter(|attack| is_chosen(attack, &arguments.only)).collect();
+    if let Some(file) = &arguments.table {
+        return written::write(&attacks, file);
+    }
+    if arguments.list {
+        for attack in chosen {
+            println!("{} ({}; {})", attack.name, attack.who.text(), attack.class);
+        }
+        return Ok(());
+    }
+    let capn = arguments.capn.as_ref().context("--capn names the program to attack")?;
+    let capn = capn.canonicalize().with_context(|| format!("there is no {}", capn.display()))?;
+    // As many connections as an attacker would have.
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(all(&capn, &chosen, arguments))
+}
+
+fn is_chosen(attack: &Attack, only: &[String]) -> bool {
+    let contains =
+        |text: &String| attack.name.contains(text.as_str()) || attack.class.contains(text.as_str());
+    only.is_empty() || only.iter().any(contains)
+}
+
+async fn all(
+    capn: &std::path::Path,
+    attacks: &[&Attack],
+    arguments: &Arguments,
+) -> anyhow::Result<()> {
+    let mut failed = Vec::new();
+    let mut count = 0;
+    let began = Instant::now();
+    for on in [On::Serve, On::Manager] {
+        let mut stage = None;
+        for attack in attacks.iter().filter(|attack| attack.on == on || attack.on == On::Both) {
+            let (mut ready, fresh) = match stage.take() {
+                Some(ready) => (ready, false),
+                None => (Stage::open(on, capn, arguments.patience).await?, true),
+            };
+            let outcome = one(&mut ready, attack, arguments.patience).await;
+            let outcome = outcome
+                .with_context(|| format!("{} cannot be tried (fresh: {fresh})", attack.name))?;
+            count += 1;
+            let broken = outcome.broken.join("; ");
+            let whom = if on == On::Serve { "serve" } else { "manager" };
+            let figures = format!(
+                "{} MiB, /healthz {:.0?}, {:.1?}",
+                outcome.memory, outcome.health, outcome.took
+            );
+            if broken.is_empty() {
+                println!("ok    {} ({} on {whom}; {figures})", attack.name, attack.who.text());
+                stage = Some(ready);
+            } else {
+                println!("FAIL  {} ({} on {whom}): {broken}", attack.name, attack.who.text());
+                failed.push((attack.name, whom, broken));
+            }
+        }
+    }
+    if let Some(file) = &arguments.record {
+        let lines: Vec<String> = failed
+            .iter()
+            .map(|(name, whom, broken)| format!("{name}\t{whom}\t{}", broken.replace('\t', " ")))
+            .collect();
+        std::fs::write(file, lines.join("\n") + "\n")?;
+    }
+    println!("{count} attacks in {:.0?}, {} found something", began.elapsed(), failed.len());
+    if !failed.is_empty() {
+        let names: Vec<&str> = failed.iter().map(|(name, ..)| *name).collect();
+        bail!("not held: {}", names.join(", "));
+    }
+    Ok(())
+}
+
+struct Outcome {
+    broken: Vec<String>,
+    memory: u64,
+    health: Duration,
+    took: Duration,
+}
+
+async fn one(stage: &mut Stage, attack: &Attack, slower: u32) -> anyhow::Result<Outcome> {
+    let began = Instant::now();
+    let scene = Arc::new(stage.scene().await?);
+    let judge = Judge::begin(stage)?;
+    // In a task of its own, so that an attack that fails in a bad way is one that fails.
+    let attacking = tokio::spawn(timeout(LONGEST * slower, attack.run(Arc::clone(&scene))));
+    let done = attacking.await;
+    judge.once_more().await;
+    let verdict = judge.end(&mut stage.victims, slower)?;
+    let mut broken = verdict.broken;
+    let own = match done {
+        Ok(Ok(Ok(()))) => None,
+        Ok(Ok(Err(error))) => Some(format!("{error:#}")),
+        Ok(Err(_)) => Some(format!("the attack goes on for more than {LONGEST:?}")),
+        Err(error) => Some(format!("the attack failed: {error}")),
+    };
+    broken.extend(own);
+    let late = scene.tenant.late() + scene.definer.late();
+    if late > 0 {
+        broken.push(format!("{late} requests of the attacker were not answered in time"));
+    }
+    if stage.logs().contains(&scene.secret) {
+        broken.push("the secret is in the log".to_owned());
+    }
+    let broken = broken.iter().map(|text| text::plain(text)).collect::<Vec<_>>();
+    if broken.is_empty() {
+        stage.clear(&scene).await;
+    }
+    Ok(Outcome { broken, memory: verdict.memory, health: verdict.health, took: began.elapsed() })
+}

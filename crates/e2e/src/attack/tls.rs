@@ -1,0 +1,98 @@
+//! Certificates of attackers and of their servers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// A certificate and its key, PEM.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+/// The certificates of a plane, in the folder `pki` of its state.
+pub(crate) struct Authority {
+    ca: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))
+        };
+        let ca = read("ca.crt")?;
+        let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&read("ca.key")?)?)?;
+        Ok(Self { ca, issuer })
+    }
+
+    /// A certificate for a user and the groups he is in.
+    pub(crate) fn client(&self, user: &str, groups: &[&str]) -> anyhow::Result<Pair> {
+        let key = KeyPair::generate()?;
+        let certificate = subject(user, groups)?.signed_by(&key, &self.issuer)?;
+        Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
+    /// How to reach the plane as somebody; `None`: without a certificate.
+    pub(crate) fn trusting(&self, who: Option<&Pair>) -> anyhow::Result<Arc<ClientConfig>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes())?)?;
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        let mut config = match who {
+            None => config.with_no_client_auth(),
+            Some(pair) => config.with_client_auth_cert(chain(pair)?, key(pair)?)?,
+        };
+        // Each handshake is a whole one.
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+
+    /// The plane's authority, PEM.
+    pub(crate) fn ca(&self) -> &str {
+        &self.ca
+    }
+}
+
+/// A certificate that nobody signed, for a server at the loopback address or a client.
+pub(crate) fn self_signed(name: &str, groups: &[&str]) -> anyhow::Result<Pair> {
+    let key = KeyPair::generate()?;
+    let certificate = subject(name, groups)?.self_signed(&key)?;
+    Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+fn subject(name: &str, groups: &[&str]) -> anyhow::Result<CertificateParams> {
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, name);
+    for group in groups {
+        subject.push(DnType::OrganizationName, *group);
+    }
+    params.distinguished_name = subject;
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(params)
+}
+
+/// What a server of ours shows; it asks nobody for a certificate.
+pub(crate) fn serving(pair: &Pair) -> anyhow::Result<Arc<ServerConfig>> {
+    let config = ServerConfig::builder().with_no_client_auth();
+    Ok(Arc::new(config.with_single_cert(chain(pair)?, key(pair)?)?))
+}
+
+fn chain(pair: &Pair) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    Ok(CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<_, _>>()?)
+}
+
+fn key(pair: &Pair) -> anyhow::Result<PrivateKeyDer<'static>> {
+    Ok(PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?)
+}

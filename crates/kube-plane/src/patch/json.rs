@@ -1,0 +1,220 @@
+//! JSON patch (RFC 6902), one operation after the other, each within limits.
+//!
+//! A small patch can build a large or a deep object: by copying what it copied, or by moving an
+//! object into itself again and again. So what an operation would make is known before it runs.
+
+use json_patch::{PatchOperation, jsonptr::Pointer};
+use serde_json::Value;
+
+use crate::{
+    json::{from_json, reason},
+    status::{ApiError, Result},
+    store::gate::{self, Limits, TooMuch},
+};
+
+/// The most operations of a patch, as in Kubernetes.
+const MAX_OPERATIONS: usize = 10_000;
+
+/// What all operations together may copy, in bytes, as in Kubernetes: the size of a body.
+const MAX_COPIED: usize = gate::MAX_BODY;
+
+/// What all operations together may move aside in lists and look at, in values.
+const MAX_WORK: usize = 20_000_000;
+
+/// A patch that was read.
+#[derive(Debug)]
+pub(crate) struct JsonPatch(json_patch::Patch);
+
+impl JsonPatch {
+    /// Reads a patch from a body.
+    pub(super) fn parse(body: &[u8]) -> Result<Self> {
+        let what = "the patch cannot be read";
+        let (value, _) = from_json(body, Limits::OPERATIONS).map_err(|error| error.answer(what))?;
+        if let Some(count) = value.as_array().map(Vec::len)
+            && count > MAX_OPERATIONS
+        {
+            return Err(ApiError::too_much(&format!(
+                "the patch has {count} operations, at most {MAX_OPERATIONS} are allowed"
+            )));
+        }
+        let patch = serde_json::from_value(value)
+            .map_err(|error| ApiError::bad_request(format!("{what}: {}", reason(&error))))?;
+        Ok(Self(patch))
+    }
+
+    /// Applies all operations, or says why not: then the value is of no use.
+    pub(super) fn apply(&self, value: &mut Value) -> Result<(), Refused> {
+        let mut spent = Spent::default();
+        for (index, operation) in self.0.iter().enumerate() {
+            spent.charge(value, operation)?;
+            json_patch::patch_unsafe(value, std::slice::from_ref(operation)).map_err(|error| {
+                Refused::Operation { index, path: error.path.to_string(), why: error.kind }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a patch was not applied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("operation {index} at {path} cannot be applied: {why}")]
+    Operation { index: usize, path: String, why: json_patch::PatchErrorKind },
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
+    #[error("its operations copy more than {MAX_COPIED} bytes")]
+    Copies,
+    #[error("its operations move and copy more than {MAX_WORK} values")]
+    Work,
+}
+
+/// What operations have cost so far.
+#[derive(Default)]
+struct Spent {
+    copied: usize,
+    work: usize,
+}
+
+impl Spent {
+    /// Refuses an operation that makes too much of the document. What does not apply costs nothing
+    /// and is left to the operation to say.
+    fn charge(&mut self, document: &Value, operation: &PatchOperation) -> Result<(), Refused> {
+        let path = operation.path();
+        match operation {
+            PatchOperation::Add(add) => self.deepen(path, &add.value)?,
+            PatchOperation::Replace(replace) => self.deepen(path, &replace.value)?,
+            PatchOperation::Copy(copy) => {
+                if let Some(source) = document.pointer(copy.from.as_str()) {
+                    self.deepen(path, source)?;
+                    self.copied = self.copied.saturating_add(gate::json_length(source));
+                    if self.copied > MAX_COPIED {
+                        return Err(Refused::Copies);
+                    }
+                }
+            }
+            PatchOperation::Move(from) => {
+                self.shift(document, &from.from)?;
+                if path.count() > from.from.count()
+                    && let Some(source) = document.pointer(from.from.as_str())
+                {
+                    self.deepen(path, source)?;
+                }
+            }
+            PatchOperation::Remove(_) | PatchOperation::Test(_) => {}
+        }
+        self.shift(document, path)
+    }
+
+    /// The value at the path has to stay within the depth of an object.
+    fn deepen(&mut self, path: &Pointer, value: &Value) -> Result<(), Refused> {
+        let limit = Limits::OBJECT.depth;
+        let rest = limit.checked_sub(path.count()).ok_or(TooMuch::Depth(limit))?;
+        let mut seen = 0;
+        gate::depth(value, rest, &mut seen)?;
+        self.work(seen)
+    }
+
+    /// An item that comes into a list or leaves it moves the others.
+    fn shift(&mut self, document: &Value, path: &Pointer) -> Result<(), Refused> {
+        let parent = path.parent().and_then(|parent| document.pointer(parent.as_str()));
+        self.work(parent.and_then(Value::as_array).map_or(1, Vec::len))
+    }
+
+    fn work(&mut self, values: usize) -> Result<(), Refused> {
+        self.work = self.work.saturating_add(values);
+        if self.work > MAX_WORK { Err(Refused::Work) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn apply(value: &mut Value, patch: &Value) -> Result<(), String> {
+        let patch = JsonPatch::parse(patch.to_string().as_bytes()).map_err(|e| e.to_string())?;
+        patch.apply(value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn operations_are_applied() {
+        let mut value = json!({"a": {"b": [1, 2]}});
+        let patch = json!([
+            {"op": "test", "path": "/a/b/0", "value": 1},
+            {"op": "add", "path": "/a/b/-", "value": 3},
+            {"op": "copy", "from": "/a/b", "path": "/c"},
+            {"op": "move", "from": "/a/b", "path": "/d"},
+            {"op": "remove", "path": "/c/0"},
+            {"op": "replace", "path": "/a", "value": "x"},
+        ]);
+        apply(&mut value, &patch).unwrap();
+        assert_eq!(value, json!({"a": "x", "c": [2, 3], "d": [1, 2, 3]}));
+        let refused = apply(&mut value, &json!([{"op": "remove", "path": "/none"}])).unwrap_err();
+        assert_eq!(refused, "operation 0 at /none cannot be applied: path is invalid");
+    }
+
+    /// 900 operations, each of which puts the object into a copy of itself one level deeper.
+    #[test]
+    fn nothing_deep_is_built_by_moving_and_copying() {
+        let nest = |depth: usize| "/a".repeat(depth);
+        for op in ["move", "copy"] {
+            let mut value = json!({"a": {}, "b": {}});
+            let mut operations = Vec::new();
+            for _ in 0..450 {
+                operations.push(json!({"op": "add", "path": "/b/a", "value": {"a": {}}}));
+                operations.push(json!({"op": op, "from": "/a", "path": "/b/a/a"}));
+                operations.push(json!({"op": op, "from": "/b", "path": "/a"}));
+                operations.push(json!({"op": "add", "path": "/b", "value": {}}));
+            }
+            let refused = apply(&mut value, &operations.into()).unwrap_err();
+            assert!(refused.contains("nested deeper than 100 levels"), "{op}: {refused}");
+        }
+        // Deep values in the operations themselves.
+        let mut value = json!({});
+        let deep = format!("{}{}", "[".repeat(90), "]".repeat(90));
+        let operations = format!(
+            r#"[{{"op":"add","path":"/a","value":{}{}}},{{"op":"add","path":"{}","value":{deep}}}]"#,
+            r#"{"a":"#.repeat(40) + "{}",
+            "}".repeat(40),
+            nest(41),
+        );
+        let patch = JsonPatch::parse(operations.as_bytes()).unwrap();
+        let refused = patch.apply(&mut value).unwrap_err().to_string();
+        assert!(refused.contains("nested deeper"), "{refused}");
+    }
+
+    #[test]
+    fn copies_do_not_double_for_ever() {
+        let mut value = json!({"a": ["x".repeat(1000)]});
+        let copies: Vec<Value> =
+            (0..40).map(|_| json!({"op": "copy", "from": "/a", "path": "/a/-"})).collect();
+        let refused = apply(&mut value, &copies.into()).unwrap_err();
+        assert!(refused.contains("copy more than"), "{refused}");
+        assert!(gate::json_length(&value) < 2 * MAX_COPIED);
+    }
+
+    #[test]
+    fn work_and_operations_are_counted() {
+        let mut value = json!({ "a": vec![0; 100_000] });
+        let moves: Vec<Value> =
+            (0..9000).map(|_| json!({"op": "move", "from": "/a/0", "path": "/a/1"})).collect();
+        assert!(apply(&mut value, &moves.into()).unwrap_err().contains("move and copy more"));
+        let many = vec![json!({"op": "test", "path": "", "value": 0}); MAX_OPERATIONS + 1];
+        assert!(apply(&mut value, &many.into()).unwrap_err().contains("10001 operations"));
+    }
+
+    #[test]
+    fn a_broken_patch_is_not_quoted() {
+        for patch in [
+            json!(["hunter2"]),
+            json!([{"op": "add", "path": "/data", "value": "hunter2", "from": 1, "op2": 1}, "hunter2"]),
+            json!([{"op": "hunter2"}]),
+            json!({"op": "hunter2"}),
+            json!([{"op": "add", "path": "hunter2"}]),
+        ] {
+            let refused = JsonPatch::parse(patch.to_string().as_bytes()).unwrap_err().to_string();
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
+    }
+}
