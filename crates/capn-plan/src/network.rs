@@ -143,6 +143,8 @@ fn create(wanted: &Wanted, learnt: &Learnt) -> Plan {
     config.insert("ipv4.nat".into(), "true".into());
     if wanted.ipv6 {
         config.insert("ipv6.nat".into(), "true".into());
+        // By which a load balancer that is made again has its address again.
+        config.insert("ipv6.dhcp.stateful".into(), "true".into());
     }
     config.extend(wanted.owner.config());
     Plan::Do(Step::Create(NetworksPost {

@@ -70,6 +70,7 @@ fn a_bridge_is_made_with_nat_and_marks() {
     };
     assert_eq!(post.put.config["ipv6.address"], "auto");
     assert_eq!(post.put.config["ipv6.nat"], "true");
+    assert_eq!(post.put.config["ipv6.dhcp.stateful"], "true");
 }
 
 #[test]
