@@ -107,7 +107,8 @@ mod tests {
         };
         for (verb, rules) in [("get", 1), ("get", 1), ("list", 2)] {
             let plane = open(verb).await.unwrap();
-            let stored = plane.service().api.store.get(CLUSTER_ROLES, "", "r").unwrap().value().unwrap();
+            let stored =
+                plane.service().api.store.get(CLUSTER_ROLES, "", "r").unwrap().value().unwrap();
             assert_eq!(stored["rules"].as_array().unwrap().len(), rules);
             plane.close().await;
         }
