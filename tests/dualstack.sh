@@ -50,7 +50,26 @@ dual_restarts() {
   worker=$(net_nodes | grep -v control-plane)
   incus restart "$worker" && net_within 120 'pods and the Service answer again' dual_works
 }
-dual_deleted() { capn delete cluster "$cluster" && [ -z "$(instances_of "$cluster")$(dual_network)" ]; }
+# dual_is_router : whether the host sends packets for anywhere to a worker that calls itself a router.
+dual_is_router() {
+  local worker network
+  worker=$(net_nodes | grep -v control-plane) network=$(dual_network)
+  incus file push -q tests/neighbours/router.py "$worker/root/router.py" || return 1
+  incus exec "$worker" -- python3 /root/router.py eth0 20 </dev/null || return 1
+  ip -6 route show default dev "$network" | has 'proto ra'
+}
+dual_no_router() { if dual_is_router; then ip -6 route show default; return 1; fi; }
+# The attempt has to be able to find something: without the rule of the network the host believes it.
+dual_router_control() {
+  local network found
+  network=$(dual_network)
+  incus network set "$network" security.acls= || return 1
+  dual_is_router
+  found=$?
+  ip -6 route flush proto ra dev "$network"
+  incus network set "$network" security.acls="$network" && [ $found = 0 ]
+}
+dual_deleted() { capn delete cluster "$cluster" && [ -z "$(instances_of "$cluster")$(dual_network)$(incus network acl list -f csv | grep "default/$cluster")" ]; }
 
 if check 'a cluster of one control plane and one worker is up' dual_up; then
   check 'its network gives addresses of both families' dual_gives
@@ -60,6 +79,8 @@ if check 'a cluster of one control plane and one worker is up' dual_up; then
   check 'pods have an address of each family' dual_families dual_pods
   check 'a pod reaches the pod on the other node, over IPv4 and over IPv6' net_within 30 'the pods answer' net_across 4
   check 'the Service is reached at both its addresses, from both nodes and their pods' net_within 30 'the Service answers' dual_service
+  check 'root in a node is no router of the host' dual_no_router
+  check 'it would be without the rule of the network' dual_router_control
   check 'all of it again after the worker has restarted, with no capn running' dual_restarts
 fi
 check 'the cluster is deleted, and nothing is left' dual_deleted

@@ -29,7 +29,8 @@ permissions() {
   awk 'BEGIN { RS = "---\n"; ORS = "---\n" } /\nkind: (Namespace|ServiceAccount|Role|ClusterRole|RoleBinding|ClusterRoleBinding)\n/' \
     "$managed/components.yaml" >"$managed/permissions.yaml"
   kube apply -f "$managed/permissions.yaml" || return 1
-  may patch lxcmachines/status && ! may create lxcmachines && ! may delete secrets && ! may update secrets
+  may patch lxcmachines/status && ! may create lxcmachines && ! may delete secrets && ! may update secrets &&
+    may get secrets && ! may list secrets && ! may watch secrets
 }
 may() { kube auth can-i "$@" -A --as $manager_user; }
 act_as() {

@@ -42,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("e2e", &["capn-oci", "incus-sim"]),
+    ("capn-fuzz", &["capn"]),
     ("bench", &["capn", "incus-sim"]),
     ("xtask", &[]),
 ];

@@ -84,12 +84,19 @@ pub(crate) struct Nodes {
 struct State {
     connection: Connection,
     listed: bool,
+    /// Why no client is made for the cluster, as long as its kubeconfig stays as it is.
+    refused: Option<String>,
 }
 
 impl Nodes {
     /// State of the connection.
     pub(crate) fn connection(&self) -> Connection {
         self.lock().connection
+    }
+
+    /// Why the kubeconfig of the cluster is not used, where it is not.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.lock().refused.clone()
     }
 
     /// All nodes have been listed once, so that a node that is not here does not exist.
@@ -142,7 +149,11 @@ impl NodeWatches {
         let (reader, writer) = store();
         let nodes = Nodes {
             store: reader,
-            state: Arc::new(Mutex::new(State { connection: Connection::NotYet, listed: false })),
+            state: Arc::new(Mutex::new(State {
+                connection: Connection::NotYet,
+                listed: false,
+                refused: None,
+            })),
             stop: ctx.stop.child_token(),
         };
         clusters.insert(key.clone(), nodes.clone());
@@ -182,15 +193,19 @@ impl Follower {
         loop {
             match crate::workload::client(ctx, cluster).await {
                 Ok(client) => {
+                    self.refuse(None);
                     if self.watch(client, &mut writer).await {
                         backoff.forget(&());
                     }
                 }
-                Err(error) => tracing::debug!(
-                    cluster = self.key.name,
-                    error = chain(&error),
-                    "no client of the workload cluster yet"
-                ),
+                Err(error) => {
+                    tracing::debug!(
+                        cluster = self.key.name,
+                        error = chain(&error),
+                        "no client of the workload cluster yet"
+                    );
+                    self.refuse(error.is_refusal().then(|| chain(&error)));
+                }
             }
             self.lost();
             tokio::time::sleep(backoff.next(&()).min(RECONNECT_WITHIN)).await;
@@ -266,6 +281,13 @@ impl Follower {
             name: node.name_any(),
             provider_id: provider_id_of(node).map(str::to_owned),
         });
+    }
+
+    fn refuse(&self, why: Option<String>) {
+        let before = std::mem::replace(&mut self.nodes.lock().refused, why.clone());
+        if before != why {
+            self.send(NodeEvent::Connection { cluster: self.key.clone() });
+        }
     }
 
     fn up(&self) {

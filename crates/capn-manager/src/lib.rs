@@ -19,7 +19,9 @@ mod lease;
 mod serve;
 
 pub use client::{Rate, client};
-pub use diagnostics::{DiagnosticsOptions, MetricsText, SetVerbosity, TlsOptions, UnknownTls};
+pub use diagnostics::{
+    CertificateSecret, DiagnosticsOptions, MetricsText, SetVerbosity, TlsOptions, UnknownTls,
+};
 pub use election::{ElectionOptions, LeaderStatus};
 pub use error::Error;
 pub use serve::{Options, run, serve_metrics};

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error,
     client::{Rate, client},
-    diagnostics::{self, DiagnosticsOptions, MetricsText},
+    diagnostics::{self, Certificate, DiagnosticsOptions, MetricsText},
     election::{Election, ElectionOptions, chain},
     health::{self, Ready},
 };
@@ -70,6 +70,8 @@ pub async fn run(
 
     let ready = Ready::default();
     let mut servers = Servers::default();
+    let certificate = Arc::new(Certificate::own()?);
+    let secret = options.diagnostics.as_ref().and_then(|options| options.certificate.clone());
     if let Some(address) = options.health {
         servers.plain(address, "health probes", health::routes(ready.clone()))?;
     }
@@ -78,14 +80,15 @@ pub async fn run(
         match diagnostics.insecure {
             true => servers.plain(diagnostics.address, "diagnostics", routes)?,
             false => {
-                let tls = diagnostics::tls_server(&diagnostics.tls)?;
+                let tls = diagnostics::tls_server(&diagnostics.tls, certificate.clone())?;
                 servers.tls(diagnostics.address, "diagnostics", routes, tls)?;
             }
         }
     }
     let result = tokio::select! {
-        result = lead(controllers, unlimited, &options, ready, shutdown) => result,
+        result = lead(controllers, unlimited.clone(), &options, ready, shutdown) => result,
         error = servers.failed() => Err(error),
+        () = certificate.follow(unlimited, secret) => Ok(()),
     };
     servers.close().await;
     result

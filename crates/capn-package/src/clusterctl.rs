@@ -10,7 +10,7 @@ use crate::{
 pub const PROVIDER: &str = components::PROVIDER_LABEL.1;
 
 /// All files of a release: `metadata.yaml`, `infrastructure-components.yaml`, the optional
-/// `network-policy.yaml` and `service-monitor.yaml`, and what is handed in: `templates` are the
+/// `service-monitor.yaml`, and what is handed in: `templates` are the
 /// `cluster-template*.yaml` and `clusterclass-*.yaml`, by name.
 ///
 /// Paths begin with `infrastructure-incus/vX.Y.Z/`, the layout of a local repository.
@@ -21,7 +21,6 @@ pub fn repository(release: &Release, templates: &[File]) -> Result<Vec<File>, Pa
     let mut files = vec![
         File::new("metadata.yaml", release.metadata()?),
         File::new("infrastructure-components.yaml", components(release)?),
-        File::new("network-policy.yaml", network_policy(release)?),
         File::new("service-monitor.yaml", service_monitor(release)?),
     ];
     files.extend(templates.iter().cloned());
@@ -39,13 +38,9 @@ pub fn repository(release: &Release, templates: &[File]) -> Result<Vec<File>, Pa
 pub fn components(release: &Release) -> Result<String, PackageError> {
     let mut values = vec![components::namespace()?.value];
     values.extend(components::definitions()?);
+    values.push(components::network_policy()?.value);
     values.extend(components::manager()?.into_iter().map(|object| object.value));
     Ok(yaml::fill(yaml::stream(&values)?, &texts(release)))
-}
-
-fn network_policy(release: &Release) -> Result<String, PackageError> {
-    let text = yaml::document(&components::network_policy()?.value)?;
-    Ok(yaml::fill(text, &texts(release)))
 }
 
 fn service_monitor(release: &Release) -> Result<String, PackageError> {
@@ -69,7 +64,9 @@ fn texts(release: &Release) -> Box<Texts> {
         text(Slot::RunAsUser, "${CAPN_RUN_AS_USER:=65532}"),
         text(Slot::Volumes, "${CAPN_VOLUMES:=[]}"),
         text(Slot::VolumeMounts, "${CAPN_VOLUME_MOUNTS:=[]}"),
-        text(Slot::Resources, "{requests: {cpu: 10m, memory: 64Mi}, limits: {memory: 128Mi}}"),
+        text(Slot::LocalSocketNamespaces, "${CAPN_LOCAL_SOCKET_NAMESPACES:=default}"),
+        // Most that answers of servers and workload clusters take at once is about 150 MiB.
+        text(Slot::Resources, "{requests: {cpu: 10m, memory: 64Mi}, limits: {memory: 256Mi}}"),
         text(Slot::NodeSelector, "{}"),
         text(
             Slot::Tolerations,

@@ -75,6 +75,7 @@ fn texts() -> Box<Texts> {
         text(Slot::Resources, "{{ toJson .Values.resources }}"),
         text(Slot::NodeSelector, "{{ toJson .Values.nodeSelector }}"),
         text(Slot::Tolerations, "{{ toJson .Values.tolerations }}"),
+        text(Slot::LocalSocketNamespaces, "{{ .Values.localSocketNamespaces }}"),
     ])
 }
 
@@ -99,16 +100,21 @@ fn values(release: &Release) -> String {
          runAsUser: 65532\n\
          volumes: []\n\
          volumeMounts: []\n\
+         # Namespaces whose identities may use that socket, with commas between them; \"\" for none.\n\
+         localSocketNamespaces: default\n\
+         # Most that answers of servers and workload clusters take at once is about 150 MiB.\n\
          resources:\n  \
            requests: {{cpu: 10m, memory: 64Mi}}\n  \
-           limits: {{memory: 128Mi}}\n\
+           limits: {{memory: 256Mi}}\n\
          nodeSelector: {{}}\n\
          tolerations:\n\
          - key: node-role.kubernetes.io/control-plane\n  \
            effect: NoSchedule\n\
+         # The manager reaches DNS and the ports 443, 6443, 8443 and 16443. Policies add up: one of your\n\
+         # own lets it reach others.\n\
          networkPolicy:\n  \
-           enabled: false\n\
-         # Needs the definitions of the Prometheus Operator.\n\
+           enabled: true\n\
+         # Needs the definitions of the Prometheus Operator and cert-manager, which makes the certificate.\n\
          serviceMonitor:\n  \
            enabled: false\n"
     )

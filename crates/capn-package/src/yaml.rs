@@ -24,6 +24,7 @@ pub(crate) enum Slot {
     Resources,
     NodeSelector,
     Tolerations,
+    LocalSocketNamespaces,
 }
 
 impl Slot {

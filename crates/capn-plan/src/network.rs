@@ -7,7 +7,7 @@ mod subnet;
 mod tests;
 
 use capn_api::keys;
-use incus_api::{Config, Network, NetworkPut, NetworksPost};
+use incus_api::{Config, Network, NetworkAcl, NetworkAclRule, NetworkPut, NetworksPost};
 
 use crate::{Owner, Ownership, families};
 
@@ -143,6 +143,12 @@ fn create(wanted: &Wanted, learnt: &Learnt) -> Plan {
     config.insert("ipv4.nat".into(), "true".into());
     if wanted.ipv6 {
         config.insert("ipv6.nat".into(), "true".into());
+        // By which a load balancer that is made again has its address again.
+        config.insert("ipv6.dhcp.stateful".into(), "true".into());
+        config.insert("security.acls".into(), wanted.name.clone());
+        for direction in ["ingress", "egress"] {
+            config.insert(format!("security.acls.default.{direction}.action"), "allow".into());
+        }
     }
     config.extend(wanted.owner.config());
     Plan::Do(Step::Create(NetworksPost {
@@ -153,6 +159,26 @@ fn create(wanted: &Wanted, learnt: &Learnt) -> Plan {
             description: format!("cluster {}/{}", wanted.owner.namespace, wanted.owner.cluster),
         },
     }))
+}
+
+/// The rules of a network with IPv6, by which no router advertisement of an instance reaches the host:
+/// servers have the host take them on their bridges, and it would send what it has for the internet to
+/// that instance. Its name is the network's.
+pub fn guard(wanted: &Wanted) -> Option<NetworkAcl> {
+    let rule = NetworkAclRule {
+        action: "drop".into(),
+        state: "enabled".into(),
+        protocol: "icmp6".into(),
+        icmp_type: "134".into(),
+        description: "no instance is a router".into(),
+    };
+    wanted.ipv6.then(|| NetworkAcl {
+        name: wanted.name.clone(),
+        description: format!("cluster {}/{}", wanted.owner.namespace, wanted.owner.cluster),
+        config: wanted.owner.config(),
+        ingress: Vec::new(),
+        egress: vec![rule],
+    })
 }
 
 /// The keys that say which addresses it has; `None`: no subnet is free.

@@ -5,11 +5,16 @@ use capn_plan::{
     devices,
     network::card::{self, Wire},
 };
-use incus_api::Devices;
+use incus_api::{Devices, Profile};
 
 use crate::{failure::Failure, remote::Remote};
 
-/// The devices of profiles, later ones over earlier ones; none named: those of `default`.
+/// The devices of profiles, later ones over earlier ones.
+pub(crate) fn merged(profiles: &[Profile]) -> Devices {
+    profiles.iter().flat_map(|profile| profile.devices.clone()).collect()
+}
+
+/// The same of profiles by their names; none: `default`.
 pub(crate) async fn of_profiles(
     remote: &Remote,
     profiles: &[String],
@@ -40,15 +45,16 @@ pub(crate) async fn replacing(
     Ok(Some(Wire::replacing(&devices, network)))
 }
 
-/// Checks the devices that a user gave a machine: none puts a card on a network of another cluster's
-/// own, leads addresses of others here, or contradicts the cluster about the first card. `uid` is the
-/// LXCCluster's.
+/// Checks the devices of a machine, those of its profiles and those that a user gave it: none puts a card
+/// on a network of another cluster's own, and the user's neither lead addresses of others here nor
+/// contradict the cluster about the first card. `uid` is the LXCCluster's.
 ///
 /// # Errors
 ///
 /// A final one that says what was asked.
 pub(crate) async fn check(
     remote: &Remote,
+    profiles: &Devices,
     entries: &[String],
     wire: Option<&Wire>,
     uid: &str,
@@ -57,10 +63,13 @@ pub(crate) async fn check(
     // Strings that cannot be understood are refused where the launch is made.
     let Ok(devices) = devices::parse(entries) else { return Ok(()) };
     let invalid = |message| Failure::Invalid { message };
+    let mut all = profiles.clone();
+    all.extend(devices.clone());
     if let Some(wire) = wire {
         wire.allows(&devices).map_err(invalid)?;
+        wire.put_into(&mut all);
     }
-    for name in card::suspicious(&devices, wire.map(|wire| wire.network.as_str())) {
+    for name in card::suspicious(&all, wire.map(|wire| wire.network.as_str())) {
         let failure = Failure::network("look at", format!("network {name} of instance {instance}"));
         let found = remote.client.network(name).await.map_err(failure)?;
         if let Some(message) = found.and_then(|found| card::foreign(&found.value, uid)) {

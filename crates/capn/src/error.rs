@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::exit::Exit;
+use crate::ui::readable;
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -120,9 +121,10 @@ impl CommandError {
         links
     }
 
-    /// The text on stderr. `paint` colours the three labels.
+    /// The text on stderr, without what a terminal would act on. `paint` colours the three labels.
     pub fn render(&self, paint: impl Fn(Label, &str) -> String) -> String {
-        let links = self.chain();
+        let links: Vec<String> =
+            self.chain().iter().map(|link| readable(link).into_owned()).collect();
         let mut text = String::new();
         let (first, rest) = match links.split_first() {
             Some((first, rest)) => (first.as_str(), rest),
@@ -140,7 +142,7 @@ impl CommandError {
             }
         }
         for hint in &self.hints {
-            text.push_str(&format!("{} {hint}\n", paint(Label::Hint, "Hint:")));
+            text.push_str(&format!("{} {}\n", paint(Label::Hint, "Hint:"), readable(hint)));
         }
         text
     }

@@ -60,11 +60,11 @@ fn filter(level: u8) -> EnvFilter {
         0 => "off",
         1 => {
             "warn,capn=info,capn_manager=info,capn_lifecycle=info,capn_provider=info,\
-             capn_image=info,kube_plane=info"
+             capn_controller=info,capn_image=info,kube_plane=info"
         }
         2 => {
             "info,capn=debug,capn_manager=debug,capn_lifecycle=debug,capn_provider=debug,\
-             capn_image=debug,kube_plane=debug,incus_client=debug"
+             capn_controller=debug,capn_image=debug,kube_plane=debug,incus_client=debug"
         }
         _ => "trace,h2=info,hyper=info,hyper_util=info,rustls=info,tower=info",
     };

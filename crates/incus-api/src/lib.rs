@@ -64,7 +64,8 @@ pub use load_balancer::{
 };
 pub use metadata::{ImageMetadata, ImageMetadataTemplate};
 pub use network::{
-    Network, NetworkLease, NetworkPut, NetworkState, NetworkStateAddress, NetworksPost,
+    Network, NetworkAcl, NetworkAclRule, NetworkLease, NetworkPut, NetworkState,
+    NetworkStateAddress, NetworksPost,
 };
 pub use operation::{Operation, OperationClass};
 pub use profile::{Profile, ProfilePut, ProfilesPost};

@@ -59,6 +59,45 @@ pub struct NetworksPost {
     pub put: NetworkPut,
 }
 
+/// Rules for packets, which networks take up by their name (`security.acls`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkAcl {
+    /// Name.
+    pub name: String,
+    /// Free text.
+    #[serde(deserialize_with = "crate::null::default")]
+    pub description: String,
+    /// Configuration: `user.*` keys.
+    #[serde(deserialize_with = "crate::null::default")]
+    pub config: Config,
+    /// Rules for packets to instances.
+    #[serde(deserialize_with = "crate::null::default")]
+    pub ingress: Vec<NetworkAclRule>,
+    /// Rules for packets from instances.
+    #[serde(deserialize_with = "crate::null::default")]
+    pub egress: Vec<NetworkAclRule>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkAclRule {
+    /// `allow`, `reject` or `drop`.
+    pub action: String,
+    /// `enabled`, `disabled` or `logged`.
+    pub state: String,
+    /// `icmp4`, `icmp6`, `tcp` or `udp`; empty: any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+    /// Number of the type of ICMP; empty: any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub icmp_type: String,
+    /// Free text.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
 /// A DHCP lease, or a static address the server knows of.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -14,11 +14,11 @@ pub(crate) const REFUSAL: usize = 64 << 10;
 /// A message of a WebSocket: an event, or a piece of what a command writes (128 KiB at most).
 pub(crate) const MESSAGE: usize = 1 << 20;
 /// Values in an answer, as many as in some thousand instances. Each takes about a hundred bytes.
-const PARTS: usize = 300_000;
+const PARTS: usize = 200_000;
 /// Answers up to this length are read without waiting for others.
-const SHORT: usize = 512 << 10;
+const SHORT: usize = 128 << 10;
 /// How many longer ones there are at once in this process.
-const TURNS: usize = 4;
+const TURNS: usize = 2;
 
 static LONG: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(TURNS)));
 
@@ -26,7 +26,7 @@ static LONG: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new
 pub(crate) fn longest(path: &str) -> usize {
     match route(path) {
         // What a server that does not know us yet says.
-        "/1.0" => SHORT,
+        "/1.0" => 256 << 10,
         // Lists, with everything in them.
         "/1.0/certificates"
         | "/1.0/images"
@@ -80,8 +80,8 @@ mod tests {
     #[test]
     fn an_answer_is_as_long_as_answers_of_its_route_are() {
         for (path, expected) in [
-            ("/1.0", 512 << 10),
-            ("/1.0?project=lab", 512 << 10),
+            ("/1.0", 256 << 10),
+            ("/1.0?project=lab", 256 << 10),
             ("/1.0/instances?recursion=2", 8 << 20),
             ("/1.0/instances/web?recursion=1", 4 << 20),
             ("/1.0/instances/web/files?path=/x", 16 << 20),

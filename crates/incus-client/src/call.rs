@@ -26,7 +26,7 @@ use crate::versioned::Versioned;
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// How long a long answer may take to come in, once it is its turn.
-const TURN: Duration = Duration::from_secs(60);
+const TURN: Duration = Duration::from_secs(10);
 
 /// The connection pool and what every request needs. Cheap to clone.
 #[derive(Clone)]

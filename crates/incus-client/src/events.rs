@@ -25,7 +25,7 @@ pub enum EventItem {
     Reconnected,
     /// The connection broke, or could not be made. The stream tries again by itself.
     Disconnected {
-        /// How often in a row; 1 for the break itself.
+        /// How often in a row; 1 for the break of a connection that lasted, or of the first.
         attempt: u32,
         /// Why.
         error: Error,

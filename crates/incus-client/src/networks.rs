@@ -1,6 +1,8 @@
 //! Networks.
 
-use incus_api::{Config, Network, NetworkLease, NetworkPut, NetworkState, NetworksPost, Request};
+use incus_api::{
+    Config, Network, NetworkAcl, NetworkLease, NetworkPut, NetworkState, NetworksPost, Request,
+};
 
 use crate::call::with_json;
 use crate::client::Client;
@@ -87,6 +89,31 @@ impl Client {
     ) -> Result<()> {
         let request = self.scoped(Request::put(&["networks", name])).if_match(etag);
         self.done(with_json(request, put)?).await
+    }
+
+    /// Rules for packets of networks; `None` when there are none of that name. The server needs the
+    /// extension `network_acl`.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn network_acl(&self, name: &str) -> Result<Option<Versioned<NetworkAcl>>> {
+        self.find(self.scoped(Request::get(&["network-acls", name])), "a network ACL").await
+    }
+
+    /// Creates rules for packets of networks.
+    ///
+    /// # Errors
+    /// [`is_conflict`](crate::Error::is_conflict) when the name is taken.
+    pub async fn create_network_acl(&self, acl: &NetworkAcl) -> Result<()> {
+        self.done(with_json(self.scoped(Request::post(&["network-acls"])), acl)?).await
+    }
+
+    /// Deletes rules that no network has.
+    ///
+    /// # Errors
+    /// [`is_not_found`](crate::Error::is_not_found) when there are none.
+    pub async fn delete_network_acl(&self, name: &str) -> Result<()> {
+        self.done(self.scoped(Request::delete(&["network-acls", name]))).await
     }
 
     /// Deletes a network that nothing uses.

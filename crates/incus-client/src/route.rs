@@ -1,7 +1,7 @@
 //! Paths without names, for metrics: each call belongs to one of a fixed list of routes.
 
 /// The routes that this client uses, as the servers' documentation writes them.
-const ROUTES: [&str; 38] = [
+const ROUTES: [&str; 40] = [
     "/1.0",
     "/1.0/certificates",
     "/1.0/certificates/{fingerprint}",
@@ -22,6 +22,8 @@ const ROUTES: [&str; 38] = [
     "/1.0/instances/{name}/metadata",
     "/1.0/instances/{name}/metadata/templates",
     "/1.0/instances/{name}/state",
+    "/1.0/network-acls",
+    "/1.0/network-acls/{name}",
     "/1.0/networks",
     "/1.0/networks/{name}",
     "/1.0/networks/{name}/leases",

@@ -119,6 +119,10 @@ pub(crate) fn reason(error: &serde_json::Error) -> String {
     }
 }
 
+/// Bytes of stack that reading one level takes at most, and what is added where there are fewer.
+const LEAST_STACK: usize = 256 << 10;
+const MORE_STACK: usize = 4 << 20;
+
 /// Duplicate fields that are named, at most.
 const MAX_DUPLICATES: usize = 100;
 
@@ -138,13 +142,19 @@ pub(crate) fn from_json(bytes: &[u8], limits: Limits) -> Result<(Value, Vec<Stri
     }
 }
 
-/// Reads YAML within limits, of which JSON is a part. Only `true` and `false` are booleans.
+/// Reads YAML within limits, of which JSON is a part. Only `true` and `false` are booleans; aliases and
+/// merges are refused, since they make much out of little, and no client sends them.
 pub(crate) fn from_yaml(bytes: &[u8], limits: Limits) -> Result<Value, Unread> {
     let text = std::str::from_utf8(bytes).map_err(|error| Unread::Syntax(error.to_string()))?;
     let mut reading = Reading::new(limits);
     let options = serde_saphyr::options! {
         strict_booleans: true,
-        budget: serde_saphyr::budget! { max_depth: limits.depth, flow_nesting_limit: limits.depth },
+        budget: serde_saphyr::budget! {
+            max_depth: limits.depth,
+            flow_nesting_limit: limits.depth,
+            max_aliases: 0,
+            max_merge_keys: 0,
+        },
     };
     let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
         Seed(&mut reading).deserialize(yaml)
@@ -209,7 +219,8 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
+        // A hundred levels of YAML take more than the stack of a worker, where nothing is optimised.
+        stacker::maybe_grow(LEAST_STACK, MORE_STACK, || deserializer.deserialize_any(self))
     }
 }
 
@@ -374,6 +385,31 @@ mod tests {
     fn broken_json_is_an_error() {
         assert!(from_json(b"{", Limits::BODY).is_err());
         assert!(from_json(b"{} x", Limits::BODY).is_err());
+    }
+
+    #[test]
+    fn yaml_as_deep_as_an_object_may_be_is_read_and_more_is_refused() {
+        let deep = |depth: usize| -> String {
+            (0..depth).map(|level| format!("{}a:\n", " ".repeat(level))).collect()
+        };
+        from_yaml(deep(99).as_bytes(), Limits::OBJECT).unwrap();
+        from_yaml("- ".repeat(99).as_bytes(), Limits::OBJECT).unwrap();
+        for text in [deep(1500), "- ".repeat(1500), "? ".repeat(1500)] {
+            from_yaml(text.as_bytes(), Limits::OBJECT).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn yaml_that_makes_much_out_of_little_is_refused_at_once() {
+        let merges: String = (1..200)
+            .map(|level| {
+                let all: Vec<String> = (0..level).map(|other| format!("*m{other}")).collect();
+                format!("m{level}: &m{level} {{<<: [{}], f{level}: 1}}\n", all.join(","))
+            })
+            .collect();
+        for text in [format!("m0: &m0 {{a: 1}}\n{merges}"), "a: &a [1]\nb: *a\n".to_owned()] {
+            from_yaml(text.as_bytes(), Limits::BODY).unwrap_err();
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ const WHOLE: Duration = Duration::from_secs(30);
 /// in memory at once.
 const SMALL: usize = 256 << 10;
 /// How many large answers come in at once.
-const TURNS: usize = 4;
+const TURNS: usize = 2;
 
 static LARGE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(TURNS)));
 

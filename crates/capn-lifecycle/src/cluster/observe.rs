@@ -24,6 +24,8 @@ pub(super) struct Observed {
     pub(super) control_plane: Seen,
     pub(super) descendants: Descendants,
     pub(super) connection: Connection,
+    /// Why the kubeconfig is not used, where it is not.
+    pub(super) refused: Option<String>,
     /// Read only for clusters whose kubeconfig is made here.
     pub(super) access: Option<Access>,
 }
@@ -63,12 +65,11 @@ pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed
         machine_deployments: list::<MachineDeployment>(ctx, &namespace, &name).await?,
         machine_pools: list::<MachinePool>(ctx, &namespace, &name).await?,
     };
-    let connection = ctx
-        .nodes
-        .get(&ClusterKey::of(cluster))
-        .map_or(Connection::NotYet, |nodes| nodes.connection());
+    let nodes = ctx.nodes.get(&ClusterKey::of(cluster));
+    let connection = nodes.as_ref().map_or(Connection::NotYet, |nodes| nodes.connection());
+    let refused = nodes.and_then(|nodes| nodes.refused());
     let access = if makes_kubeconfig(cluster) { Some(access(ctx, cluster).await?) } else { None };
-    Ok(Observed { infrastructure, control_plane, descendants, connection, access })
+    Ok(Observed { infrastructure, control_plane, descendants, connection, refused, access })
 }
 
 /// No control plane object makes the cluster's kubeconfig, but kubeadm makes its control plane.

@@ -17,6 +17,7 @@ fn seen(infrastructure: Seen, control_plane: Seen) -> Observed {
         control_plane,
         descendants: Descendants::default(),
         connection: Connection::NotYet,
+        refused: None,
         access: None,
     }
 }

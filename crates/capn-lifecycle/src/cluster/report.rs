@@ -170,7 +170,7 @@ fn all_conditions(
     if cluster.is_without_bootstrap() {
         list.remove(conditions::REMOTE_CONNECTION_PROBE);
     } else {
-        connection(seen.connection).set(&mut list, conditions::REMOTE_CONNECTION_PROBE);
+        connection(seen).set(&mut list, conditions::REMOTE_CONNECTION_PROBE);
     }
     available(cluster, &list).set(&mut list, conditions::AVAILABLE);
     list
@@ -342,8 +342,11 @@ fn any_does(
     }
 }
 
-fn connection(connection: Connection) -> Verdict {
-    match connection {
+fn connection(seen: &Observed) -> Verdict {
+    if let Some(why) = &seen.refused {
+        return Verdict::no("KubeconfigRefused", why.as_str());
+    }
+    match seen.connection {
         Connection::Up => Verdict::yes("ProbeSucceeded"),
         Connection::NotYet => Verdict::no("ProbeFailed", "not connected yet"),
         Connection::Down { last_success: None } => {

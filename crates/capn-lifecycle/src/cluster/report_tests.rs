@@ -12,6 +12,7 @@ fn seen(infrastructure: Value, control_plane: Value) -> Observed {
         control_plane: external("FooControlPlane", "cp", control_plane),
         descendants: Descendants::default(),
         connection: Connection::Up,
+        refused: None,
         access: None,
     }
 }
@@ -59,6 +60,7 @@ fn the_phase_follows_the_milestones() {
         control_plane: Seen::NoReference,
         descendants: Descendants::default(),
         connection: Connection::NotYet,
+        refused: None,
         access: None,
     };
     let status = status(&cluster(alone), &nothing, &Plan::default(), now());
@@ -100,6 +102,16 @@ fn objects_that_are_missing_are_told_from_objects_that_went() {
     };
     assert_eq!(told(&gone(json!({})), conditions::INFRASTRUCTURE_READY).1, "ObjectDoesNotExist");
     assert_eq!(told(&gone(initialized()), conditions::INFRASTRUCTURE_READY).1, "ObjectDeleted");
+}
+
+#[test]
+fn a_kubeconfig_that_is_not_used_is_told_of() {
+    let why = "use the secret c-kubeconfig: the kubeconfig has the field users[0].user.exec";
+    let seen = Observed { refused: Some(why.to_owned()), ..seen(json!({}), json!({})) };
+    let status = status(&cluster(initialized()), &seen, &Plan::default(), now());
+    let (holds, reason, message) = told(&status, conditions::REMOTE_CONNECTION_PROBE);
+    assert_eq!((holds.as_str(), reason.as_str()), ("False", "KubeconfigRefused"));
+    assert!(message.contains("users[0].user.exec"), "{message}");
 }
 
 #[test]

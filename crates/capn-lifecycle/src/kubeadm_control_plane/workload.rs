@@ -42,6 +42,10 @@ pub(super) async fn look(
     }
     let client = match workload::client(ctx, cluster).await {
         Ok(client) => client,
+        Err(error) if error.is_refusal() => {
+            seen.view = View::Down { problem: chain(&error) };
+            return;
+        }
         Err(error) => {
             seen.view = unreachable(ctx, cluster, seen.initialized, chain(&error));
             return;

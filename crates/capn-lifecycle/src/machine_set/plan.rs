@@ -104,6 +104,9 @@ fn is_creation_disabled(set: &MachineSet) -> bool {
     annotation(set.meta(), labels::DISABLE_MACHINE_CREATE) == Some("true")
 }
 
+/// Most machines of one set. Each is three objects, and a number is soon written.
+const MOST: i32 = 1_000;
+
 /// Why no machine can be made: templates that are not there, and checks that fail.
 fn blockers(set: &MachineSet, seen: &Observed) -> Vec<String> {
     let spec = &set.spec.template.spec;
@@ -118,6 +121,11 @@ fn blockers(set: &MachineSet, seen: &Observed) -> Vec<String> {
             Seen::Unreadable(problem) => why.push(problem.clone()),
             Seen::Found(_) => {}
         }
+    }
+    if set.spec.replicas.is_some_and(|replicas| replicas > MOST) {
+        why.push(format!(
+            "spec.replicas is more than {MOST}, the most machines that one set has here; use several"
+        ));
     }
     why.extend(preflight::blockers(set, seen));
     why

@@ -57,6 +57,15 @@ fn replicas(count: i32) -> Value {
 }
 
 #[test]
+fn a_number_of_machines_that_no_set_has_makes_none() {
+    let planned = |count| plan(&set("set", replicas(count)), &seen(Vec::new()));
+    let refused = planned(i32::MAX);
+    assert!(refused.actions.is_empty(), "{:?}", refused.actions);
+    assert!(refused.blocked[0].contains("more than 1000"), "{:?}", refused.blocked);
+    assert_eq!(planned(1000).actions, [Action::Create { count: 1000 }]);
+}
+
+#[test]
 fn machines_are_made_and_deleted_until_the_number_is_right() {
     let three = || vec![member("a", json!({})), member("b", json!({})), member("c", json!({}))];
     let one_going = || {

@@ -76,6 +76,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// The kubeconfig is there and cannot be used: only another one can help.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::EmptySecret { .. } | Self::Kubeconfig { .. })
+    }
+
     /// The cluster cannot be reached at the moment, or not yet: what a retry may repair. An answer
     /// of the API server, even a refusal, is not among them.
     #[must_use]

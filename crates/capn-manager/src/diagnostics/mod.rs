@@ -1,6 +1,7 @@
 //! What a manager tells about itself to those whom the API server lets in.
 
 mod authorize;
+mod certificate;
 mod tls;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -14,6 +15,8 @@ use axum::{
 };
 use kube::Client;
 
+pub(crate) use certificate::Certificate;
+pub use certificate::CertificateSecret;
 pub(crate) use tls::server as tls_server;
 pub use tls::{TlsOptions, UnknownTls};
 
@@ -36,6 +39,9 @@ pub struct DiagnosticsOptions {
     pub insecure: bool,
     /// For HTTPS.
     pub tls: TlsOptions,
+    /// Where a certificate may be that clients can check; without one, or until it is there, the
+    /// certificate is made at the start.
+    pub certificate: Option<CertificateSecret>,
     /// Makes the text of `/metrics`.
     pub metrics: MetricsText,
     /// What a PUT to `/debug/flags/v` does.

@@ -41,6 +41,7 @@ fn options(insecure: bool) -> DiagnosticsOptions {
         address: ([127, 0, 0, 1], 0).into(),
         insecure,
         tls: TlsOptions::default(),
+        certificate: None,
         metrics: Arc::new(|_| Ok(("capn_up 1\n".to_owned(), "text/plain"))),
         set_verbosity: Arc::new(|level| match level {
             "4" => Ok(()),

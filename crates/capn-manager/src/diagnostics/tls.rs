@@ -1,14 +1,14 @@
-//! TLS of the diagnostics: a certificate that lives as long as the process.
+//! TLS of the diagnostics.
 
 use std::sync::Arc;
 
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
     version::{TLS12, TLS13},
 };
 
+use super::Certificate;
 use crate::Error;
 
 /// What TLS clients may negotiate.
@@ -96,18 +96,16 @@ fn iana(suite: &rustls::SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
 }
 
-/// A server with a certificate of its own, made now and kept nowhere. Clients cannot check it, as
-/// with the Go provider; the token they send is what counts, so they should be in the same cluster.
-pub(crate) fn server(options: &TlsOptions) -> Result<ServerConfig, Error> {
-    let names = vec!["localhost".to_owned(), "capn-manager".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).map_err(Error::Certificate)?;
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+/// A server with this certificate.
+pub(crate) fn server(
+    options: &TlsOptions,
+    certificate: Arc<Certificate>,
+) -> Result<ServerConfig, Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(options.provider()))
         .with_protocol_versions(options.versions())
-        .and_then(|builder| {
-            builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)
-        })
-        .map_err(Error::Tls)?;
+        .map_err(Error::Tls)?
+        .with_no_client_auth()
+        .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -123,8 +121,9 @@ mod tests {
         let left = options.provider().cipher_suites;
         assert_eq!(left.iter().filter(|suite| suite.tls13().is_none()).count(), 1);
         assert!(left.iter().any(|suite| suite.tls13().is_some()));
-        server(&options).unwrap();
-        server(&TlsOptions::new("VersionTLS13", &[]).unwrap()).unwrap();
+        let certificate = || Arc::new(Certificate::own().unwrap());
+        server(&options, certificate()).unwrap();
+        server(&TlsOptions::new("VersionTLS13", &[]).unwrap(), certificate()).unwrap();
         let refused = TlsOptions::new("VersionTLS11", &[]).unwrap_err();
         assert!(refused.to_string().contains("VersionTLS12"), "{refused}");
         let refused = TlsOptions::new("", &["TLS_RSA_WITH_RC4_128_SHA".to_owned()]).unwrap_err();

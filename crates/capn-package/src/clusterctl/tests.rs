@@ -72,7 +72,7 @@ fn check(value: &Value) {
         "Deployment" => is::<Deployment>(value),
         "NetworkPolicy" => is::<NetworkPolicy>(value),
         "Service" => is::<Service>(value),
-        "ServiceMonitor" => {}
+        "ServiceMonitor" | "Issuer" | "Certificate" => {}
         other => panic!("no type for {other}"),
     }
     assert_eq!(value["metadata"]["labels"]["cluster.x-k8s.io/provider"], "infrastructure-incus");
@@ -147,6 +147,8 @@ fn the_manager_has_no_more_than_it_needs() {
             "--leader-elect",
             "--diagnostics-address=:8443",
             "--insecure-diagnostics=false",
+            "--diagnostics-certificate-secret=capn-diagnostics-certificate",
+            "--local-socket-namespaces=default",
             "--v=2"
         ])
     );
@@ -163,9 +165,25 @@ fn the_manager_has_no_more_than_it_needs() {
         for rule in value["rules"].as_array().into_iter().flatten().filter(|_| cluster) {
             assert!(!rule.to_string().contains('*'), "{rule}");
             let secrets = rule["resources"].to_string().contains("secrets");
-            assert!(!secrets || rule["verbs"] == json!(["get", "list", "watch"]), "{rule}");
+            // Those that objects name: who lists Secrets has all of them.
+            assert!(!secrets || rule["verbs"] == json!(["get"]), "{rule}");
         }
     }
+}
+
+#[test]
+fn the_manager_reaches_what_it_needs_and_no_other_port() {
+    let text = with_defaults(&components(&release()).unwrap());
+    let all = documents(&text);
+    let policy = all.iter().find(|object| object["kind"] == "NetworkPolicy").unwrap();
+    let rules = policy["spec"]["egress"].as_array().unwrap();
+    let ports: Vec<_> = rules.iter().flat_map(|rule| rule["ports"].as_array().unwrap()).collect();
+    let ports: Vec<_> = ports.iter().map(|port| (&port["protocol"], &port["port"])).collect();
+    let tcp = [53, 443, 6443, 8443, 16_443].map(|port| (json!("TCP"), json!(port)));
+    let expected = [(json!("UDP"), json!(53))].into_iter().chain(tcp);
+    let expected: Vec<_> = expected.collect();
+    assert_eq!(ports, expected.iter().map(|(a, b)| (a, b)).collect::<Vec<_>>());
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
 }
 
 #[test]
@@ -178,6 +196,7 @@ fn only_known_variables_are_in_the_components() {
     let expected = [
         "CAPI_DIAGNOSTICS_ADDRESS",
         "CAPI_INSECURE_DIAGNOSTICS",
+        "CAPN_LOCAL_SOCKET_NAMESPACES",
         "CAPN_RUN_AS_NON_ROOT",
         "CAPN_RUN_AS_USER",
         "CAPN_VOLUMES",
@@ -195,7 +214,6 @@ fn the_folder_is_a_repository_of_clusterctl() {
     let expected = [
         "metadata.yaml",
         "infrastructure-components.yaml",
-        "network-policy.yaml",
         "service-monitor.yaml",
         "cluster-template-x.yaml",
     ];

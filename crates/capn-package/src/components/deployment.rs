@@ -19,7 +19,8 @@ use k8s_openapi::{
 use serde_json::{Value, json};
 
 use super::{
-    DEPLOYMENT, DIAGNOSTICS_PORT, HEALTH_PORT, Object, SERVICE_ACCOUNT, metadata, pod_labels,
+    CERTIFICATE, DEPLOYMENT, DIAGNOSTICS_PORT, HEALTH_PORT, Object, SERVICE_ACCOUNT, metadata,
+    pod_labels,
 };
 use crate::{PackageError, yaml::Slot};
 
@@ -103,6 +104,8 @@ fn container() -> Container {
             "--leader-elect".to_owned(),
             format!("--diagnostics-address={}", Slot::DiagnosticsAddress.mark()),
             format!("--insecure-diagnostics={}", Slot::InsecureDiagnostics.mark()),
+            format!("--diagnostics-certificate-secret={CERTIFICATE}"),
+            format!("--local-socket-namespaces={}", Slot::LocalSocketNamespaces.mark()),
             format!("--v={}", Slot::Verbosity.mark()),
         ]),
         env: Some(vec![

@@ -26,6 +26,10 @@ pub const DIAGNOSTICS_PORT: u16 = 8443;
 /// Port of `/healthz` and `/readyz`.
 pub const HEALTH_PORT: u16 = 9440;
 
+/// The Secret with the certificate of the diagnostics, where somebody makes one: the objects for a
+/// Prometheus Operator ask cert-manager for it.
+pub const CERTIFICATE: &str = "capn-diagnostics-certificate";
+
 /// An object of Kubernetes as JSON. Slots of it are not filled.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Object {
@@ -66,7 +70,8 @@ pub(crate) fn manager() -> Result<Vec<Object>, PackageError> {
     Ok(objects)
 }
 
-/// A NetworkPolicy for the manager; not every cluster has something that enforces it.
+/// A NetworkPolicy for the manager. Not every cluster has something that enforces it; policies add up,
+/// so that others can let it reach more.
 pub(crate) fn network_policy() -> Result<Object, PackageError> {
     network::policy()
 }

@@ -13,18 +13,30 @@ use k8s_openapi::{
 };
 use serde_json::json;
 
-use super::{DIAGNOSTICS_PORT, HEALTH_PORT, Object, PROVIDER_LABEL, metadata, pod_labels, rights};
+use super::{
+    CERTIFICATE, DIAGNOSTICS_PORT, HEALTH_PORT, Object, PROVIDER_LABEL, metadata, pod_labels,
+    rights,
+};
 use crate::{PackageError, yaml::Slot};
 
 /// The Service of the metrics.
 const METRICS: &str = "capn-controller-manager-metrics";
+const DNS: u16 = 53;
+/// API servers, of the management cluster (443 is its Service's, 16443 MicroK8s' own) and of workload
+/// clusters, servers (8443), and the image servers that those are asked about (443).
+const REACHED: [u16; 4] = [443, 6443, 8443, 16_443];
+/// Who signs the certificate of the diagnostics: it does, itself.
+const ISSUER: &str = "capn-diagnostics";
 
 pub(super) fn policy() -> Result<Object, PackageError> {
-    let port = |number: u16| NetworkPolicyPort {
+    let of = |protocol: &str, number: u16| NetworkPolicyPort {
         port: Some(IntOrString::Int(number.into())),
-        protocol: Some("TCP".to_owned()),
+        protocol: Some(protocol.to_owned()),
         ..NetworkPolicyPort::default()
     };
+    let port = |number| of("TCP", number);
+    let mut reached = vec![of("UDP", DNS), port(DNS)];
+    reached.extend(REACHED.map(port));
     let policy = NetworkPolicy {
         metadata: metadata("capn-controller-manager"),
         spec: Some(NetworkPolicySpec {
@@ -37,8 +49,11 @@ pub(super) fn policy() -> Result<Object, PackageError> {
                 ports: Some(vec![port(DIAGNOSTICS_PORT), port(HEALTH_PORT)]),
                 ..NetworkPolicyIngressRule::default()
             }]),
-            // Servers and workload clusters are anywhere.
-            egress: Some(vec![NetworkPolicyEgressRule::default()]),
+            // Servers and workload clusters are anywhere, and behind these ports.
+            egress: Some(vec![NetworkPolicyEgressRule {
+                ports: Some(reached),
+                ..NetworkPolicyEgressRule::default()
+            }]),
         }),
     };
     Object::new("network-policy", &policy)
@@ -64,6 +79,27 @@ pub(super) fn monitoring() -> Result<Vec<Object>, PackageError> {
         ..Service::default()
     };
     let (key, value) = PROVIDER_LABEL;
+    let namespace = Slot::Namespace.mark();
+    let names =
+        [format!("{METRICS}.{namespace}.svc"), format!("{METRICS}.{namespace}.svc.cluster.local")];
+    // cert-manager is in every cluster with Cluster API.
+    let issuer = json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Issuer",
+        "metadata": {"name": ISSUER, "namespace": namespace, "labels": {key: value}},
+        "spec": {"selfSigned": {}},
+    });
+    let certificate = json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Certificate",
+        "metadata": {"name": CERTIFICATE, "namespace": namespace, "labels": {key: value}},
+        "spec": {
+            "secretName": CERTIFICATE,
+            "dnsNames": names,
+            "issuerRef": {"kind": "Issuer", "name": ISSUER},
+            "privateKey": {"algorithm": "ECDSA", "rotationPolicy": "Always"},
+        },
+    });
     let monitor = json!({
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "ServiceMonitor",
@@ -75,14 +111,18 @@ pub(super) fn monitoring() -> Result<Vec<Object>, PackageError> {
             "endpoints": [{
                 "path": "/metrics", "port": "metrics", "scheme": "https",
                 "bearerTokenFile": "/var/run/secrets/kubernetes.io/serviceaccount/token",
-                // The manager makes its certificate itself.
-                "tlsConfig": {"insecureSkipVerify": true},
+                "tlsConfig": {
+                    "ca": {"secret": {"name": CERTIFICATE, "key": "ca.crt"}},
+                    "serverName": names[0],
+                },
             }],
         },
     });
     Ok(vec![
         Object::new("metrics-reader-role", &rights::metrics_reader())?,
         Object::new("metrics-service", &service)?,
+        Object { file: "diagnostics-issuer", value: issuer },
+        Object { file: "diagnostics-certificate", value: certificate },
         Object { file: "service-monitor", value: monitor },
     ])
 }

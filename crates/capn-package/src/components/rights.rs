@@ -71,8 +71,9 @@ fn leader_rules() -> Vec<PolicyRule> {
 fn manager_rules() -> Vec<PolicyRule> {
     let read = &["get", "list", "watch"];
     vec![
-        // Identities, bootstrap data, kubeconfigs of workload clusters.
-        rule(&[""], &["secrets"], read),
+        // Identities, bootstrap data, kubeconfigs of workload clusters: those that objects name. None
+        // is listed or watched; what changes in one is seen at the next look.
+        rule(&[""], &["secrets"], &["get"]),
         rule(
             &["cluster.x-k8s.io"],
             &["clusters", "machines", "machinesets", "machinedeployments"],

@@ -78,6 +78,7 @@ fn the_chart_makes_the_same_objects_as_the_components() {
         .replace("${CAPI_INSECURE_DIAGNOSTICS:=false}", "false")
         .replace("${CAPN_RUN_AS_NON_ROOT:=true}", "true")
         .replace("${CAPN_RUN_AS_USER:=65532}", "65532")
+        .replace("${CAPN_LOCAL_SOCKET_NAMESPACES:=default}", "default")
         .replace("${CAPN_VOLUMES:=[]}", "[]")
         .replace("${CAPN_VOLUME_MOUNTS:=[]}", "[]");
     let components: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
@@ -87,7 +88,12 @@ fn the_chart_makes_the_same_objects_as_the_components() {
             !matches!(value["kind"].as_str(), Some("Namespace" | "CustomResourceDefinition"))
         })
         .collect();
-    assert_eq!(objects, manager);
+    let by_name = |objects: Vec<Value>| {
+        let mut objects = objects;
+        objects.sort_by_key(|object| format!("{} {}", object["kind"], object["metadata"]["name"]));
+        objects
+    };
+    assert_eq!(by_name(objects), by_name(manager));
 }
 
 #[test]
@@ -98,15 +104,26 @@ fn values_change_the_objects() {
         values["runAsNonRoot"] = false.into();
         values["runAsUser"] = 0.into();
         values["volumes"] = json!([{"name": "s", "hostPath": {"path": "/run/incus.socket"}}]);
-        values["networkPolicy"]["enabled"] = true.into();
+        values["networkPolicy"]["enabled"] = false.into();
+        values["localSocketNamespaces"] = "lab,ci".into();
         values["serviceMonitor"]["enabled"] = true.into();
     });
     let found = kinds(&objects);
-    for kind in ["NetworkPolicy", "ServiceMonitor", "Service"] {
+    for kind in ["ServiceMonitor", "Service", "Issuer", "Certificate"] {
         assert!(found.contains(&kind), "{found:?}");
     }
+    assert!(!found.contains(&"NetworkPolicy"), "{found:?}");
+    let monitor = objects.iter().find(|object| object["kind"] == "ServiceMonitor").unwrap();
+    let certificate = objects.iter().find(|object| object["kind"] == "Certificate").unwrap();
+    let tls = &monitor["spec"]["endpoints"][0]["tlsConfig"];
+    assert_eq!(tls["ca"]["secret"]["name"], certificate["spec"]["secretName"]);
+    assert_eq!(tls["serverName"], certificate["spec"]["dnsNames"][0]);
+    assert_eq!(tls["serverName"], "capn-controller-manager-metrics.team.svc");
+    assert_eq!(tls.get("insecureSkipVerify"), None);
     let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
     let pod = &deployment["spec"]["template"]["spec"];
+    let args = pod["containers"][0]["args"].to_string();
+    assert!(args.contains("--local-socket-namespaces=lab,ci"), "{args}");
     assert_eq!(pod["containers"][0]["image"], "mirror.example/capn@sha256:00");
     assert_eq!(deployment["spec"]["replicas"], 2);
     assert_eq!(pod["securityContext"]["runAsNonRoot"], false);

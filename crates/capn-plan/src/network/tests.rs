@@ -70,6 +70,22 @@ fn a_bridge_is_made_with_nat_and_marks() {
     };
     assert_eq!(post.put.config["ipv6.address"], "auto");
     assert_eq!(post.put.config["ipv6.nat"], "true");
+    assert_eq!(post.put.config["ipv6.dhcp.stateful"], "true");
+    assert_eq!(post.put.config["security.acls"], both.name);
+    assert_eq!(post.put.config["security.acls.default.egress.action"], "allow");
+}
+
+#[test]
+fn an_instance_is_no_router_of_the_host() {
+    assert_eq!(guard(&wanted()), None, "the host has no IPv6 on a bridge without");
+    let acl = guard(&Wanted { ipv6: true, ..wanted() }).unwrap();
+    assert_eq!(acl.name, wanted().name);
+    assert_eq!(acl.config["user.capn.owner-uid"], "0a1b2c3d-1");
+    let rule = &acl.egress[0];
+    assert_eq!(
+        (rule.action.as_str(), rule.protocol.as_str(), rule.icmp_type.as_str()),
+        ("drop", "icmp6", "134")
+    );
 }
 
 #[test]

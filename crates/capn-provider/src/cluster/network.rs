@@ -3,7 +3,7 @@
 
 use capn_api::{LXCCluster, NetworkMode};
 use capn_plan::{
-    Owner, Role,
+    Owner, Ownership, Role,
     families::Family,
     network::{self, Learnt, Plan, Step, Wanted, card, plan},
 };
@@ -90,6 +90,9 @@ async fn own(
     // Written down before it is made, so that what was begun is found again.
     let name = recorded(ctx, cluster).await?;
     let wanted = wanted(cluster, found, &name);
+    if !wanted.is_used {
+        guard(remote, &wanted).await?;
+    }
     let mut learnt = Learnt::default();
     for _ in 0..MAX_STEPS {
         let seen = look(remote, &name).await?;
@@ -139,10 +142,54 @@ pub(crate) async fn remove(
                     users.iter().map(|user| user.trim_start_matches("/1.0/")).collect();
                 return Ok(Some(format!("network {name} is still used by {}", users.join(", "))));
             }
-            _ => return Ok(None),
+            _ => {
+                unguard(&remote, &wanted).await?;
+                return Ok(None);
+            }
         }
     }
     Ok(Some(format!("network {name} is there again after it was deleted")))
+}
+
+/// Makes sure of the rules of a network that has some.
+async fn guard(remote: &Remote, wanted: &Wanted) -> Result<(), Failure> {
+    let Some(acl) = network::guard(wanted) else { return Ok(()) };
+    let what = format!("network ACL {}", acl.name);
+    let failure = |act| Failure::network(act, what.clone());
+    match remote.client.network_acl(&acl.name).await.map_err(failure("look for"))? {
+        Some(found) => match wanted.owner.of(&found.config, true) {
+            Ownership::Foreign(whose) => Err(Failure::Invalid {
+                message: format!(
+                    "{what} cannot be made: there is one of that name, and {whose}; rename or delete that one"
+                ),
+            }),
+            Ownership::Ours | Ownership::Adoptable(_) => Ok(()),
+        },
+        None => match remote.client.create_network_acl(&acl).await {
+            Ok(()) => Ok(()),
+            // Made by a request that was not waited for.
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(error) => Err(failure("create")(error)),
+        },
+    }
+}
+
+/// Deletes the rules of a network that is gone.
+async fn unguard(remote: &Remote, wanted: &Wanted) -> Result<(), Failure> {
+    let what = format!("network ACL {}", wanted.name);
+    let found = match remote.client.network_acl(&wanted.name).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(()),
+        Err(error) => return Err(Failure::network("look for", what)(error)),
+    };
+    if let Ownership::Foreign(_) = wanted.owner.of(&found.config, true) {
+        return Ok(());
+    }
+    match remote.client.delete_network_acl(&wanted.name).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(Failure::network("delete", what)(error)),
+    }
 }
 
 /// The name in the spec, which is filled in if there is none.

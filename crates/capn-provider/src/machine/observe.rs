@@ -6,7 +6,7 @@ use capi_api::{
     core::{Cluster, Machine},
     labels,
 };
-use capn_api::{InstanceType, LXCCluster, LXCMachine};
+use capn_api::{InstanceType, Isolation, LXCCluster, LXCMachine};
 use capn_plan::{fence::Fence, network::card::Wire};
 use incus_api::Profile;
 use k8s_openapi::api::core::v1::Secret;
@@ -65,10 +65,10 @@ pub(crate) struct Material {
     pub(crate) user_data: Option<String>,
     /// What the project allows.
     pub(crate) fence: Fence,
-    /// The profiles that it will have.
-    pub(crate) profiles: Vec<Profile>,
     /// The first network card, where the cluster says which network it is on.
     pub(crate) wire: Option<Wire>,
+    /// The profiles that it will have.
+    pub(crate) profiles: Vec<Profile>,
 }
 
 /// Reads the bootstrap data, finds the image, and looks at what the project allows.
@@ -87,10 +87,10 @@ pub(crate) async fn material(
     let kind = subject.spec.instance_type;
     let image = images::of_machine(remote, wanted, kind, version, &subject.image_servers).await?;
     let fence = fence(remote, subject).await?;
-    let wire = wire(remote, found, subject).await?;
     let profiles =
         profiles::of(remote, subject.isolation, &subject.spec.profiles, &subject.name).await?;
-    Ok(Material { image, user_data, fence, profiles, wire })
+    let wire = wire(remote, found, subject, &profiles).await?;
+    Ok(Material { image, user_data, fence, wire, profiles })
 }
 
 /// The first network card, if the cluster says its network.
@@ -102,12 +102,18 @@ async fn wire(
     remote: &Remote,
     found: &References,
     subject: &Subject,
+    profiles: &[Profile],
 ) -> Result<Option<Wire>, Failure> {
     let (spec, name) = (&subject.spec, subject.name.as_str());
-    let wire = wire::replacing(remote, &spec.profiles, subject.network(), name).await?;
+    let devices = match (subject.network(), subject.isolation) {
+        // Nothing else of a privileged machine depends on its profiles.
+        (Some(_), Isolation::Privileged) => wire::of_profiles(remote, &spec.profiles, name).await?,
+        _ => wire::merged(profiles),
+    };
+    let wire = subject.network().map(|network| Wire::replacing(&devices, network));
     let cluster = found.lxc_cluster.as_ref().and_then(|cluster| cluster.metadata.uid.as_deref());
     let uid = cluster.unwrap_or_default();
-    wire::check(remote, &spec.devices, wire.as_ref(), uid, name).await?;
+    wire::check(remote, &devices, &spec.devices, wire.as_ref(), uid, name).await?;
     Ok(wire)
 }
 

@@ -1,11 +1,14 @@
 //! Networks of clusters' own.
 
+use capi_api::core::Cluster;
 use capn_api::{LXCCluster, LXCMachine};
 use incus_client::api::{Config, InstanceSource, InstancesPost, Network, NetworkPut, NetworksPost};
 use incus_sim::Simulator;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
+use crate::kinds;
 use crate::world::World;
 
 fn spec(network: Value) -> Value {
@@ -81,6 +84,30 @@ async fn a_cluster_has_a_bridge_of_its_own_from_before_its_first_instance_until_
     world.delete::<LXCMachine>("cp-a").await;
     world.delete::<LXCCluster>("demo").await;
     assert_eq!(networks(&world).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_ipv6_it_has_a_rule_by_which_no_instance_is_a_router_of_the_host() {
+    let world = World::start(Simulator::new()).await;
+    let identity = kinds::identity("demo-incus", &json!({ "server": "unix:///simulator" }));
+    world.create::<Secret>(identity).await;
+    let mut cluster = kinds::cluster("demo");
+    cluster["spec"]["clusterNetwork"] =
+        json!({ "pods": { "cidrBlocks": ["10.244.0.0/16", "fd00:10:244::/56"] } });
+    let cluster: Cluster = world.create(cluster).await;
+    let mut spec = own();
+    spec["secretRef"] = json!({ "name": "demo-incus" });
+    world.create::<LXCCluster>(kinds::lxc_cluster(&cluster, &spec)).await;
+    world.provisioned("demo").await;
+    let made = networks(&world).await;
+    let name = made[0].name.clone();
+    assert!(made[0].config["ipv6.address"].starts_with("fd42:"));
+    assert_eq!(made[0].config["security.acls"], name);
+    let acl = world.server.network_acl(&name).await.unwrap().unwrap();
+    assert_eq!(acl.egress[0].icmp_type, "134");
+    world.delete::<LXCCluster>("demo").await;
+    assert_eq!(networks(&world).await, []);
+    assert!(world.server.network_acl(&name).await.unwrap().is_none(), "the rule stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

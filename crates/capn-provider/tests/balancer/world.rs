@@ -50,7 +50,7 @@ impl World {
         Api::namespaced(self.kube.clone(), "default")
     }
 
-    async fn create<K: Object>(&self, object: Value) -> K {
+    pub(crate) async fn create<K: Object>(&self, object: Value) -> K {
         let object: K = serde_json::from_value(object).unwrap();
         self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
     }

@@ -14,6 +14,7 @@ mod early;
 mod echoes;
 mod endpoints;
 mod faults;
+mod hostile;
 mod idle;
 mod isolation;
 #[path = "../shared/kinds.rs"]

@@ -29,6 +29,7 @@ async fn a_slow_server_holds_up_its_own_clusters_alone() {
     let mut narrow = options(&slow.namespace);
     narrow.namespace = None;
     narrow.concurrency = 1;
+    narrow.local_sockets = narrow.local_sockets.and(&quick.namespace);
     slow.start_with(narrow);
     slow.make_cluster().await;
     slow.make_machine("demo-cp", true).await;

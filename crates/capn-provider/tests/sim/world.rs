@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use capn_provider::{Options, Rechecks, Retries};
+use capn_provider::{LocalSockets, Options, Rechecks, Retries};
 use incus_client::{
     Client,
     api::{InstanceSource, InstancesPost, ProjectPut, ProjectsPost},
@@ -77,6 +77,7 @@ pub(crate) fn options(namespace: &str) -> Options {
     rechecks.remaining = Duration::from_millis(100);
     options.rechecks = rechecks;
     options.namespace = Some(namespace.to_owned());
+    options.local_sockets = LocalSockets::default().and(namespace);
     options
 }
 

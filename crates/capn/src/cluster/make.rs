@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use capn_provider::LocalSockets;
 use kube::Client;
 
 use super::made::Made;
@@ -65,8 +66,11 @@ pub async fn make(
     preflight::cluster_name(name)?;
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
-    let need =
-        if wait.is_some_and(|wait| wait.is_zero()) { Need::Objects } else { Need::Controllers };
+    let sockets = LocalSockets::default().and(args.namespace.as_deref().unwrap_or("default"));
+    let need = match wait.is_some_and(|wait| wait.is_zero()) {
+        true => Need::Objects,
+        false => Need::Controllers(&sockets),
+    };
     let mut session = Session::open_or_make(&state, need).await?;
     let client = session.client().clone();
     let work =
@@ -233,7 +237,7 @@ impl Work<'_> {
             let subject = services::Subject {
                 request,
                 view: &view,
-                workload: workload::client(&text).await?,
+                workload: workload::client(&text)?,
                 server: prepared.identity.client()?,
                 exec: exec.as_deref(),
             };

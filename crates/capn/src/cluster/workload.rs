@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use capn_controller::workload::{self, Reach};
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, ResourceExt as _};
 
 use super::made::NodeRow;
 use crate::error::{CommandError, Doing as _};
+use crate::ui::readable;
 
 /// The API server was seen to answer; a new connection to it is quick or does not come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 ///
-/// When there is none yet.
+/// When there is none yet, or it has more than inline certificates, keys and tokens.
 pub async fn kubeconfig(
     client: &Client,
     namespace: &str,
@@ -34,7 +35,22 @@ pub async fn kubeconfig(
         return Err(CommandError::new(format!("cluster `{cluster}` has no kubeconfig yet"))
             .hint(format!("see how far it is: `capn describe cluster {cluster}`")));
     };
-    String::from_utf8(value.0).doing(format!("the Secret `{name}` does not hold a kubeconfig"))
+    let text = String::from_utf8(value.0)
+        .map_err(|_| CommandError::new(format!("the Secret `{name}` does not hold text")))?;
+    let advice = format!(
+        "look at it before you trust it: `kubectl -n {namespace} get secret {name} -o yaml`"
+    );
+    // Whoever may write Secrets in the namespace may have written it, kubectl does what it says, and a
+    // terminal too.
+    if readable(&text) != text.replace('\r', "") {
+        let act = format!("the Secret `{name}` has characters that are not printed");
+        return Err(CommandError::new(act).hint(advice));
+    }
+    if let Err(error) = workload::client(&text, Reach::ThisMachine) {
+        let act = format!("the Secret `{name}` is not used");
+        return Err(CommandError::caused(act, error).hint(advice));
+    }
+    Ok(text)
 }
 
 /// Asks the workload cluster for its nodes.
@@ -44,11 +60,11 @@ pub async fn kubeconfig(
 /// When its API server does not answer.
 pub async fn nodes(kubeconfig: &str) -> Result<Vec<NodeRow>, CommandError> {
     let doing = "cannot ask the cluster for its nodes";
-    let nodes: Api<Node> = Api::all(client(kubeconfig).await?);
+    let nodes: Api<Node> = Api::all(client(kubeconfig)?);
     let params = ListParams::default();
-    let list =
-        tokio::time::timeout(PATIENCE, nodes.list(&params)).await.doing(doing)?.doing(doing)?;
-    let mut rows: Vec<NodeRow> = list.items.iter().map(row).collect();
+    let listed = tokio::time::timeout(PATIENCE, workload::list(&nodes, &params));
+    let list = listed.await.doing(doing)?.doing(doing)?;
+    let mut rows: Vec<NodeRow> = list.iter().map(row).collect();
     rows.sort_by_key(|row| (row.role != "control-plane", row.name.clone()));
     Ok(rows)
 }
@@ -58,12 +74,8 @@ pub async fn nodes(kubeconfig: &str) -> Result<Vec<NodeRow>, CommandError> {
 /// # Errors
 ///
 /// When the kubeconfig cannot be used.
-pub(super) async fn client(kubeconfig: &str) -> Result<Client, CommandError> {
-    let parsed = Kubeconfig::from_yaml(kubeconfig).doing("cannot read the cluster's kubeconfig")?;
-    let config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
-        .await
-        .doing("cannot use the cluster's kubeconfig")?;
-    Client::try_from(config).doing("cannot use the cluster's kubeconfig")
+pub(super) fn client(kubeconfig: &str) -> Result<Client, CommandError> {
+    workload::client(kubeconfig, Reach::ThisMachine).doing("cannot use the cluster's kubeconfig")
 }
 
 fn row(node: &Node) -> NodeRow {
@@ -84,5 +96,38 @@ fn row(node: &Node) -> NodeRow {
         version: info.map(|info| info.kubelet_version.clone()),
         address,
         runtime: info.map(|info| info.container_runtime_version.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use kube::api::PostParams;
+    use kube_plane::{Plane, PlaneOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_runs_something_is_not_handed_on() {
+        let plane = Plane::open(PlaneOptions::default()).await.unwrap();
+        let secrets: Api<Secret> = Api::namespaced(plane.client(), "default");
+        for (cluster, text, part) in [
+            ("a", "users: [{name: u, user: {exec: {command: touch}}}]", "is not used"),
+            ("b", "current-context: \"x\x1b]0;y\x07\"", "are not printed"),
+        ] {
+            let secret = Secret {
+                metadata: kube::api::ObjectMeta {
+                    name: Some(format!("{cluster}-kubeconfig")),
+                    ..kube::api::ObjectMeta::default()
+                },
+                data: Some([("value".to_owned(), ByteString(text.into()))].into()),
+                ..Secret::default()
+            };
+            secrets.create(&PostParams::default(), &secret).await.unwrap();
+            let error = kubeconfig(&plane.client(), "default", cluster).await.unwrap_err();
+            let said = error.render(|_, text| text.to_owned());
+            assert!(said.contains(part) && !said.contains("touch"), "{said}");
+        }
+        plane.close().await;
     }
 }

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use capn_provider::LocalSockets;
 use clap::Args;
 
 use super::{NamespaceArg, duration};
@@ -41,7 +42,11 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result<(), Comman
     }
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
-    let need = if args.wait.is_zero() { Need::Objects } else { Need::Controllers };
+    let namespaces = documents.iter().filter_map(|document| document.namespace());
+    let sockets = namespaces
+        .chain([args.namespace.namespace.as_str()])
+        .fold(LocalSockets::default(), |sockets, namespace| sockets.and(namespace));
+    let need = if args.wait.is_zero() { Need::Objects } else { Need::Controllers(&sockets) };
     let mut session = Session::open_or_make(&state, need).await?;
     let client = session.client().clone();
     let namespace = args.namespace.namespace.as_str();

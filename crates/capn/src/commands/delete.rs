@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use capn_provider::LocalSockets;
 use clap::Args;
 
 use super::{NamespaceArg, duration};
@@ -32,7 +33,11 @@ pub(super) async fn run(context: &Context, args: DeleteArgs) -> Result<(), Comma
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
     // Without a store there is nothing to delete, and none should be made to find that out.
-    let need = if state.database().exists() { Need::Controllers } else { Need::Objects };
+    let sockets = LocalSockets::default().and(namespace);
+    let need = match state.database().exists() {
+        true => Need::Controllers(&sockets),
+        false => Need::Objects,
+    };
     let mut session = Session::open(&state, need).await?;
     let client = session.client().clone();
     let work = async {

@@ -13,7 +13,7 @@ use crate::error::CommandError;
 use crate::output::{self, Format, OutputArgs};
 use crate::session::{Need, Session};
 use crate::state::StateDir;
-use crate::ui::Tone;
+use crate::ui::{Tone, readable};
 use crate::watch::{self, View, complaint};
 
 /// Options of `describe cluster`.
@@ -77,7 +77,8 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), Com
             render(&tree, "", "", args.all_conditions, &paint, &mut text);
             context.ui.data(&text)?;
             if let Some((object, problem)) = last_error(&tree) {
-                context.ui.data(&format!("\nlast error: {object}: {problem}\n"))?;
+                let problem = readable(&problem);
+                context.ui.data(&format!("\nlast error: {}: {problem}\n", readable(&object)))?;
             }
             Ok(())
         }
@@ -207,9 +208,10 @@ fn render(
     };
     let summary = match node.summary.as_str() {
         "" => String::new(),
-        summary => format!("  {}", paint(Tone::Faint, summary)),
+        summary => format!("  {}", paint(Tone::Faint, &readable(summary))),
     };
-    text.push_str(&format!("{before}{mark} {}/{}{summary}\n", node.kind, node.name));
+    let name = readable(&node.name);
+    text.push_str(&format!("{before}{mark} {}/{name}{summary}\n", node.kind));
     let bar = if node.children.is_empty() { " " } else { "│" };
     for condition in node.conditions.iter().filter(|condition| all || !condition.is_good()) {
         let tone = if condition.is_good() { Tone::Faint } else { Tone::Note };
@@ -221,7 +223,7 @@ fn render(
                 format!("{}={} {}: {message}", condition.kind, condition.status, condition.reason)
             }
         };
-        text.push_str(&format!("{below}{bar}   {}\n", paint(tone, &line)));
+        text.push_str(&format!("{below}{bar}   {}\n", paint(tone, &readable(&line))));
     }
     for (index, child) in node.children.iter().enumerate() {
         let is_last = index + 1 == node.children.len();
@@ -301,6 +303,16 @@ mod tests {
                   Ready=False NotReady: InstanceProvisioned: no space left
                   InstanceProvisioned=False InstanceProvisioningFailed: no space left
         ");
+    }
+
+    #[test]
+    fn what_a_terminal_acts_on_is_not_shown() {
+        let bad = vec![shown("Ready", "False", "X\u{9b}2J", "a\x1b]0;b\x07\u{202e}c")];
+        let mut text = String::new();
+        let node = leaf("LXCMachine", "a\x1b[2J", "False", bad);
+        render(&node, "", "", false, &|_, text| text.to_owned(), &mut text);
+        assert!(text.contains("X�2J: a�]0;b��c"), "{text:?}");
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
     }
 
     #[test]

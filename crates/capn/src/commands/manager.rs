@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use capn_manager::{DiagnosticsOptions, ElectionOptions, LeaderStatus, Options, Rate, TlsOptions};
-use capn_provider::Metrics;
+use capn_manager::{
+    CertificateSecret, DiagnosticsOptions, ElectionOptions, LeaderStatus, Options, Rate, TlsOptions,
+};
 use capn_provider::metrics::{self, Format, Registry};
+use capn_provider::{LocalSockets, Metrics};
 use clap::Args;
 
 use self::flags::{Listen, listen};
@@ -36,6 +38,10 @@ pub struct ManagerArgs {
     /// Look after objects whose label cluster.x-k8s.io/watch-filter has this value only
     #[arg(long, value_name = "VALUE", default_value = "", hide_default_value = true)]
     pub watch_filter: String,
+    /// Namespaces whose identities may name a socket of this machine, with commas between them; `*`
+    /// for every one, nothing for none
+    #[arg(long, value_name = "NAMESPACES", default_value = "default")]
+    pub local_socket_namespaces: LocalSockets,
     /// How many objects of a kind are reconciled at once in a cluster
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
@@ -60,6 +66,16 @@ pub struct ManagerArgs {
         num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, help_heading = "Servers"
     )]
     pub insecure_diagnostics: bool,
+    /// Secret with tls.crt and tls.key for the diagnostics, in the namespace of the Lease [default: a
+    /// certificate made at the start]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "Servers"
+    )]
+    pub diagnostics_certificate_secret: String,
     /// Oldest TLS version of the diagnostics: VersionTLS12 or VersionTLS13
     #[arg(long, value_name = "VERSION", default_value = "VersionTLS12", help_heading = "Servers")]
     pub tls_min_version: String,
@@ -133,6 +149,7 @@ fn options(
     provider.watch_filter = some(&args.watch_filter);
     provider.concurrency = args.concurrency;
     provider.resync = args.sync_period;
+    provider.local_sockets = args.local_socket_namespaces.clone();
     let election = match args.leader_elect {
         true => Some(election(args, config, context, status)?),
         false => None,
@@ -149,6 +166,8 @@ fn options(
             address,
             insecure: args.insecure_diagnostics,
             tls,
+            certificate: some(&args.diagnostics_certificate_secret)
+                .map(|name| CertificateSecret { namespace: own_namespace(args, config), name }),
             metrics: Arc::new(move |accept| {
                 let format = Format::accepted(accept);
                 Ok((metrics::encode(&registry, format)?, format.content_type()))
@@ -157,6 +176,11 @@ fn options(
         }),
         grace: args.graceful_shutdown_timeout,
     })
+}
+
+/// Where the manager's own objects are.
+fn own_namespace(args: &ManagerArgs, config: &kube::Config) -> String {
+    args.leader_election_namespace.clone().unwrap_or_else(|| config.default_namespace.clone())
 }
 
 fn rate(args: &ManagerArgs) -> Option<Rate> {
@@ -182,8 +206,7 @@ fn election(
         )
         .hint("leave them out for 15s, 10s and 2s"));
     }
-    let namespace =
-        args.leader_election_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let namespace = own_namespace(args, config);
     let mut options = ElectionOptions::new(namespace, context.environment.unique_name());
     options.lease_duration = lease;
     options.renew_deadline = renew;

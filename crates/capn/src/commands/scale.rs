@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use capi_api::{KubeadmControlPlane, MachineDeployment};
+use capn_provider::LocalSockets;
 use clap::Args;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
@@ -57,7 +58,11 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
     }
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
-    let need = if state.database().exists() { Need::Controllers } else { Need::Objects };
+    let sockets = LocalSockets::default().and(&namespace);
+    let need = match state.database().exists() {
+        true => Need::Controllers(&sockets),
+        false => Need::Objects,
+    };
     let mut session = Session::open(&state, need).await?;
     let client = session.client().clone();
     let work = async {

@@ -4,8 +4,8 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use capn_provider::Metrics;
 use capn_provider::metrics::{self, Format, Registry};
+use capn_provider::{LocalSockets, Metrics};
 use clap::Args;
 
 use crate::Context;
@@ -26,6 +26,10 @@ pub struct ServeArgs {
     /// Where the provider's metrics are served, over plain HTTP to whoever reaches it [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_address: Option<SocketAddr>,
+    /// Namespaces whose identities may name a socket of this machine, with commas between them; `*`
+    /// for every one, nothing for none
+    #[arg(long, value_name = "NAMESPACES", default_value = "default")]
+    pub local_socket_namespaces: LocalSockets,
     /// Leave LXCClusters and LXCMachines to a `capn manager`
     #[arg(long)]
     pub without_provider: bool,
@@ -37,7 +41,9 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<(), Comman
     let mut registry = Registry::default();
     let work = match args.without_provider {
         true => Controllers::Lifecycle,
-        false => Controllers::All(Metrics::register(&mut registry)),
+        false => {
+            Controllers::All(Metrics::register(&mut registry), args.local_socket_namespaces.clone())
+        }
     };
     let mut serving = Serving::start(&state, args.listen, &args.hosts, work).await?;
     let kubeconfig = state.plane_kubeconfig();

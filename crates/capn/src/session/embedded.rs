@@ -119,9 +119,10 @@ impl Embedded {
                 .await
                 .map_err(|error| CommandError::caused("the Cluster API controllers stopped", error))
         });
-        let Controllers::All(metrics) = controllers else { return embedded };
+        let Controllers::All(metrics, local_sockets) = controllers else { return embedded };
         let mut options = capn_provider::Options::default();
         options.metrics = metrics;
+        options.local_sockets = local_sockets;
         let (client, stop) = (embedded.client(), embedded.stopped());
         embedded.running.spawn(async move {
             capn_provider::run(client, options, stop)

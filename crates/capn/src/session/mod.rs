@@ -9,6 +9,7 @@ mod share;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use capn_provider::LocalSockets;
 use kube::Client;
 use kube_plane::Plane;
 
@@ -30,18 +31,19 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// What a command needs of the plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub enum Need<'a> {
     /// Objects only. A state folder without a plane is an empty plane.
     Objects,
-    /// Objects and controllers that work on them.
-    Controllers,
+    /// Objects and controllers that work on them, for which local sockets are for these namespaces.
+    Controllers(&'a LocalSockets),
 }
 
 /// Which controllers run on a plane.
 #[derive(Clone, Debug)]
 pub enum Controllers {
-    /// Cluster API's and the provider's, which counts into these metrics.
-    All(capn_provider::Metrics),
+    /// Cluster API's and the provider's, which counts into these metrics, and uses local sockets for
+    /// these namespaces.
+    All(capn_provider::Metrics, LocalSockets),
     /// Cluster API's alone; the provider is another process.
     Lifecycle,
 }
@@ -59,7 +61,7 @@ impl Session {
     /// # Errors
     ///
     /// When the plane cannot be opened, or another command is using it.
-    pub async fn open(state: &StateDir, need: Need) -> Result<Self, CommandError> {
+    pub async fn open(state: &StateDir, need: Need<'_>) -> Result<Self, CommandError> {
         if need == Need::Objects && !state.database().exists() {
             let plane = embedded::empty_plane().await?;
             return Ok(Self::embedded(Embedded::idle(plane)));
@@ -72,7 +74,7 @@ impl Session {
     /// # Errors
     ///
     /// As [`Session::open`].
-    pub async fn open_or_make(state: &StateDir, need: Need) -> Result<Self, CommandError> {
+    pub async fn open_or_make(state: &StateDir, need: Need<'_>) -> Result<Self, CommandError> {
         let patience = tokio::time::Instant::now() + PATIENCE;
         loop {
             let locked = match open_plane(state).await {
@@ -91,11 +93,10 @@ impl Session {
         }
     }
 
-    async fn start(plane: Plane, state: &StateDir, need: Need) -> Embedded {
-        if need == Need::Objects {
-            return Embedded::idle(plane);
-        }
-        let mut embedded = Embedded::running(plane, Controllers::All(Default::default()));
+    async fn start(plane: Plane, state: &StateDir, need: Need<'_>) -> Embedded {
+        let Need::Controllers(sockets) = need else { return Embedded::idle(plane) };
+        let controllers = Controllers::All(Default::default(), sockets.clone());
+        let mut embedded = Embedded::running(plane, controllers);
         // Others can look on while this command works; it works also if they cannot.
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let shared = match Door::open(state, any_port, &[], Holder::Command).await {
@@ -210,7 +211,8 @@ mod tests {
     async fn a_session_that_is_closed_at_once_ends_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
-        let session = Session::open(&state, Need::Controllers).await.unwrap();
+        let session =
+            Session::open(&state, Need::Controllers(&LocalSockets::default())).await.unwrap();
         let closed = tokio::time::timeout(Duration::from_secs(10), session.close()).await;
         closed.expect("controllers end when they are told to").unwrap();
     }
@@ -219,11 +221,12 @@ mod tests {
     async fn others_can_look_on_while_a_command_works_but_not_work_themselves() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
-        let working = Session::open(&state, Need::Controllers).await.unwrap();
+        let working =
+            Session::open(&state, Need::Controllers(&LocalSockets::default())).await.unwrap();
         let looking = Session::open(&state, Need::Objects).await.unwrap();
         assert!(looking.is_served());
         looking.client().apiserver_version().await.unwrap();
-        assert!(Session::open(&state, Need::Controllers).await.is_err());
+        assert!(Session::open(&state, Need::Controllers(&LocalSockets::default())).await.is_err());
         looking.close().await.unwrap();
         working.close().await.unwrap();
         assert!(!state.plane_kubeconfig().exists());
@@ -234,7 +237,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
         let first = Session::open_or_make(&state, Need::Objects).await.unwrap();
-        let error = Session::open(&state, Need::Controllers).await.err().unwrap();
+        let error =
+            Session::open(&state, Need::Controllers(&LocalSockets::default())).await.err().unwrap();
         let text = error.render(|_, text| text.to_owned());
         assert!(text.contains("another capn command is at work"), "{text}");
         first.close().await.unwrap();

@@ -13,11 +13,11 @@ use crate::state::StateDir;
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// A client of the plane, if its holder lets others in and does what is needed.
-pub(super) async fn attach(state: &StateDir, need: Need) -> Option<Client> {
+pub(super) async fn attach(state: &StateDir, need: Need<'_>) -> Option<Client> {
     let kubeconfig = Kubeconfig::read_from(state.plane_kubeconfig()).ok()?;
     let by_serve = kubeconfig.current_context.as_deref() == Some(Holder::Serve.context());
     // Another command ends, and its controllers with it, when what it was asked for holds.
-    if need == Need::Controllers && !by_serve {
+    if need != Need::Objects && !by_serve {
         return None;
     }
     let options = KubeConfigOptions::default();

@@ -4,9 +4,11 @@ mod progress;
 mod style;
 mod table;
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use capn_text::shown;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use crate::environment::Environment;
@@ -101,15 +103,21 @@ impl Ui {
         self.data(&table.render(self.inner.color_out))
     }
 
-    /// Writes one line to stderr.
+    /// Writes one line to stderr. What a terminal would act on is left out of it: lines quote servers,
+    /// nodes and objects.
     pub fn say(&self, line: impl AsRef<str>) {
-        self.err_line(line.as_ref());
+        self.err_line(&readable(line.as_ref()));
+    }
+
+    /// The same, behind a mark with a colour.
+    pub fn say_marked(&self, tone: Tone, mark: &str, line: impl AsRef<str>) {
+        let mark = self.paint(tone, mark);
+        self.err_line(&format!("{mark} {}", readable(line.as_ref())));
     }
 
     /// Writes one line to stderr that tells of something the user did not ask for.
     pub fn note(&self, line: impl AsRef<str>) {
-        let mark = self.paint(Tone::Note, "·");
-        self.err_line(&format!("{mark} {}", line.as_ref()));
+        self.say_marked(Tone::Note, "·", line);
     }
 
     /// Asks a question that `y` or `yes` answers with yes; `None` when nobody can be asked.
@@ -173,6 +181,14 @@ impl Ui {
     }
 }
 
+/// Longest text that is written at once for people, in bytes.
+const LONGEST: usize = 256 << 10;
+
+/// What of a text may reach a terminal.
+pub(crate) fn readable(text: &str) -> Cow<'_, str> {
+    shown::text(text, LONGEST)
+}
+
 /// A stream is still usable after a panic in another thread that held it.
 fn lock<T: ?Sized>(stream: &Mutex<T>) -> MutexGuard<'_, T> {
     stream.lock().unwrap_or_else(PoisonError::into_inner)
@@ -207,5 +223,32 @@ pub(crate) mod testing {
     pub(crate) fn kept() -> (Kept, Kept, Ui) {
         let (out, err) = (Kept::default(), Kept::default());
         (out.clone(), err.clone(), Ui::plain(out, err))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::kept;
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_acts_on_reaches_none() {
+        let bad = "a\x1b[2J\u{9b}31m\u{202e}b";
+        let (out, err, ui) = kept();
+        ui.say(bad);
+        ui.note(bad);
+        ui.say_marked(Tone::Good, "✓", bad);
+        ui.step(bad).done(bad);
+        ui.error(&CommandError::caused(bad, bad.to_owned()).hint(bad));
+        let mut table = Table::new(["A"]);
+        table.row([bad]);
+        table.row(["two\nlines"]);
+        ui.table(&table).unwrap();
+        for text in [out.text(), err.text()] {
+            assert!(text.contains("a�[2J�31m�b"), "{text:?}");
+            assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            assert!(!text.contains('\u{202e}'), "{text:?}");
+        }
+        assert!(out.text().contains("two lines"));
     }
 }

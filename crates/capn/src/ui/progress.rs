@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Tone, Ui};
+use super::{Tone, Ui, readable};
 
 /// How often the live line turns.
 const TURN: Duration = Duration::from_millis(120);
@@ -21,6 +21,7 @@ pub struct Step {
 
 impl Step {
     pub(super) fn start(ui: Ui, text: String) -> Self {
+        let text = readable(&text).into_owned();
         let bar = ui.live().map(|live| {
             let bar = live.add(ProgressBar::new_spinner());
             if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}")
@@ -40,7 +41,7 @@ impl Step {
             let text = if detail.is_empty() {
                 self.text.clone()
             } else {
-                format!("{}: {detail}", self.text)
+                format!("{}: {}", self.text, readable(detail))
             };
             bar.set_message(text);
         }
@@ -48,24 +49,23 @@ impl Step {
 
     /// The step is over and holds; `text` says what holds now.
     pub fn done(self, text: impl AsRef<str>) {
-        let mark = self.ui.paint(Tone::Good, "✓");
-        self.end(&mark, text.as_ref());
+        self.end(Tone::Good, "✓", text.as_ref());
     }
 
     /// The step is over and does not hold.
     pub fn failed(self, text: impl AsRef<str>) {
-        let mark = self.ui.paint(Tone::Bad, "✗");
-        self.end(&mark, text.as_ref());
+        self.end(Tone::Bad, "✗", text.as_ref());
     }
 
-    fn end(mut self, mark: &str, text: &str) {
+    fn end(mut self, tone: Tone, mark: &str, text: &str) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
         let took = elapsed(self.started.elapsed());
         let took =
             if took.is_empty() { took } else { format!("  {}", self.ui.paint(Tone::Faint, &took)) };
-        self.ui.say(format!("{mark} {text}{took}"));
+        let mark = self.ui.paint(tone, mark);
+        self.ui.err_line(&format!("{mark} {}{took}", readable(text)));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tables: left-aligned columns, two spaces apart, no borders, as kubectl prints them.
 
+use capn_text::shown;
+
 use super::Tone;
 
 /// A table of text.
@@ -15,9 +17,10 @@ impl Table {
         Self { head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
-    /// Adds a row. An empty cell is shown as `-`.
+    /// Adds a row. An empty cell is shown as `-`, and none has what a terminal would act on.
     pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
+        let readable = |cell: String| shown::line(&cell, shown::SAID).into_owned();
+        self.rows.push(cells.into_iter().map(|cell| readable(cell.into())).collect());
     }
 
     /// The table as text, one line a row, the head first.

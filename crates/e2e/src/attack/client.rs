@@ -25,6 +25,10 @@ const ANSWER: usize = 256 << 20;
 /// The longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often a request is sent again that was one too many.
+const TRIES: usize = 5;
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const YAML: &str = "application/yaml";
 pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
@@ -37,6 +41,8 @@ pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    /// When to ask again, if that was said.
+    retry_after: Duration,
     pub(crate) body: Bytes,
 }
 
@@ -138,8 +144,20 @@ impl Caller {
         Ok(sender)
     }
 
-    /// One request, whatever is answered.
+    /// One request, whatever is answered. Where the answer is that there are too many requests, it is
+    /// sent again when the answer says so.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+        for _ in 0..TRIES {
+            let answer = self.once(request.clone()).await?;
+            if answer.status != StatusCode::TOO_MANY_REQUESTS {
+                return Ok(answer);
+            }
+            tokio::time::sleep(answer.retry_after).await;
+        }
+        self.once(request).await
+    }
+
+    async fn once(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
         match timeout(self.patience, self.exchange(request)).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -164,7 +182,13 @@ impl Caller {
         let body = Limited::new(body, ANSWER).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("cannot read the answer: {error}"))?;
         *kept = Some(sender);
-        Ok(Answer { status: head.status, body: body.to_bytes() })
+        let retry_after = head.headers.get("retry-after").and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|seconds| seconds.parse().ok()).unwrap_or(1);
+        Ok(Answer {
+            status: head.status,
+            retry_after: Duration::from_secs(retry_after).min(LONGEST_PAUSE),
+            body: body.to_bytes(),
+        })
     }
 
     pub(crate) async fn call(

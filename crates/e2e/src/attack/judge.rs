@@ -24,6 +24,8 @@ const HEALTH: Duration = Duration::from_secs(1);
 const OTHERS: Duration = Duration::from_secs(2);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(150);
+/// How often `/healthz` is asked within its time.
+const TRIES: usize = 5;
 /// After which an answer is not waited for.
 const LOST: Duration = Duration::from_secs(5);
 
@@ -147,12 +149,23 @@ async fn watch_health(
     while !stop.is_cancelled() {
         for (name, address) in probes {
             let began = Instant::now();
-            let asked = async {
+            let ask = async || {
                 // As a kubelet asks: a new connection each time, and nobody's.
                 match *name {
                     "serve" => Ok(plane.again().get("/healthz").await?.granted().map(drop)?),
                     _ => plain_health(*address).await,
                 }
+            };
+            // A connection of a stranger may have to make place for another's; then it is asked again.
+            let asked = async {
+                let mut answer = ask().await;
+                for _ in 1..TRIES {
+                    if answer.is_ok() {
+                        break;
+                    }
+                    answer = ask().await;
+                }
+                answer
             };
             let answer = timeout(LOST, asked).await;
             let took = began.elapsed();

@@ -163,8 +163,12 @@ async fn one(stage: &mut Stage, attack: &Attack, slower: u32) -> anyhow::Result<
     if late > 0 {
         broken.push(format!("{late} requests of the attacker were not answered in time"));
     }
-    if stage.logs().contains(&scene.secret) {
+    let logs = stage.logs();
+    if logs.contains(&scene.secret) {
         broken.push("the secret is in the log".to_owned());
+    }
+    if let Some(panic) = logs.lines().find(|line| line.contains("panicked at")) {
+        broken.push(format!("a panic: {panic}"));
     }
     let broken = broken.iter().map(|text| text::plain(text)).collect::<Vec<_>>();
     if broken.is_empty() {

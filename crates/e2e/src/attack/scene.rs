@@ -37,6 +37,8 @@ pub(crate) struct Scene {
     pub(crate) state: PathBuf,
     /// A folder of the attack's own; it is there once it was asked for.
     pub(crate) folder: PathBuf,
+    /// How many times longer than usual everything may take.
+    pub(crate) slower: u32,
     /// A text that must not be seen.
     pub(crate) secret: String,
     /// What goes on until the judge has looked: connections, servers.
@@ -120,7 +122,7 @@ impl Scene {
         path: &str,
         wanted: impl Fn(&Value) -> bool,
     ) -> anyhow::Result<Value> {
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + SOON * self.slower;
         loop {
             let object = self.admin.get(path).await?.granted()?.json();
             if wanted(&object) || Instant::now() > deadline {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::canary::Canary;
 use super::client::Caller;
 use super::scene::Scene;
 use super::table::On;
@@ -35,7 +36,7 @@ impl Stage {
     /// Starts `capn serve`, or a `capn manager` beside one, and makes the namespace of the tenant who
     /// must not notice anything.
     pub(crate) async fn open(on: On, capn: &Path, slower: u32) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("capn-attacks-").tempdir()?;
+        let folder = folder()?;
         let state = folder.path().join("state");
         let plane = free_address()?;
         let mut arguments = vec!["--state-dir".to_owned(), text(&state), "-v".to_owned()];
@@ -67,6 +68,7 @@ impl Stage {
         let capn = capn.to_owned();
         let stage = Self { folder, capn, victims, authority, admin, plane, scenes: 0, slower };
         stage.prepare().await?;
+        Canary::hatch(stage.caller("canary", &[])?).await?;
         Ok(stage)
     }
 
@@ -149,6 +151,7 @@ impl Stage {
             state: self.folder.path().join("state"),
             folder: self.folder.path().join(format!("scene-{}", self.scenes)),
             secret: format!("s3cret{}{}", self.scenes, uuid()),
+            slower: self.slower,
             kept: Default::default(),
         })
     }
@@ -165,6 +168,17 @@ impl Stage {
     pub(crate) fn logs(&self) -> String {
         self.victims.iter().map(Victim::log).collect()
     }
+}
+
+/// In memory, where there is such a place: how fast the disk is, is not asked here.
+fn folder() -> anyhow::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("capn-attacks-");
+    let memory = Path::new("/dev/shm");
+    Ok(match memory.is_dir() {
+        true => builder.tempdir_in(memory)?,
+        false => builder.tempdir()?,
+    })
 }
 
 /// A word that is nowhere else.

@@ -1,5 +1,6 @@
 //! Certificates of attackers and of their servers.
 
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ impl Authority {
     }
 }
 
-/// A certificate that nobody signed, for a server at the loopback address or a client.
+/// A certificate that nobody signed, for a server of this machine or a client.
 pub(crate) fn self_signed(name: &str, groups: &[&str]) -> anyhow::Result<Pair> {
     let key = KeyPair::generate()?;
     let certificate = subject(name, groups)?.self_signed(&key)?;
@@ -71,7 +72,8 @@ pub(crate) fn self_signed(name: &str, groups: &[&str]) -> anyhow::Result<Pair> {
 }
 
 fn subject(name: &str, groups: &[&str]) -> anyhow::Result<CertificateParams> {
-    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+    let addresses = vec![Ipv4Addr::LOCALHOST.to_string(), own_address().to_string()];
+    let mut params = CertificateParams::new(addresses)?;
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CommonName, name);
     for group in groups {
@@ -81,6 +83,16 @@ fn subject(name: &str, groups: &[&str]) -> anyhow::Result<CertificateParams> {
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
     Ok(params)
+}
+
+/// An address of this machine that is not one of itself alone: foreign clusters are never at those.
+pub(crate) fn own_address() -> IpAddr {
+    let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        // Nothing is sent: the route says which address would be ours.
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    found.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }
 
 /// What a server of ours shows; it asks nobody for a certificate.

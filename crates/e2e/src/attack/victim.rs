@@ -22,7 +22,8 @@ pub(crate) struct Victim {
 }
 
 impl Victim {
-    /// Starts `capn ARGUMENTS`, with as many open files as a shell gives.
+    /// Starts `capn ARGUMENTS`, with as many open files as a shell gives, and no more memory than
+    /// leaves a machine alive.
     pub(crate) fn start(
         name: &'static str,
         capn: &Path,
@@ -34,7 +35,7 @@ impl Victim {
         let output = std::fs::File::create(&log)?;
         let child = Command::new("sh")
             .arg("-c")
-            .arg("ulimit -Sn 1024; exec \"$@\"")
+            .arg("ulimit -Sn 1024; ulimit -v 6000000; exec \"$@\"")
             .arg("sh")
             .arg(capn)
             .args(arguments)

@@ -66,7 +66,8 @@ async fn every_gap_is_told_before_the_next_event() {
             "reconnected",
             "lifecycle",
             "new-kind",
-            "lost 1",
+            // Neither lasted.
+            "lost 2",
             "reconnected",
             "lifecycle",
             "new-kind",

@@ -12,4 +12,5 @@ mod exec;
 mod observer;
 mod operations;
 mod requests;
+mod strangers;
 mod support;

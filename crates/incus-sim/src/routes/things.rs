@@ -9,7 +9,8 @@ use super::{Params, Path, Query, Sim, instances};
 use crate::refusal::{Answer, Refusal, check_tag, empty, sync, tagged};
 use crate::world::World;
 
-pub(crate) const KINDS: [&str; 4] = ["profiles", "networks", "storage-pools", "projects"];
+pub(crate) const KINDS: [&str; 5] =
+    ["profiles", "networks", "network-acls", "storage-pools", "projects"];
 
 /// Only profiles belong to a project here.
 fn scope(kind: &'static str, params: &Params) -> String {

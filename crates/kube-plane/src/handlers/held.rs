@@ -90,8 +90,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_not_taken_in_time_is_given_up() {
         let answer = || response::raw(http::StatusCode::OK, "text/plain", Bytes::from_static(b"x"));
-        let mut limits = crate::Limits::default();
-        limits.requests_of_user = 1;
+        let limits = crate::Limits { requests_of_user: 1, ..crate::Limits::default() };
         let gate = Gate::new(limits);
         let enter = || gate.enter(&Identity::named("jane", Vec::new()), Kind::Request);
         let taken = enter().unwrap().into_taken();

@@ -108,7 +108,8 @@ async fn answer(
     }
     access::authorize(api, &request, &segments)?;
     let is_write = request::is_write(&request.method);
-    let is_watch = !is_write && request.query.flag("watch");
+    let is_watch =
+        !is_write && request.query.flag("watch") && ResourcePath::parse(&segments).is_some();
     if let Some(gate) = gate
         // What strangers may ask for is so little that their connections bound it.
         && !sender.is_anonymous()

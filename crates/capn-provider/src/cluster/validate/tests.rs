@@ -65,6 +65,28 @@ fn only_load_balancers_we_can_keep_are_kept() {
         ),
         (json!({ "loadBalancer": {} }), "exactly one"),
         (
+            json!({ "loadBalancer": { "lxc": {} }, "network": { "mode": "existing" } }),
+            "needs spec.network.name",
+        ),
+        (
+            json!({ "loadBalancer": { "lxc": {} }, "network": { "mode": "own", "name": "lab" } }),
+            "begins with capn-",
+        ),
+        (
+            json!({
+                "loadBalancer": { "kubeVIP": {} }, "network": { "mode": "own" },
+                "controlPlaneEndpoint": { "host": "10.0.0.2", "port": 6443 },
+            }),
+            "name a network with mode existing",
+        ),
+        (
+            json!({
+                "loadBalancer": { "ovn": { "networkName": "n", "ranges": ["10.0.0.9"] } },
+                "network": { "mode": "own" },
+            }),
+            "reaches machines on its own network \"n\" only",
+        ),
+        (
             json!({
                 "loadBalancer": { "lxc": {} }, "isolation": "isolated", "unprivileged": false,
             }),

@@ -104,6 +104,37 @@ fn an_instance_may_be_made_before_its_data_and_its_cluster_is_ready() {
 }
 
 #[test]
+fn no_instance_is_made_before_the_network_of_its_cluster() {
+    let early = machine(json!({ "spec": { "createBeforeBootstrapData": true } }));
+    let on = |network: Value, status: Value, mut found: References| {
+        let mut cluster = serde_json::to_value(found.lxc_cluster.unwrap()).unwrap();
+        cluster["spec"]["network"] = network;
+        cluster["status"] = status;
+        found.lxc_cluster = Some(serde_json::from_value(cluster).unwrap());
+        kept(standing(&early, &found))
+    };
+    let waiting = || references(json!({}), json!({}));
+    let named = || json!({ "mode": "own", "name": "capn-1" });
+    for (network, status, may) in [
+        (json!({ "mode": "own" }), json!({}), false),
+        (named(), json!({}), false),
+        (named(), json!({ "network": "capn-2" }), false),
+        (named(), json!({ "network": "capn-1" }), true),
+        (json!({ "mode": "existing", "name": "lab" }), json!({}), true),
+        (json!({ "mode": "shared" }), json!({}), true),
+    ] {
+        let subject = on(network.clone(), status.clone(), waiting());
+        assert_eq!(subject.is_made_early(), may, "{network} {status}");
+        let subject = on(network.clone(), status.clone(), ready());
+        assert_eq!(subject.needs_launch(&Observed::default()), may, "{network} {status}");
+        let gate = (!may).then_some(Gate::ClusterInfrastructure);
+        assert_eq!(subject.held_by(), gate, "{network} {status}");
+    }
+    assert_eq!(on(named(), json!({ "network": "capn-1" }), ready()).network(), Some("capn-1"));
+    assert_eq!(on(json!({ "mode": "shared" }), json!({}), ready()).network(), None);
+}
+
+#[test]
 fn nothing_holds_up_an_instance_that_was_made() {
     let made = machine(json!({ "spec": { "providerID": "lxc:///demo-x" } }));
     let subject = kept(standing(&made, &references(json!({}), json!({}))));

@@ -6,7 +6,7 @@ use super::check::Report;
 use crate::Context;
 use crate::error::CommandError;
 use crate::output::{self, Format};
-use crate::ui::Tone;
+use crate::ui::{Tone, readable};
 
 /// Prints a report in the form that was asked for.
 pub(super) fn report(
@@ -48,13 +48,13 @@ fn text(report: &Report, paint: impl Fn(Tone, &str) -> String) -> String {
             "{}  {:<widest$}  {}\n",
             paint(tone, &state),
             finding.id,
-            finding.found
+            readable(&finding.found)
         ));
         if !finding.means.is_empty() {
-            text.push_str(&format!("{indent}{}\n", finding.means));
+            text.push_str(&format!("{indent}{}\n", readable(&finding.means)));
         }
         for line in &finding.mend {
-            text.push_str(&format!("{indent}{} {line}\n", paint(Tone::Hint, "mend:")));
+            text.push_str(&format!("{indent}{} {}\n", paint(Tone::Hint, "mend:"), readable(line)));
         }
     }
     let [ok, warnings, problems] =

@@ -392,12 +392,12 @@ fn prepare(
 fn show(context: &Context, proofs: &[Proof]) -> Result<(), CommandError> {
     let ui = &context.ui;
     for proof in proofs {
-        let mark = match (proof.holds(), proof.is_open()) {
-            (true, _) => ui.paint(Tone::Good, "✓"),
-            (false, true) => ui.paint(Tone::Bad, "✗"),
-            (false, false) => ui.paint(Tone::Note, "!"),
+        let (tone, mark) = match (proof.holds(), proof.is_open()) {
+            (true, _) => (Tone::Good, "  ✓"),
+            (false, true) => (Tone::Bad, "  ✗"),
+            (false, false) => (Tone::Note, "  !"),
         };
-        ui.say(format!("  {mark} {}", proof.line()));
+        ui.say_marked(tone, mark, proof.line());
     }
     let open: Vec<&str> =
         proofs.iter().filter(|proof| proof.is_open()).map(|proof| proof.what.as_str()).collect();

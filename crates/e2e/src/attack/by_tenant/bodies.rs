@@ -23,11 +23,11 @@ pub(super) fn all() -> Vec<Attack> {
         .add("an object that is nested 123 deep, in each verb", |s| {
             everywhere(s, nested("[", 123, "1", "]"))
         })
-        .add("an object with 300,000 empty lists, in each verb", |s| {
-            everywhere(s, items(300_000, |_| "[]".to_owned()))
+        .add("an object with 100,000 empty lists, in each verb", |s| {
+            everywhere(s, items(100_000, |_| "[]".to_owned()))
         })
-        .add("an object with 20,000 fields, in each verb", |s| {
-            everywhere(s, members(20_000, |n| (format!("f{n}"), "1".into())))
+        .add("an object with 15,000 fields, in each verb", |s| {
+            everywhere(s, members(15_000, |n| (format!("f{n}"), "1".into())))
         })
         .add("a body that opens a million lists and closes none", |s| {
             everywhere(s, "[".repeat(1_000_000))

@@ -29,6 +29,8 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a kubeconfig with a server over plain HTTP", plain)
         .add("a kubeconfig that names a proxy", proxy)
         .add("a workload server that sends the token elsewhere", redirect)
+        .gate("a kubeconfig leads to no address of this machine alone")
+        .add("a kubeconfig that leads to the loopback address", loopback)
         .gate("the size, depth and aliases of a kubeconfig are checked before it is parsed")
         .add("a kubeconfig of aliases of aliases", aliases)
         .add("a kubeconfig of 20,000 nested lists", depth)
@@ -170,6 +172,13 @@ async fn proxy(scene: Arc<Scene>) -> Done {
     let proxy = format!("proxy-url: 'http://{}'", hostile.address);
     plant(&scene, &kubeconfig("https://192.0.2.1:6443", &proxy, "{token: abc}")).await?;
     let told = "the proxy of a kubeconfig was asked";
+    scene.never(WATCHED, told, || hostile.connections() > 0).await
+}
+
+async fn loopback(scene: Arc<Scene>) -> Done {
+    let hostile = Hostile::on_loopback(not_found).await?;
+    plant_user(&scene, &hostile, "{token: abc}").await?;
+    let told = "a service of this machine alone was asked";
     scene.never(WATCHED, told, || hostile.connections() > 0).await
 }
 

@@ -31,7 +31,7 @@ pub(super) fn all() -> Vec<Attack> {
             )
         })
         .add("managers with names of 100,000 characters", long_manager)
-        .add("500 managers that apply in turn", many_managers)
+        .add("200 managers that apply in turn", many_managers)
         .gate("an unreadable object is an error that names it, never Null")
         .add("an applied object that is nested 123 deep keeps its finalizers", deep_apply)
         .end()
@@ -81,7 +81,7 @@ async fn long_manager(scene: Arc<Scene>) -> Done {
 
 async fn many_managers(scene: Arc<Scene>) -> Done {
     let one = format!("{}/map", scene.core("configmaps"));
-    for number in 0..500 {
+    for number in 0..200 {
         let path = format!("{one}?force=true&fieldManager=m{number}");
         let change =
             format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","data":{{"k{number}":"v"}}}}"#);

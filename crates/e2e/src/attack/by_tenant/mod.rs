@@ -16,6 +16,7 @@ mod secrets;
 mod selectors;
 mod stored;
 mod templates;
+mod users;
 mod watches;
 
 use super::table::Attack;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Attack> {
         queries::all(),
         paths::all(),
         rights::all(),
+        users::all(),
         links::all(),
         collections::all(),
         secrets::all(),

@@ -43,15 +43,15 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a name of 100,000 characters", |s| {
             created(s, format!(r#"{{"name":"{}"}}"#, "a".repeat(100_000)))
         })
-        .add("300 objects of one generated name", generated)
+        .add("100 objects of one generated name", generated)
         .gate("an object that a controller cannot read gets an event, the rest goes on")
         .add("metadata of wrong types", wrong_metadata)
         .on(On::Both)
         .add("objects of Cluster API of wrong types", wrong_objects)
         .add("clusters whose references lead nowhere", nowhere)
         .add("machines that refer to each other's objects", crossed)
-        .add("300 clusters at once", many_clusters)
-        .add("events by the thousand", events)
+        .add("100 clusters at once", many_clusters)
+        .add("events by the hundred", events)
         .end()
 }
 
@@ -100,7 +100,7 @@ async fn annotations(scene: Arc<Scene>) -> Done {
 
 async fn generated(scene: Arc<Scene>) -> Done {
     let map = json!({ "metadata": { "generateName": "g".repeat(240) } });
-    for _ in 0..300 {
+    for _ in 0..100 {
         drop(scene.tenant.post(&scene.core("configmaps"), &map).await);
     }
     Ok(())
@@ -239,7 +239,7 @@ async fn crossed(scene: Arc<Scene>) -> Done {
 }
 
 async fn many_clusters(scene: Arc<Scene>) -> Done {
-    for number in 0..300 {
+    for number in 0..100 {
         let cluster = json!({
             "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
             "metadata": { "name": format!("many-{number}"), "labels": { "capn.cluster.x-k8s.io/bootstrap": "none" } },
@@ -255,7 +255,7 @@ async fn many_clusters(scene: Arc<Scene>) -> Done {
 
 async fn events(scene: Arc<Scene>) -> Done {
     let message = "e".repeat(1000);
-    for number in 0..1500 {
+    for number in 0..500 {
         let event = json!({
             "apiVersion": "v1", "kind": "Event", "metadata": { "name": format!("e{number}") },
             "involvedObject": { "kind": "ConfigMap", "namespace": scene.namespace, "name": "a" },

@@ -19,7 +19,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("2,000 watches that want the list first", |s| {
             watches(s, 4, 500, "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")
         })
-        .add("300 lists of a large collection at once", lists)
+        .add("100 lists of a large collection at once", lists)
         .add("lists whose answers nobody reads", unread)
         .add("watches that nobody reads while much is written", unread_watches)
         .end()
@@ -84,7 +84,7 @@ async fn watches(scene: Arc<Scene>, connections: usize, each: usize, query: &str
 async fn lists(scene: Arc<Scene>) -> Done {
     fill(&scene).await?;
     let path = scene.core("configmaps");
-    let all = (0..300).map(|_| {
+    let all = (0..100).map(|_| {
         let (caller, path) = (scene.tenant.again(), path.clone());
         async move { drop(caller.get(&path).await) }
     });

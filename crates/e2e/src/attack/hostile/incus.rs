@@ -1,6 +1,6 @@
 //! A simulated Incus server over HTTPS, which does what it is asked.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::attack::tls::{Pair, self_signed, serving};
+use crate::attack::tls::{Pair, own_address, self_signed, serving};
 
 /// Image of machines and load balancers there.
 const IMAGE: &str = "capn/test";
@@ -30,7 +30,7 @@ impl Simulated {
         simulator.add_image("default", IMAGE, &[]);
         let pair = self_signed("incus", &[])?;
         let acceptor = TlsAcceptor::from(serving(&pair)?);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((own_address(), 0)).await?;
         let address = listener.local_addr()?;
         let router = simulator.router();
         let accepting = AbortOnDropHandle::new(tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Servers of attackers, at the loopback address.
+//! Servers of attackers, on this machine.
 
 mod incus;
 mod script;

@@ -1,6 +1,6 @@
 //! A server that answers by a script, with TLS or without.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::attack::tls::{Pair, self_signed, serving};
+use crate::attack::tls::{Pair, own_address, self_signed, serving};
 
 /// No connection is sent more than this.
 const MOST: usize = 2 << 30;
@@ -50,23 +50,30 @@ impl Hostile {
     pub(crate) async fn start(
         script: impl Fn(&str) -> Reply + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
-        Self::open(true, Arc::new(script)).await
+        Self::open(own_address(), true, Arc::new(script)).await
+    }
+
+    /// With TLS, at the loopback address.
+    pub(crate) async fn on_loopback(
+        script: impl Fn(&str) -> Reply + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        Self::open(Ipv4Addr::LOCALHOST.into(), true, Arc::new(script)).await
     }
 
     /// Without TLS.
     pub(crate) async fn plain(
         script: impl Fn(&str) -> Reply + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
-        Self::open(false, Arc::new(script)).await
+        Self::open(own_address(), false, Arc::new(script)).await
     }
 
-    async fn open(tls: bool, script: Script) -> anyhow::Result<Self> {
+    async fn open(at: IpAddr, tls: bool, script: Script) -> anyhow::Result<Self> {
         let pair = self_signed("hostile", &[])?;
         let acceptor = match tls {
             true => Some(TlsAcceptor::from(serving(&pair)?)),
             false => None,
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((at, 0)).await?;
         let address = listener.local_addr()?;
         let heard = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
