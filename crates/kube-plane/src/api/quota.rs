@@ -12,6 +12,11 @@ const MAX_OBJECTS: usize = 20_000;
 /// Bytes of all of them.
 const MAX_BYTES: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 
+/// Roles and bindings of a namespace, of each kind; and bytes of one. Each is looked at for each
+/// request of who has it.
+const MAX_ROLES: usize = 200;
+const MAX_ROLE_BYTES: usize = 64 << 10;
+
 /// Refuses a new or larger object in a full namespace. Requests that come at the same time may
 /// together go a little over.
 pub(super) fn check(
@@ -28,7 +33,13 @@ pub(super) fn check(
     }
     let used = store.usage(namespace);
     let after = used.bytes.saturating_sub(before).saturating_add(bytes);
-    let full = if old.is_none() && used.objects >= MAX_OBJECTS {
+    let rights = &*resource.group == "rbac.authorization.k8s.io";
+    let roles = || store.list(&resource.storage, Some(namespace)).1.len();
+    let full = if rights && bytes > MAX_ROLE_BYTES {
+        format!("it has {bytes} bytes of at most {MAX_ROLE_BYTES}")
+    } else if rights && old.is_none() && roles() >= MAX_ROLES {
+        format!("the namespace holds {MAX_ROLES} {} already", resource.plural)
+    } else if old.is_none() && used.objects >= MAX_OBJECTS {
         format!("the namespace holds {} objects of at most {MAX_OBJECTS}", used.objects)
     } else if after > MAX_BYTES {
         format!("the namespace would hold {after} bytes of at most {MAX_BYTES}")
@@ -60,6 +71,14 @@ mod tests {
         let refused = api.create(&maps, "default", map("two").into(), &jane).await.unwrap_err();
         assert!(refused.message().contains("exceeded quota"), "{}", refused.message());
         assert_eq!(refused.code().as_u16(), 403);
+        let roles = api.registry.tables().stored("roles.rbac.authorization.k8s.io").unwrap();
+        let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["x".repeat(70_000)]});
+        let role = json!({"metadata": {"name": "r"}, "rules": [rule]});
+        let root = WriteOptions::default();
+        let refused = api.create(&roles, "default", role.clone().into(), &jane).await.unwrap_err();
+        assert_eq!(refused.code().as_u16(), 403);
+        api.create(&roles, "default", role.into(), &root).await.unwrap();
+        api.delete(&roles, "default", "r", &crate::api::DeleteOptions::default()).await.unwrap();
         // Operators and the plane itself go on, and so does who makes room.
         api.create(&maps, "default", map("two").into(), &WriteOptions::default()).await.unwrap();
         let small = json!({"metadata": {"name": "one"}, "data": {"a": "x"}});
