@@ -6,8 +6,8 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{Params, Path, Query, Sim, instances};
-use crate::world::Lifecycle;
 use crate::refusal::{Answer, Refusal, check_tag, empty, sync, tagged};
+use crate::world::Lifecycle;
 use crate::world::World;
 
 pub(crate) const KINDS: [&str; 5] =
