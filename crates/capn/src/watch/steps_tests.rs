@@ -255,6 +255,9 @@ fn a_network_of_the_clusters_own_is_the_first_step() {
     let failed =
         condition_of("NetworkAvailable", "False", "NetworkProvisioningFailed", "create network");
     let failed = of(own(), json!({ "conditions": failed })).state;
-    assert!(matches!(&failed, State::Retrying(why) if why.contains("create network")), "{failed:?}");
+    assert!(
+        matches!(&failed, State::Retrying(why) if why.contains("create network")),
+        "{failed:?}"
+    );
     assert_eq!(of(json!({ "mode": "shared" }), json!({})).key, "load-balancer");
 }
