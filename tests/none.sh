@@ -35,7 +35,8 @@ proves() { up_none -o json | has '"sandbox": "'; }
 check 'a pod sandbox runs through CRI in each' proves
 unchanged() { up_none -o json | has '"changed": false'; }
 check 'the same command again changes nothing' unchanged
-check 'its instances are on a network of its own' own_network
+own_network() { incus network list -f csv | grep "cluster default/$cluster"; }
+check 'it has a network of its own' own_network
 different() {
   local text
   if text=$(up_none --workers 3 2>&1); then return 1; fi
@@ -53,7 +54,6 @@ check 'get and describe show the machines' lists
 scales() { capn scale "$cluster" --workers 2 --wait 3m && [ "$(capn get machines "$cluster" -o name | wc -l)" = 3 ]; }
 check 'a worker is added' scales
 check 'the cluster is deleted' capn delete cluster "$cluster"
-own_network() { incus network list -f csv | grep "cluster default/$cluster"; }
 gone() { [ -z "$(instances_of "$cluster")" ] && if own_network; then return 1; fi; }
 check 'nothing is left on the server' gone
 again() { capn delete cluster "$cluster" 2>&1 | has 'nothing to delete'; }

@@ -22,7 +22,7 @@ const READY_TARGET: f64 = 1.2;
 const MEMORY_TARGET_MB: f64 = 64.0;
 /// Create: look, create, look at what runs, and ask how its bootstrap data fares, which is a look
 /// and a command. Ends of operations come as events; one that comes late makes another look.
-const CREATE_TARGET: f64 = 6.0;
+const CREATE_TARGET: f64 = 10.0;
 /// Delete: look, stop, look, delete, look.
 const DELETE_TARGET: f64 = 6.0;
 /// How long nothing happens before it is called idle, and how long it is then watched.

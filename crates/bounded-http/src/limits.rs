@@ -48,7 +48,7 @@ impl Default for Limits {
             strangers_of_address: 150,
             known: 600,
             known_of_user: 100,
-            operators: 100,
+            operators: 400,
             handshake: Duration::from_secs(10),
             stranger_idle: Duration::from_secs(20),
             idle: Duration::from_secs(300),

@@ -50,7 +50,7 @@ impl Default for Limits {
             connections: bounded_http::Limits::default(),
             requests: 200,
             requests_of_user: 40,
-            requests_of_operators: 100,
+            requests_of_operators: 400,
             watches: 2000,
             watches_of_user: 200,
             watches_of_operators: 1000,

@@ -24,7 +24,8 @@ pub(crate) const KEY_RULE: &str = "name part must consist of alphanumeric charac
     optional DNS subdomain prefix and '/'";
 
 /// The rule of names that are only a part of a path, as a sentence.
-pub(crate) const PATH_RULE: &str = "may not be '.' or '..', and may not contain '/' or '%'";
+pub(crate) const PATH_RULE: &str = "may not be '.' or '..', may not contain '/', '%' or NUL, and \
+    has at most 253 bytes";
 
 pub(crate) fn is_label(text: &str) -> bool {
     text.len() <= 63 && is_lower(text)
@@ -43,7 +44,7 @@ pub(crate) fn is_subdomain(text: &str) -> bool {
 
 /// Names of roles and bindings, as `system:discovery`.
 pub(crate) fn is_path_segment(text: &str) -> bool {
-    !matches!(text, "" | "." | "..") && !text.contains(['/', '%'])
+    !matches!(text, "" | "." | "..") && !text.contains(['/', '%', '\0']) && text.len() <= 253
 }
 
 /// A part of a path without its percent encoding. `None`: it holds what cannot be a part of a path.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use capi_api::conditions::{Conditions, Status};
 use capn_api::{
-    ApiEndpoint, ClusterInitialization, LXCCluster, LXCClusterStatus, LXCMachine,
+    ApiEndpoint, ClusterInitialization, LXCCluster, LXCClusterStatus, LXCMachine, NetworkMode,
     conditions::{self as kinds, reasons},
     keys,
 };
@@ -463,7 +463,13 @@ pub(crate) async fn orphaned(
     name: &str,
 ) -> Result<Action, Failure> {
     tracing::warn!(instance = name, "left a load balancer behind, as asked");
-    let note = format!("left load balancer {name} behind, as asked");
+    let own = cluster.spec.network_mode() == NetworkMode::Own;
+    let note = match cluster.spec.network_name().filter(|_| own) {
+        Some(network) => {
+            format!("left load balancer {name} and network {network} behind, as asked")
+        }
+        None => format!("left load balancer {name} behind, as asked"),
+    };
     tell(ctx, cluster, EventType::Warning, "LoadBalancerOrphaned", note).await;
     let_go(ctx, cluster).await
 }

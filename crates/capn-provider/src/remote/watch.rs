@@ -20,7 +20,7 @@ pub(crate) enum Signal {
         /// Its name.
         name: String,
     },
-    /// Nobody knows what: events were missed.
+    /// To several, or nobody knows what: events were missed.
     Lost {
         /// The identity that missed them.
         remote: RemoteKey,
@@ -38,7 +38,7 @@ impl Drop for Watch {
 
 /// What happens to an instance and may need an answer. Files, commands and state reads of ours
 /// are not among it.
-const ACTIONS: [&str; 10] = [
+const ACTIONS: [&str; 11] = [
     "instance-created",
     "instance-started",
     "instance-stopped",
@@ -49,7 +49,11 @@ const ACTIONS: [&str; 10] = [
     "instance-deleted",
     "instance-renamed",
     "instance-ready",
+    // It may have become what its cluster excludes.
+    "instance-updated",
 ];
+/// A change of a profile is one of all the instances that have it.
+const OF_MANY: &str = "profile-updated";
 
 /// Most signals of one server within a [`WINDOW`]. With more, whoever depends on it looks at everything
 /// once, and nobody else has to.
@@ -97,6 +101,11 @@ fn signal(remote: &RemoteKey, item: EventItem) -> Option<Signal> {
             Some(Signal::Lost { remote: remote.clone() })
         }
         EventItem::Disconnected { .. } => None,
+        EventItem::Event(event)
+            if event.lifecycle().is_some_and(|event| event.action == OF_MANY) =>
+        {
+            Some(Signal::Lost { remote: remote.clone() })
+        }
         EventItem::Event(event) => event
             .lifecycle()
             .filter(|event| ACTIONS.contains(&event.action.as_str()))

@@ -9,8 +9,9 @@ use crate::world::{World, options, plane};
 
 const MACHINES: usize = 10;
 /// To make: a look, what the project allows, the profile, the creation, a look, and when the bootstrap
-/// data may have ended another look and a command; then a command and a change that remove the data.
-const TO_MAKE: f64 = 9.0;
+/// data may have ended another look and a command; then a command and a change that remove the data, and
+/// a look since the instance changed.
+const TO_MAKE: f64 = 10.0;
 /// To delete: a look, the stop, a look, the deletion, a look.
 const TO_DELETE: f64 = 5.0;
 /// An event that comes late makes one more look.

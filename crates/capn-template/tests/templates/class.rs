@@ -178,6 +178,17 @@ fn every_load_balancer_becomes_that_of_the_cluster() {
 }
 
 #[test]
+fn the_network_is_the_profiles_unless_it_is_said() {
+    for variable in [json!({ "mode": "own" }), json!({ "mode": "existing", "name": "lab" })] {
+        let rendered = render(&with(&[("network", variable.clone())]));
+        let spec = serde_json::to_value(lxc_cluster(&rendered)).unwrap();
+        assert_eq!(spec["network"], variable);
+    }
+    let spec = serde_json::to_value(lxc_cluster(&render(&with(&[])))).unwrap();
+    assert_eq!(spec.get("network"), None);
+}
+
+#[test]
 fn the_endpoint_can_be_given_whole_or_in_part() {
     for (endpoint, balancer, expected) in [
         (json!({ "port": 7443 }), json!({ "lxc": {} }), json!({ "port": 7443 })),

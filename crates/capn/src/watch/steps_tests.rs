@@ -235,3 +235,29 @@ fn a_load_balancer_that_waits_is_busy() {
     let view = View { lxc_cluster: Some(object(lxc_cluster(false))), ..View::default() };
     assert!(matches!(steps(&view, &ONE_EACH)[0].state, State::Busy(_)));
 }
+
+#[test]
+fn a_network_of_the_clusters_own_is_the_first_step() {
+    let of = |network: Value, status: Value| {
+        let mut cluster = lxc_cluster(true);
+        cluster["spec"]["network"] = network;
+        for (key, value) in status.as_object().unwrap() {
+            cluster["status"][key] = value.clone();
+        }
+        let view = View { lxc_cluster: Some(object(cluster)), ..View::default() };
+        steps(&view, &ONE_EACH).remove(0)
+    };
+    let own = || json!({ "mode": "own", "name": "capn-1" });
+    let made = of(own(), json!({ "network": "capn-1" }));
+    assert_eq!((made.key.as_str(), made.state), ("network", State::Done));
+    assert_eq!(made.done, "network `capn-1` of its own");
+    assert_eq!(of(own(), json!({})).state, State::Busy(String::new()));
+    let failed =
+        condition_of("NetworkAvailable", "False", "NetworkProvisioningFailed", "create network");
+    let failed = of(own(), json!({ "conditions": failed })).state;
+    assert!(
+        matches!(&failed, State::Retrying(why) if why.contains("create network")),
+        "{failed:?}"
+    );
+    assert_eq!(of(json!({ "mode": "shared" }), json!({})).key, "load-balancer");
+}

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Params, Path, Query, Sim, instances};
 use crate::refusal::{Answer, Refusal, check_tag, empty, sync, tagged};
+use crate::world::Lifecycle;
 use crate::world::World;
 
 pub(crate) const KINDS: [&str; 5] =
@@ -132,6 +133,8 @@ pub(crate) async fn put(
     }
     if kind == "profiles" {
         instances::expand_all(&mut world);
+        drop(world);
+        simulator.tell(&[Lifecycle { action: "profile-updated", project: key.1, name: key.2 }]);
     }
     Ok(empty())
 }

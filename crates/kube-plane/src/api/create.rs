@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Api, Body, Subresource, WriteOptions, Written,
     prepare::{check, decode, mutate},
-    refused,
+    quota, refused,
 };
 use crate::{
     admission::FieldError,
@@ -59,8 +59,9 @@ impl Api {
             let mut value = Arc::unwrap_or_clone(checked);
             manage(resource, &mut value, options);
             resource.to_stored(&mut value);
-            gate::admit(&value)?;
+            let bytes = gate::admit(&value)?;
             let name = json::text(&value, &["metadata", "name"]).to_owned();
+            quota::check(&self.store, resource, (namespace, &name), options, bytes, None)?;
             let key = Key::new(&resource.storage, namespace, &name);
             let written = if options.dry_run {
                 self.would_create(key, &value)

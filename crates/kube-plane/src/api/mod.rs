@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod prepare;
+mod quota;
 mod update;
 
 use std::{collections::HashMap, sync::Arc};

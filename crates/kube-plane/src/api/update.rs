@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     Api, Body, Subresource, WriteOptions, Written,
     prepare::{check, decode, mutate},
-    refused,
+    quota, refused,
 };
 use crate::{
     admission::FieldError,
@@ -126,7 +126,9 @@ impl Api {
             if stored == current.value()? {
                 return Ok(Written { object: current, code: StatusCode::OK, warnings });
             }
-            gate::admit(&stored)?;
+            let bytes = gate::admit(&stored)?;
+            let place = (namespace, name);
+            quota::check(&self.store, resource, place, options, bytes, Some(&current))?;
             let (new, old) = (Arc::new(new), Arc::new(old));
             check(self, resource, subresource, &new, Some(&old), options).await?;
             match self.put(&current, stored, resource.schema_of_writes(), options).await {

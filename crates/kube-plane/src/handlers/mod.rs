@@ -122,7 +122,7 @@ async fn answer(
         (request.body, room) = unread.read(request.pass.as_ref()).await?;
     }
     let limits = request.pass.as_ref().map(|pass| pass.limits);
-    let work = work(api, shutdown, path, &segments, request);
+    let work = work(api, shutdown, &segments, request);
     let (response, taken) = match limits {
         Some(limits) if !is_watch => {
             timeout(limits.request, work).await.map_err(|_| ApiError::timed_out())??
@@ -138,7 +138,6 @@ async fn answer(
 async fn work(
     api: &Arc<Api>,
     shutdown: &CancellationToken,
-    path: &str,
     segments: &[&str],
     request: Request,
 ) -> Result<(Response<ResponseBody>, Taken)> {
@@ -150,11 +149,12 @@ async fn work(
         Some(pass) => pass.heavy().await?,
         None => Taken::default(),
     };
-    let (api, shutdown, path) = (Arc::clone(api), shutdown.clone(), path.to_owned());
+    let (api, shutdown) = (Arc::clone(api), shutdown.clone());
+    let segments: Vec<String> = segments.iter().map(|segment| (*segment).to_owned()).collect();
     let runtime = tokio::runtime::Handle::current();
     let work = tokio::task::spawn_blocking(move || {
         runtime.block_on(async {
-            let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+            let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
             let response = route(&api, &shutdown, &segments, &request).await?;
             let finished = finish(response, request).await;
             drop(heavy);

@@ -209,20 +209,22 @@ pub(crate) fn updated(target: &Target<'_>, new: &mut Value, old: &Value, options
         return write(new, entries);
     }
     let place = subresource(target);
+    // From the user agent it may be of any length.
+    let manager = &options.manager[..options.manager.floor_char_boundary(MAX_NAME / 2)];
     for entry in &mut entries {
         entry.fields.subtract(&difference.removed);
-        if !entry.is(&options.manager, UPDATE, place) {
+        if !entry.is(manager, UPDATE, place) {
             entry.fields.subtract(&difference.changed);
         }
     }
     if !difference.changed.is_empty() {
         let mut fields = difference.changed;
-        let own = entries.iter().position(|entry| entry.is(&options.manager, UPDATE, place));
+        let own = entries.iter().position(|entry| entry.is(manager, UPDATE, place));
         if let Some(own) = own {
             fields.add(&entries.remove(own).fields);
         }
         entries.push(Entry {
-            manager: options.manager.clone(),
+            manager: manager.to_owned(),
             operation: UPDATE.to_owned(),
             subresource: place.to_owned(),
             api_version: target.resource.api_version(),

@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::{
@@ -35,7 +36,9 @@ pub(crate) struct Rbac(RwLock<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    objects: BTreeMap<Key, Arc<Object>>,
+    /// Read once each: there may be many of one user's, and each write of one of them makes a new
+    /// policy for all.
+    objects: BTreeMap<Key, policy::Part>,
     /// Made when it is first asked for after a write.
     policy: Option<Arc<Policy>>,
 }
@@ -48,13 +51,16 @@ impl Rbac {
         if !matches!(&*key.resource, CLUSTER_ROLES | CLUSTER_BINDINGS | ROLES | BINDINGS) {
             return;
         }
+        let part = match event.change {
+            Change::Deleted => None,
+            Change::Added | Change::Modified => read(&event.object),
+        };
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         state.policy = None;
-        if event.change == Change::Deleted {
-            state.objects.remove(key);
-        } else {
-            state.objects.insert(key.clone(), Arc::clone(&event.object));
-        }
+        match part {
+            Some(part) => state.objects.insert(key.clone(), part),
+            None => state.objects.remove(key),
+        };
     }
 
     /// The policy of this moment.
@@ -66,22 +72,18 @@ impl Rbac {
         drop(state);
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let State { objects, policy } = &mut *state;
-        Arc::clone(policy.get_or_insert_with(|| Arc::new(Policy::new(read(objects)))))
+        Arc::clone(policy.get_or_insert_with(|| Arc::new(Policy::new(objects.values()))))
     }
 }
 
-fn read(stored: &BTreeMap<Key, Arc<Object>>) -> policy::Objects {
-    let mut objects = policy::Objects::default();
-    for (key, object) in stored {
-        match &*key.resource {
-            CLUSTER_ROLES => objects.cluster_roles.extend(parse(object)),
-            CLUSTER_BINDINGS => objects.cluster_bindings.extend(parse(object)),
-            ROLES => objects.roles.extend(parse(object)),
-            BINDINGS => objects.bindings.extend(parse(object)),
-            _ => {}
-        }
-    }
-    objects
+fn read(object: &Object) -> Option<policy::Part> {
+    Some(match &*object.key.resource {
+        CLUSTER_ROLES => policy::Part::ClusterRole(parse::<ClusterRole>(object)?.into()),
+        ROLES => policy::Part::Role(parse::<Role>(object)?.into()),
+        CLUSTER_BINDINGS => policy::Part::ClusterBinding(parse(object)?),
+        BINDINGS => policy::Part::Binding(parse(object)?),
+        _ => return None,
+    })
 }
 
 /// What was checked when it was written can be read; else it grants nothing.

@@ -11,13 +11,45 @@ use crate::identity::{Identity, service_account_user};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-/// The roles and bindings that are there.
-#[derive(Default)]
-pub(crate) struct Objects {
-    pub(crate) roles: Vec<Role>,
-    pub(crate) cluster_roles: Vec<ClusterRole>,
-    pub(crate) bindings: Vec<RoleBinding>,
-    pub(crate) cluster_bindings: Vec<ClusterRoleBinding>,
+/// Roles that are not there and that an answer names.
+const MAX_MISSING: usize = 10;
+
+/// A role or binding that is there.
+#[derive(Debug)]
+pub(crate) enum Part {
+    Role(Rules),
+    ClusterRole(Rules),
+    Binding(RoleBinding),
+    ClusterBinding(ClusterRoleBinding),
+}
+
+/// The rules of a role.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    namespace: String,
+    name: String,
+    rules: Arc<[PolicyRule]>,
+}
+
+impl From<Role> for Rules {
+    fn from(role: Role) -> Self {
+        let metadata = role.metadata;
+        Self {
+            namespace: metadata.namespace.unwrap_or_default(),
+            name: metadata.name.unwrap_or_default(),
+            rules: role.rules.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl From<ClusterRole> for Rules {
+    fn from(role: ClusterRole) -> Self {
+        Self {
+            namespace: String::new(),
+            name: role.metadata.name.unwrap_or_default(),
+            rules: role.rules.unwrap_or_default().into(),
+        }
+    }
 }
 
 /// A role that subjects were given.
@@ -58,7 +90,7 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// Resolves bindings to roles. What everybody may do is added.
-    pub(crate) fn new(objects: Objects) -> Self {
+    pub(crate) fn new<'a>(parts: impl Iterator<Item = &'a Part> + Clone) -> Self {
         let mut policy = Self::default();
         for default in builtin::defaults() {
             let name = default.name;
@@ -72,48 +104,47 @@ impl Policy {
                 grants.push(Arc::clone(&grant));
             }
         }
-        let cluster_roles: HashMap<String, Arc<[PolicyRule]>> = objects
-            .cluster_roles
-            .into_iter()
-            .map(|role| {
-                let rules = role.rules.unwrap_or_default().into();
-                (role.metadata.name.unwrap_or_default(), rules)
-            })
-            .collect();
-        let roles: HashMap<(String, String), Arc<[PolicyRule]>> = objects
-            .roles
-            .into_iter()
-            .map(|role| {
-                let namespace = role.metadata.namespace.unwrap_or_default();
-                let key = (namespace, role.metadata.name.unwrap_or_default());
-                (key, role.rules.unwrap_or_default().into())
-            })
-            .collect();
-        for binding in objects.cluster_bindings {
-            let rules = cluster_roles.get(&binding.role_ref.name).cloned();
-            let rules = rules.filter(|_| binding.role_ref.kind == "ClusterRole");
-            let name = binding.metadata.name.unwrap_or_default();
-            let of = format!("ClusterRoleBinding \"{name}\"");
-            let grant = grant(rules, &of, &binding.role_ref);
-            policy.everywhere.add(&grant, binding.subjects.unwrap_or_default(), "");
+        let (mut cluster_roles, mut roles) = (HashMap::new(), HashMap::new());
+        for part in parts.clone() {
+            match part {
+                Part::ClusterRole(role) => {
+                    cluster_roles.insert(role.name.clone(), Arc::clone(&role.rules));
+                }
+                Part::Role(role) => {
+                    let key = (role.namespace.clone(), role.name.clone());
+                    roles.insert(key, Arc::clone(&role.rules));
+                }
+                Part::Binding(_) | Part::ClusterBinding(_) => {}
+            }
         }
-        for binding in objects.bindings {
-            let namespace = binding.metadata.namespace.unwrap_or_default();
-            let reference = &binding.role_ref;
-            let rules = match reference.kind.as_str() {
-                "ClusterRole" => cluster_roles.get(&reference.name).cloned(),
-                "Role" => roles.get(&(namespace.clone(), reference.name.clone())).cloned(),
-                _ => None,
-            };
-            let name = binding.metadata.name.unwrap_or_default();
-            let of = format!("RoleBinding \"{name}/{namespace}\"");
-            let grant = grant(rules, &of, reference);
-            let subjects = binding.subjects.unwrap_or_default();
-            policy
-                .namespaces
-                .entry(namespace.clone())
-                .or_default()
-                .add(&grant, subjects, &namespace);
+        for part in parts {
+            match part {
+                Part::ClusterBinding(binding) => {
+                    let rules = cluster_roles.get(&binding.role_ref.name).cloned();
+                    let rules = rules.filter(|_| binding.role_ref.kind == "ClusterRole");
+                    let name = binding.metadata.name.as_deref().unwrap_or_default();
+                    let of = format!("ClusterRoleBinding \"{name}\"");
+                    let grant = grant(rules, &of, &binding.role_ref);
+                    policy.everywhere.add(&grant, binding.subjects.as_deref(), "");
+                }
+                Part::Binding(binding) => {
+                    let namespace = binding.metadata.namespace.as_deref().unwrap_or_default();
+                    let reference = &binding.role_ref;
+                    let rules = match reference.kind.as_str() {
+                        "ClusterRole" => cluster_roles.get(&reference.name).cloned(),
+                        "Role" => {
+                            roles.get(&(namespace.to_owned(), reference.name.clone())).cloned()
+                        }
+                        _ => None,
+                    };
+                    let name = binding.metadata.name.as_deref().unwrap_or_default();
+                    let of = format!("RoleBinding \"{name}/{namespace}\"");
+                    let grant = grant(rules, &of, reference);
+                    let grants = policy.namespaces.entry(namespace.to_owned()).or_default();
+                    grants.add(&grant, binding.subjects.as_deref(), namespace);
+                }
+                Part::Role(_) | Part::ClusterRole(_) => {}
+            }
         }
         policy.cluster_roles = cluster_roles;
         policy.roles = roles;
@@ -145,6 +176,7 @@ impl Policy {
         }
         missing.sort_unstable();
         missing.dedup();
+        missing.truncate(MAX_MISSING);
         let reason = match missing.as_slice() {
             [] => String::new(),
             [one] => format!("RBAC: {one}"),
@@ -194,14 +226,14 @@ impl std::fmt::Display for Holder<'_> {
 }
 
 impl Grants {
-    fn add(&mut self, grant: &Arc<Grant>, subjects: Vec<Subject>, namespace: &str) {
-        for subject in subjects {
+    fn add(&mut self, grant: &Arc<Grant>, subjects: Option<&[Subject]>, namespace: &str) {
+        for subject in subjects.unwrap_or_default() {
             let (map, name) = match subject.kind.as_str() {
-                "User" => (&mut self.users, subject.name),
-                "Group" => (&mut self.groups, subject.name),
+                "User" => (&mut self.users, subject.name.clone()),
+                "Group" => (&mut self.groups, subject.name.clone()),
                 "ServiceAccount" => {
-                    let given = subject.namespace.unwrap_or_default();
-                    let namespace = if given.is_empty() { namespace } else { &given };
+                    let given = subject.namespace.as_deref().unwrap_or_default();
+                    let namespace = if given.is_empty() { namespace } else { given };
                     if namespace.is_empty() {
                         continue;
                     }

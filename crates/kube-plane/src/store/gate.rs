@@ -151,17 +151,17 @@ impl Tally {
     }
 }
 
-/// Lets an object through that a client wants to be stored.
-pub(crate) fn admit(object: &Value) -> Result<(), TooMuch> {
+/// Lets an object through that a client wants to be stored; tells its bytes.
+pub(crate) fn admit(object: &Value) -> Result<usize, TooMuch> {
     measure(object, Limits::OBJECT)
 }
 
 /// The last gate: nothing else is written, whoever made it.
 pub(super) fn guard(object: &Value) -> Result<(), TooMuch> {
-    measure(object, Limits::STORED)
+    measure(object, Limits::STORED).map(drop)
 }
 
-fn measure(object: &Value, limits: Limits) -> Result<(), TooMuch> {
+fn measure(object: &Value, limits: Limits) -> Result<usize, TooMuch> {
     let mut tally = Tally::new(limits);
     match object {
         Value::Object(fields) => {
@@ -179,7 +179,7 @@ fn measure(object: &Value, limits: Limits) -> Result<(), TooMuch> {
         value => tally.walk(value, 1)?,
     }
     let bytes = json_length(object);
-    if bytes > limits.bytes { Err(TooMuch::Bytes(limits.bytes)) } else { Ok(()) }
+    if bytes > limits.bytes { Err(TooMuch::Bytes(limits.bytes)) } else { Ok(bytes) }
 }
 
 fn metadata(tally: &mut Tally, fields: &serde_json::Map<String, Value>) -> Result<(), TooMuch> {

@@ -109,6 +109,14 @@ impl Default for History {
     }
 }
 
+/// Objects of a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) objects: usize,
+    /// Of their JSON.
+    pub(crate) bytes: usize,
+}
+
 /// Called after the commit and before anyone sees the event.
 pub(crate) type Hook = Box<dyn Fn(&Event) + Send + Sync>;
 
@@ -215,6 +223,11 @@ impl Store {
             events.retain(|event| readable(&event.object));
         }
         Ok((revision, events))
+    }
+
+    /// What a namespace holds; the empty one is what is in none.
+    pub(crate) fn usage(&self, namespace: &str) -> Usage {
+        self.shared.read().usage(namespace)
     }
 
     /// Tells when there are new revisions.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Change, Compacted, Event, History, Key, Object};
+use super::{Change, Compacted, Event, History, Key, Object, Usage};
 
 type Names = BTreeMap<Arc<str>, Arc<Object>>;
 
@@ -18,6 +18,7 @@ pub(super) struct State {
     resources: HashMap<Arc<str>, BTreeMap<Arc<str>, Names>>,
     uids: HashMap<Box<str>, Arc<Object>>,
     dependents: HashMap<Box<str>, BTreeSet<Key>>,
+    usage: HashMap<Arc<str>, Usage>,
     events: VecDeque<Arc<Event>>,
     /// Bytes of the events.
     bytes: usize,
@@ -177,6 +178,9 @@ impl State {
         if let Some(old) = names.insert(Arc::clone(&key.name), Arc::clone(&object)) {
             self.forget(&old);
         }
+        let usage = self.usage.entry(Arc::clone(&key.namespace)).or_default();
+        usage.objects += 1;
+        usage.bytes += object.raw.len();
         for owner in &object.owners {
             self.dependents.entry(owner.uid.clone()).or_default().insert(key.clone());
         }
@@ -195,7 +199,18 @@ impl State {
         }
     }
 
+    pub(super) fn usage(&self, namespace: &str) -> Usage {
+        self.usage.get(namespace).copied().unwrap_or_default()
+    }
+
     fn forget(&mut self, object: &Object) {
+        if let Some(usage) = self.usage.get_mut(&object.key.namespace) {
+            usage.objects -= 1;
+            usage.bytes -= object.raw.len();
+            if usage.objects == 0 {
+                self.usage.remove(&object.key.namespace);
+            }
+        }
         self.uids.remove(&object.uid);
         for owner in &object.owners {
             if let Some(keys) = self.dependents.get_mut(&owner.uid) {

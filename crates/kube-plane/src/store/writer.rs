@@ -15,8 +15,9 @@ use super::{
 
 /// Writes in one commit, at most. Requests that wait at the same time share one fsync.
 const BATCH: usize = 64;
-/// Revisions between two compactions of the file.
+/// Revisions between two compactions of the file, at most; and bytes that were written.
 const COMPACT_EVERY: u64 = 1024;
+const COMPACT_BYTES: usize = 64 << 20;
 
 type Reply = oneshot::Sender<Result<Arc<Object>, WriteError>>;
 
@@ -30,6 +31,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     hook: Hook,
     compacted: u64,
+    /// Bytes that were written since.
+    written: usize,
 }
 
 /// Writes of a batch that are not committed yet: they count for the writes after them.
@@ -42,7 +45,7 @@ struct Pending {
 impl Writer {
     pub(super) fn new(database: Database, shared: Arc<Shared>, hook: Hook) -> Self {
         let compacted = shared.read().floor();
-        Self { database, shared, hook, compacted }
+        Self { database, shared, hook, compacted, written: 0 }
     }
 
     /// Runs until all handles are gone or one says close. Dropping `self` closes the file.
@@ -78,6 +81,7 @@ impl Writer {
         match self.commit(batch) {
             Ok((events, replies)) => {
                 for event in &events {
+                    self.written += event.object.raw.len();
                     (self.hook)(event);
                 }
                 let revision = {
@@ -134,11 +138,11 @@ impl Writer {
 
     fn compact(&mut self) {
         let floor = self.shared.read().floor();
-        if floor < self.compacted + COMPACT_EVERY {
+        if floor < self.compacted + COMPACT_EVERY && self.written < COMPACT_BYTES {
             return;
         }
         match self.database.compact(floor) {
-            Ok(()) => self.compacted = floor,
+            Ok(()) => (self.compacted, self.written) = (floor, 0),
             // Nothing is lost; it is tried again after the next write.
             Err(error) => tracing::warn!(%error, "cannot compact the database"),
         }

@@ -95,7 +95,8 @@ async fn small_patches_make_nothing_large() {
     let laughs = failure(call(&client, "POST", MAPS, YAML, &lines).await);
     assert!(matches!(laughs.0, 400 | 413), "{laughs:?}");
     let long = format!("a: &a \"{}\"\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 5000].join(","));
-    assert_eq!(failure(call(&client, "POST", MAPS, YAML, &long).await).0, 413);
+    let copied = failure(call(&client, "POST", MAPS, YAML, &long).await);
+    assert!(matches!(copied.0, 400 | 413), "{copied:?}");
 }
 
 #[tokio::test]

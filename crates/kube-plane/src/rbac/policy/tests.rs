@@ -8,7 +8,7 @@ use crate::{
     rbac::{On, ResourceAttributes},
 };
 
-fn objects() -> Objects {
+fn objects() -> Vec<Part> {
     let rule = |verbs: &[&str], groups: &[&str], resources: &[&str], names: &[&str]| json!({"verbs": verbs, "apiGroups": groups, "resources": resources, "resourceNames": names});
     let role = |name: &str, rules: &[Value]| json!({"metadata": {"name": name}, "rules": rules});
     let cluster_roles = [
@@ -49,12 +49,12 @@ fn objects() -> Objects {
     fn read<T: serde::de::DeserializeOwned>(values: impl IntoIterator<Item = Value>) -> Vec<T> {
         values.into_iter().map(|value| serde_json::from_value(value).unwrap()).collect()
     }
-    Objects {
-        roles: read(roles),
-        cluster_roles: read(cluster_roles),
-        bindings: read(bindings),
-        cluster_bindings: read(cluster_bindings),
-    }
+    let roles = read::<Role>(roles).into_iter().map(|role| Part::Role(role.into()));
+    let cluster_roles = read::<ClusterRole>(cluster_roles).into_iter();
+    let cluster_roles = cluster_roles.map(|role| Part::ClusterRole(role.into()));
+    let bindings = read(bindings).into_iter().map(Part::Binding);
+    let cluster_bindings = read(cluster_bindings).into_iter().map(Part::ClusterBinding);
+    roles.chain(cluster_roles).chain(bindings).chain(cluster_bindings).collect()
 }
 
 /// `verb [group.]resource[/subresource] [-n namespace] [name]` or `verb /path`.
@@ -85,7 +85,7 @@ fn attributes(text: &str) -> Attributes<'_> {
 
 #[test]
 fn rules_are_those_of_kubernetes() {
-    let policy = Policy::new(objects());
+    let policy = Policy::new(objects().iter());
     let robot = "system:serviceaccount:bots:robot";
     for (user, groups, what, allowed) in [
         // Everything, also subresources, all groups and paths of no other rule.
@@ -156,7 +156,7 @@ fn rules_are_those_of_kubernetes() {
 
 #[test]
 fn decisions_say_why() {
-    let policy = Policy::new(objects());
+    let policy = Policy::new(objects().iter());
     let reason = |user: &str, groups: &[&str], what: &str| {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
         policy.decide(&Identity::named(user, groups), &attributes(what)).reason
@@ -179,7 +179,7 @@ fn decisions_say_why() {
 
 #[test]
 fn rules_of_a_user_are_those_of_the_namespace_and_the_cluster() {
-    let policy = Policy::new(objects());
+    let policy = Policy::new(objects().iter());
     let resources = |user: &str, namespace: &str| {
         let who = Identity::named(user, Vec::new());
         let rules = policy.rules(&who, namespace).into_iter();
