@@ -49,8 +49,8 @@ pub(super) fn all() -> Vec<Attack> {
         .who(Who::Anonymous)
         .on(On::Manager)
         .gate("the manager's servers have the same limits")
-        .add("400 half requests to the manager's probes", |s| {
-            probe(s, 400, b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-a: ")
+        .add("1,100 half requests to the manager's probes", |s| {
+            probe(s, 1100, b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-a: ")
         })
         .add("1,300 connections to the manager's probes", |s| probe(s, 1300, b""))
         .add("bodies to the manager's probes", |s| {

@@ -6,7 +6,9 @@ use anyhow::ensure;
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::attack::client::{APPLY_PATCH, JSON, MERGE_PATCH, PROTOBUF, STRATEGIC_PATCH, YAML};
+use crate::attack::client::{
+    APPLY_PATCH, JSON, JSON_PATCH, MERGE_PATCH, PROTOBUF, STRATEGIC_PATCH, YAML,
+};
 use crate::attack::scene::Scene;
 use crate::attack::table::{Attack, Class, Done, On, Who};
 use crate::attack::text::{items, members, nested};
@@ -68,13 +70,25 @@ async fn everywhere(scene: Arc<Scene>, value: String) -> Done {
     let object = format!(
         r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"map","annotations":{{"a":"b"}}}},"data":{value}}}"#
     );
+    let clusters = scene.clusters();
+    // It is there, with a place for anything in its status; the spec of another has one too.
+    let plain = json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+        "metadata": { "name": "deep", "finalizers": ["attack.example.com/held"] },
+        "spec": { "paused": true },
+    });
+    scene.tenant.post(&clusters, &plain).await?.granted()?;
     let cluster = format!(
-        r#"{{"apiVersion":"cluster.x-k8s.io/v1beta2","kind":"Cluster","metadata":{{"name":"deep"}},"spec":{{"topology":{{"classRef":{{"name":"c"}},"version":"v1.36.0","variables":[{{"name":"a","value":{value}}}]}}}},"status":{{"deprecated":{{"a":{value}}}}}}}"#
+        r#"{{"apiVersion":"cluster.x-k8s.io/v1beta2","kind":"Cluster","metadata":{{"name":"deep"}},"status":{{"deprecated":{{"a":{value}}}}}}}"#
+    );
+    let topology = format!(
+        r#"{{"apiVersion":"cluster.x-k8s.io/v1beta2","kind":"Cluster","metadata":{{"name":"other"}},"spec":{{"topology":{{"classRef":{{"name":"c"}},"version":"v1.36.0","variables":[{{"name":"a","value":{value}}}]}}}}}}"#
     );
     let one = format!("{core}/map");
-    let clusters = scene.clusters();
     let deep = format!("{clusters}/deep");
+    let status = format!("{deep}/status");
     let apply = "?fieldManager=a&force=true";
+    let patch = format!(r#"[{{"op":"add","path":"/status/deprecated","value":{{"a":{value}}}}}]"#);
     let tries: [(&str, String, &str, &str); 14] = [
         ("POST", core.clone(), JSON, &object),
         ("POST", core.clone(), YAML, &object),
@@ -82,11 +96,11 @@ async fn everywhere(scene: Arc<Scene>, value: String) -> Done {
         ("PATCH", one.clone(), MERGE_PATCH, &object),
         ("PATCH", one.clone(), STRATEGIC_PATCH, &object),
         ("PATCH", format!("{one}{apply}"), APPLY_PATCH, &object),
-        ("POST", clusters.clone(), JSON, &cluster),
-        ("PUT", deep.clone(), JSON, &cluster),
-        ("PATCH", deep.clone(), MERGE_PATCH, &cluster),
-        ("PATCH", format!("{deep}{apply}"), APPLY_PATCH, &cluster),
-        ("PATCH", format!("{deep}/status"), MERGE_PATCH, &cluster),
+        ("POST", clusters.clone(), JSON, &topology),
+        ("PUT", status.clone(), JSON, &cluster),
+        ("PATCH", status.clone(), MERGE_PATCH, &cluster),
+        ("PATCH", status.clone(), JSON_PATCH, &patch),
+        ("PATCH", format!("{status}{apply}"), APPLY_PATCH, &cluster),
         ("PUT", format!("{path}/a/scale"), JSON, &cluster),
         ("DELETE", one, JSON, &object),
         ("DELETE", deep.clone(), JSON, &object),
@@ -95,20 +109,22 @@ async fn everywhere(scene: Arc<Scene>, value: String) -> Done {
         // That it is refused, or that the connection ends, is a good answer.
         drop(scene.tenant.call(method, &path, kind, body.to_owned()).await);
     }
+    // Its finalizer holds it, whatever was stored and however it was deleted.
+    drop(scene.tenant.delete(&deep).await);
     readable(&scene, &clusters, "deep").await
 }
 
-/// What a list has can be read by its name, and is an object.
+/// The object is listed, and can be read by its name.
 async fn readable(scene: &Scene, collection: &str, name: &str) -> Done {
     let list = scene.tenant.get(collection).await?.granted()?.json();
-    let listed = list["items"].as_array().is_some_and(|all| !all.is_empty());
+    let all = list["items"].as_array().cloned().unwrap_or_default();
+    ensure!(all.iter().any(|one| one["metadata"]["name"] == name), "the list lacks the object");
     let one = scene.tenant.get(&format!("{collection}/{name}")).await?;
     ensure!(
-        one.status == http::StatusCode::NOT_FOUND || one.json()["metadata"]["name"] == name,
+        one.json()["metadata"]["uid"].is_string(),
         "the object reads back as {}",
         one.text().chars().take(60).collect::<String>()
     );
-    ensure!(!listed || one.status.is_success(), "an object is listed that cannot be read");
     Ok(())
 }
 

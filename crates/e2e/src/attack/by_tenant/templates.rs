@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::attack::hostile::Simulated;
-use crate::attack::scene::Scene;
+use crate::attack::scene::{Scene, has_conditions};
 use crate::attack::table::{Attack, Class, Done, On, Who};
 use crate::attack::text::nested;
 
@@ -83,21 +83,11 @@ async fn render(scene: Arc<Scene>, template: String) -> Done {
         } },
     });
     if scene.lxc_cluster(spec).await.is_ok() {
-        // It has an instance first, and is configured then; or a condition refuses the template.
-        let path = format!("{}/attack", scene.infrastructure("lxcclusters"));
-        let configured =
-            || incus.simulator.requests().iter().any(|request| request.path.contains("/exec"));
-        let judged = scene
-            .until(&path, |object| configured() || conditions(object).contains("emplate"))
-            .await?;
-        let said = conditions(&judged);
-        ensure!(configured() || said.contains("emplate"), "nothing was tried: {said}");
+        // It is rendered for two control planes before anything is made; what is wrong is a condition.
+        let judged = scene.judged_cluster().await?;
+        ensure!(has_conditions(&judged), "nothing was tried");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     scene.keep(incus);
     Ok(())
-}
-
-fn conditions(object: &Value) -> String {
-    object["status"]["conditions"].to_string()
 }
