@@ -173,7 +173,9 @@ fn a_target_may_be_a_group_with_and_without_quotes() {
         }
         let objects = super::objects("default", &set[..2]);
         let topology = &of_kind(&objects, "Cluster")["spec"]["topology"];
-        assert_eq!(topology["variables"][4]["value"]["target"], target);
+        let variables = topology["variables"].as_array().unwrap();
+        let placed: Vec<_> = variables.iter().filter_map(|it| it["value"].get("target")).collect();
+        assert!(!placed.is_empty() && placed.iter().all(|it| **it == target), "{placed:?}");
     }
 }
 
