@@ -122,10 +122,7 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
         "the identity's project allows no privileged machines: set spec.unprivileged: true in the LXCCluster (or spec.isolation to shared or isolated), or use an identity for another project",
     ),
     (
-        &[
-            "config, either directly or via a profile",
-            "on the root device either directly or via a profile",
-        ],
+        &["either directly or via a profile"],
         Class::Blocked,
         "the project limits that resource, so that each machine has to say how much it takes: give it a flavor such as c2-m4 (cores and memory), and set limits.processes or the size of the root disk, where those are limited, in a profile of the project",
     ),

@@ -81,9 +81,9 @@ impl Access {
         let all: Value = yaml::from_str(text, Bounds::FILE)?;
         let current = text_of(&all["current-context"], "current-context")?;
         let context = named(&all, "contexts", "context", current)?;
-        let cluster = text_of(&context.value["cluster"], &context.at("cluster"))?;
+        let cluster = context.required("cluster")?;
         let cluster = named(&all, "clusters", "cluster", cluster)?;
-        let user = text_of(&context.value["user"], &context.at("user"))?;
+        let user = context.required("user")?;
         let user = named(&all, "users", "user", user)?;
         cluster.has_only(CLUSTER, CLUSTER_REFUSED)?;
         user.has_only(USER, USER_REFUSED)?;
@@ -135,6 +135,10 @@ impl Entry<'_> {
             });
         }
         Ok(())
+    }
+
+    fn required(&self, field: &'static str) -> Result<&str, KubeconfigError> {
+        self.text(field)?.ok_or_else(|| Missing { field: self.at(field) })
     }
 
     fn text(&self, field: &'static str) -> Result<Option<&str>, KubeconfigError> {

@@ -78,13 +78,13 @@ async fn ask(
 }
 
 /// Lets an instance forget bootstrap data that nothing needs any more: in the instance itself, then in
-/// its config, where everybody could read it who may look at the project. What fails is tried again
-/// with the next look.
+/// its config, where everybody could read it who may look at the project. False when that failed, and is
+/// to be tried again.
 ///
 /// Data of the manifest's own `config` is the user's and stays.
-pub(super) async fn forget(ctx: &Context, found: &References, subject: &Subject) {
+pub(super) async fn forget(ctx: &Context, found: &References, subject: &Subject) -> bool {
     if subject.spec.config.contains_key(USER_DATA) {
-        return;
+        return true;
     }
     let name = subject.name.as_str();
     let forgetting = async {
@@ -107,12 +107,15 @@ pub(super) async fn forget(ctx: &Context, found: &References, subject: &Subject)
         instance::set_config(&remote, &subject.name, &nothing).await
     };
     match forgetting.await {
-        Ok(()) => tracing::info!(instance = name, "removed the bootstrap data, which is used up"),
-        Err(failure) => tracing::warn!(
-            instance = name,
-            error = failure.message(),
-            "cannot remove the bootstrap data yet"
-        ),
+        Ok(()) => {
+            tracing::info!(instance = name, "removed the bootstrap data, which is used up");
+            true
+        }
+        Err(failure) => {
+            let error = failure.message();
+            tracing::warn!(instance = name, error, "cannot remove the bootstrap data yet");
+            false
+        }
     }
 }
 

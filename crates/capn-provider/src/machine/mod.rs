@@ -82,17 +82,14 @@ async fn keep(
     }
     match settle(ctx, &mut machine, found, &subject).await {
         Ok(outcome) => {
-            let asked = match &outcome {
-                Outcome::Ready { holds_data, .. } => {
-                    let asked = bootstrap::observe(ctx, &machine, found, &subject).await;
-                    if *holds_data && asked.is_over() {
-                        bootstrap::forget(ctx, found, &subject).await;
-                    }
-                    asked
-                }
-                _ => Bootstrap::default(),
-            };
-            report::outcome(ctx, machine, &subject, outcome, asked).await
+            let (mut asked, mut keeps) = (Bootstrap::default(), false);
+            if let Outcome::Ready { holds_data, .. } = outcome {
+                asked = bootstrap::observe(ctx, &machine, found, &subject).await;
+                keeps =
+                    holds_data && asked.is_over() && !bootstrap::forget(ctx, found, &subject).await;
+            }
+            let action = report::outcome(ctx, machine, &subject, outcome, asked).await?;
+            Ok(if keeps { Action::requeue(ctx.options.retries.blocked) } else { action })
         }
         Err(failure) => Err(report::failed(ctx, &machine, failure).await),
     }

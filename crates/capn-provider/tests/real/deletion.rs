@@ -131,9 +131,9 @@ async fn what_cannot_be_made_says_why_and_what_to_do() {
             ),
             (
                 "config",
-                json!({ "config": { "no.such.key": "1" } }),
+                json!({ "config": { "limits.cpu": "many" } }),
                 "InstanceProvisioningAborted",
-                ["no.such.key", "correct spec.config"],
+                ["Invalid CPU limit syntax", "correct spec.config"],
             ),
             (
                 "prefix",
@@ -196,7 +196,8 @@ async fn an_instance_stops_by_itself_if_it_does_so_in_time_and_its_cluster_stays
     on_servers("an_instance_stops_by_itself", |mut world| async move {
         world.start();
         let stops = stops(&world);
-        world.make_cluster(json!({})).await;
+        // Raw settings are for clusters that promise nothing.
+        world.make_cluster(json!({ "unprivileged": false })).await;
         let [polite, deaf, last] = ["a", "b", "c"].map(|name| format!("{}-{name}", world.cluster));
         // The first process of a container does not hear a signal that it does not wait for.
         let hears_nothing = json!({ "config": { "raw.lxc": "lxc.signal.halt = SIGUSR2" } });

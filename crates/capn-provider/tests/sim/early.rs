@@ -2,6 +2,7 @@
 
 use capi_api::core::{Cluster, Machine};
 use capn_api::LXCMachine;
+use incus_sim::ExecResult;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
@@ -66,6 +67,8 @@ async fn an_instance_is_made_while_its_data_is_awaited_and_starts_with_it() {
 
     world.patch_status::<Cluster>(CLUSTER, kinds::provisioned()).await;
     waits("WaitingForBootstrapData").await;
+    // Data at work is not removed.
+    world.simulator.on_exec(|_| ExecResult { exit_code: 40, ..ExecResult::default() });
     world.create::<Secret>(kinds::bootstrap("demo-md", DATA)).await;
     let named = json!({ "spec": { "bootstrap": { "dataSecretName": "demo-md-bootstrap" } } });
     world.patch::<Machine>("demo-md", named).await;

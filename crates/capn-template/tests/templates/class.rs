@@ -184,7 +184,8 @@ fn the_network_is_the_profiles_unless_it_is_said() {
         let spec = serde_json::to_value(lxc_cluster(&rendered)).unwrap();
         assert_eq!(spec["network"], variable);
     }
-    let spec = serde_json::to_value(lxc_cluster(&render(&with(&[])))).unwrap();
+    let rendered = render(&with(&[("network", Value::Null)]));
+    let spec = serde_json::to_value(lxc_cluster(&rendered)).unwrap();
     assert_eq!(spec.get("network"), None);
 }
 

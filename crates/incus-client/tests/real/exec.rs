@@ -64,7 +64,7 @@ async fn much_goes_in_and_out() {
     let test = "much_goes_in_and_out";
     in_project(test, |_, client| async move {
         let Some(name) = running(test, &client).await else { return };
-        let input: Vec<u8> = (0..5_000_000u32).map(|n| (n % 251) as u8).collect();
+        let input: Vec<u8> = (0..1_000_000u32).map(|n| (n % 251) as u8).collect();
         let request = ExecRequest::new(["cat"]).stdin(input.clone());
         let output = client.exec(&name, request).await.unwrap();
         assert!(output.stdout == input, "{} of {} bytes", output.stdout.len(), input.len());
