@@ -96,17 +96,17 @@ fn change(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], chance: &mut Chance) {
         1 => drop(bytes.drain(at..end)),
         2 => {
             let copy = bytes.get(at..end).unwrap_or_default().to_vec();
-            bytes.splice(at..at, copy);
+            drop(bytes.splice(at..at, copy));
         }
         3 => {
             // Deep or long.
             let times = 1 << chance.below(13);
-            bytes.splice(at..at, piece.repeat(times));
+            drop(bytes.splice(at..at, piece.repeat(times)));
         }
         4 => {
             let times = 1 << chance.below(8);
             let middle = bytes.get(at..end).unwrap_or_default().repeat(times);
-            bytes.splice(at..end, middle.into_iter().take(200_000));
+            drop(bytes.splice(at..end, middle.into_iter().take(200_000)));
         }
         5 => bytes.truncate(at),
         6 => {

@@ -92,7 +92,7 @@ fn check(answer: Option<(u16, Value)>) {
 /// The first byte chooses among places.
 fn split<'a>(bytes: &'a [u8], places: &[&'static str]) -> Option<(&'static str, &'a [u8])> {
     let (first, rest) = bytes.split_first()?;
-    Some((places.get(usize::from(*first) % places.len())?, rest))
+    Some((*places.get(usize::from(*first) % places.len())?, rest))
 }
 
 fn write(
