@@ -69,7 +69,7 @@ impl World {
     /// The answer: JSON, or nothing where the request is none.
     fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Option<(u16, Value)> {
         let request = Request::builder().method(method).uri(path).header("content-type", kind);
-        let request = request.body(Full::new(body.to_vec().into())).ok()?;
+        let request = request.body(Full::new(bytes::Bytes::copy_from_slice(body))).ok()?;
         self.runtime.block_on(async {
             let answer = self.service.clone().oneshot(request).await.ok()?;
             let status = answer.status().as_u16();

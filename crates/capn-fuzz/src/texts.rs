@@ -64,7 +64,7 @@ pub(crate) fn words(bytes: &[u8]) {
         if let Ok(name) = InstanceName::new(line) {
             assert!(name.as_str().len() <= 63, "{line} is a name");
         }
-        drop(capn_plan::diagnosis::diagnose(line));
+        let _diagnosis = capn_plan::diagnosis::diagnose(line);
     }
     drop(capn_plan::diagnosis::start_failure(text, 10));
 }

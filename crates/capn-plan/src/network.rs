@@ -84,6 +84,8 @@ pub enum Plan {
     Ready,
     /// It is to be deleted, and these use it, as paths of the server's API.
     InUse(Vec<String>),
+    /// The server makes it: for a request of ours that nobody waits for any more, as a rule.
+    Pending,
     /// The server has it and could not set it up; its own word for that.
     Broken(String),
     /// Somebody else's network has the name; the text says whose.
@@ -119,8 +121,10 @@ pub fn plan(wanted: &Wanted, learnt: &Learnt, seen: Option<&Network>) -> Plan {
     if let Some(missing) = missing {
         return Plan::Do(Step::Adopt(missing));
     }
-    if !matches!(seen.status.as_str(), "" | "Created") {
-        return Plan::Broken(seen.status.clone());
+    match seen.status.as_str() {
+        "" | "Created" => {}
+        "Pending" => return Plan::Pending,
+        other => return Plan::Broken(other.to_owned()),
     }
     match !wanted.is_used && seen.used_by.is_empty() && !does(wanted, &seen.config) {
         true => match addresses(wanted, learnt) {

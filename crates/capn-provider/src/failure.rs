@@ -113,6 +113,12 @@ pub(crate) enum Failure {
         /// How many there are.
         message: String,
     },
+    /// The server has not ended what it was asked for.
+    #[error("{message}")]
+    Unfinished {
+        /// What that is.
+        message: String,
+    },
     /// The object asks for what cannot be.
     #[error("{message}")]
     Invalid {
@@ -196,6 +202,7 @@ impl Failure {
             | Self::Command { .. }
             | Self::Bootstrap { .. }
             | Self::NoCluster
+            | Self::Unfinished { .. }
             | Self::Defect(_)
             | Self::Stopping => Class::Passing,
             Self::Reach { source, .. } if source.is_forbidden() => Class::Blocked,
@@ -249,6 +256,7 @@ impl Failure {
             | Self::Bootstrap { .. }
             | Self::Kubeconfig { .. }
             | Self::NoCluster
+            | Self::Unfinished { .. }
             | Self::NoAddress { .. }
             | Self::Invalid { .. }
             | Self::Defect(_)
@@ -283,6 +291,7 @@ impl Failure {
             | Self::Bootstrap { .. }
             | Self::Kubeconfig { .. }
             | Self::NoCluster
+            | Self::Unfinished { .. }
             | Self::Invalid { .. }
             | Self::Defect(_)
             | Self::Stopping => None,

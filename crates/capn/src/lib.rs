@@ -84,6 +84,25 @@ impl Context {
     }
 }
 
+/// Has a defect of this program told on stderr without what a terminal would act on: its text may
+/// quote what somebody else wrote. With `RUST_BACKTRACE=1` also where it was met.
+pub fn tell_of_defects() {
+    std::panic::set_hook(Box::new(|defect| {
+        let text = format!("capn has a defect: {defect}");
+        let trace = std::backtrace::Backtrace::capture();
+        let trace = match trace.status() {
+            std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
+            _ => String::new(),
+        };
+        let text = ui::readable(&text);
+        // Nobody is left to tell when stderr is closed.
+        drop(std::io::Write::write_all(
+            &mut std::io::stderr(),
+            format!("{text}{trace}\n").as_bytes(),
+        ));
+    }));
+}
+
 /// Parses the command line, runs the command, prints what failed.
 ///
 /// `ui` makes the streams once the look of the output is known.

@@ -10,5 +10,6 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
+    capn::tell_of_defects();
     capn::run(std::env::args_os(), capn::Environment::from_process(), capn::Ui::terminal).into()
 }

@@ -11,6 +11,7 @@
 )]
 
 mod deletion;
+mod hostile;
 mod interrupted;
 mod kubeadm;
 mod machines;

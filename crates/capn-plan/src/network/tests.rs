@@ -187,4 +187,6 @@ fn one_that_the_server_could_not_set_up_says_so() {
     let seen = Network { status: "Unavailable".into(), ..made(&wanted(), "10.7.3.1/24") };
     let next = plan(&wanted(), &Learnt::default(), Some(&seen));
     assert_eq!(next, Plan::Broken("Unavailable".into()));
+    let seen = Network { status: "Pending".into(), ..seen };
+    assert_eq!(plan(&wanted(), &Learnt::default(), Some(&seen)), Plan::Pending, "it comes yet");
 }

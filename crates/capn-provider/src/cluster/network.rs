@@ -102,6 +102,13 @@ async fn own(
                 continue;
             }
             Plan::Ready => return Ok(name),
+            Plan::Pending => {
+                return Err(Failure::Unfinished {
+                    message: format!(
+                        "the server is making network {name}; if it was killed meanwhile, `incus network delete {name}` lets it begin again"
+                    ),
+                });
+            }
             Plan::Refuse(message) => message,
             Plan::Broken(status) => {
                 format!(

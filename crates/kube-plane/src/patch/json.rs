@@ -128,6 +128,7 @@ impl Spent {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -202,6 +203,50 @@ mod tests {
         assert!(apply(&mut value, &moves.into()).unwrap_err().contains("move and copy more"));
         let many = vec![json!({"op": "test", "path": "", "value": 0}); MAX_OPERATIONS + 1];
         assert!(apply(&mut value, &many.into()).unwrap_err().contains("10001 operations"));
+    }
+
+    fn any_operation() -> impl Strategy<Value = Value> {
+        let path = || {
+            prop::collection::vec("[ab0-]", 0..7).prop_map(|parts| {
+                parts.iter().fold(String::new(), |path, part| format!("{path}/{part}"))
+            })
+        };
+        let value = prop_oneof![
+            Just(json!({})),
+            Just(json!([])),
+            Just(json!({"a": {"b": {"a": []}}})),
+            Just(json!([[{"a": []}]])),
+        ];
+        prop_oneof![
+            (path(), value)
+                .prop_map(|(path, value)| { json!({"op": "add", "path": path, "value": value}) }),
+            (path(), path())
+                .prop_map(|(from, path)| { json!({"op": "copy", "from": from, "path": path}) }),
+            (path(), path())
+                .prop_map(|(from, path)| { json!({"op": "move", "from": from, "path": path}) }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is done, and however often, nothing is deeper or larger than allowed.
+        #[test]
+        fn nothing_gets_out_of_bounds(
+            operations in prop::collection::vec(any_operation(), 1..12),
+            times in 1usize..40,
+        ) {
+            let mut value = json!({"a": {"b": [{}, []]}, "b": [[{}]]});
+            for operation in operations.iter().cycle().take(operations.len() * times) {
+                let patch = JsonPatch(serde_json::from_value(json!([operation])).unwrap());
+                let mut next = value.clone();
+                if patch.apply(&mut next).is_ok() {
+                    prop_assert!(gate::depth(&next, Limits::OBJECT.depth, &mut 0).is_ok());
+                    // As the gate does between two patches.
+                    if gate::json_length(&next) < 20_000 {
+                        value = next;
+                    }
+                }
+            }
+        }
     }
 
     #[test]
