@@ -81,10 +81,8 @@ impl Access {
         let all: Value = yaml::from_str(text, Bounds::FILE)?;
         let current = text_of(&all["current-context"], "current-context")?;
         let context = named(&all, "contexts", "context", current)?;
-        let cluster = context.required("cluster")?;
-        let cluster = named(&all, "clusters", "cluster", cluster)?;
-        let user = context.required("user")?;
-        let user = named(&all, "users", "user", user)?;
+        let cluster = named(&all, "clusters", "cluster", context.required("cluster")?)?;
+        let user = named(&all, "users", "user", context.required("user")?)?;
         cluster.has_only(CLUSTER, CLUSTER_REFUSED)?;
         user.has_only(USER, USER_REFUSED)?;
         Ok(Self {
@@ -180,7 +178,7 @@ fn text_of<'a>(value: &'a Value, field: &str) -> Result<&'a str, KubeconfigError
 fn server(cluster: &Entry<'_>, reach: Reach) -> Result<Uri, KubeconfigError> {
     let field = || cluster.at("server");
     let wrong = |problem| Wrong { field: field(), problem };
-    let text = cluster.text("server")?.ok_or_else(|| Missing { field: field() })?;
+    let text = cluster.required("server")?;
     let uri: Uri = text.trim().parse().map_err(|_| wrong("is no URL"))?;
     if uri.scheme_str() != Some("https") {
         return Err(wrong("does not begin with https://"));

@@ -37,6 +37,21 @@ fn refusal(kubeconfig: &str) -> String {
     }
 }
 
+#[test]
+fn what_is_left_out_is_named() {
+    let (ca, _) = certificate();
+    let whole = kubeconfig("https://10.0.0.7:6443", &ca, "", "");
+    for (with, without, named) in [
+        ("{cluster: a, user: u}", "{}", "contexts[0].context.cluster"),
+        ("{cluster: a, user: u}", "{user: u}", "contexts[0].context.cluster"),
+        ("{cluster: a, user: u}", "{cluster: a}", "contexts[0].context.user"),
+        ("server: https://10.0.0.7:6443", "extensions: []", "clusters[0].cluster.server"),
+    ] {
+        let told = refusal(&whole.replace(with, without));
+        assert!(told.contains(named), "{told}");
+    }
+}
+
 #[tokio::test]
 async fn inline_certificates_keys_and_tokens_are_taken() {
     let (ca, key) = certificate();

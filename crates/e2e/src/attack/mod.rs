@@ -86,53 +86,77 @@ fn is_chosen(attack: &Attack, only: &[String]) -> bool {
     only.is_empty() || only.iter().any(contains)
 }
 
+/// Both at the same time: an attack waits more than it works.
 async fn all(
     capn: &std::path::Path,
     attacks: &[&Attack],
     arguments: &Arguments,
 ) -> anyhow::Result<()> {
-    let mut failed = Vec::new();
-    let mut count = 0;
     let began = Instant::now();
-    for on in [On::Serve, On::Manager] {
-        let mut stage = None;
-        for attack in attacks.iter().filter(|attack| attack.on == on || attack.on == On::Both) {
-            let (mut ready, fresh) = match stage.take() {
-                Some(ready) => (ready, false),
-                None => (Stage::open(on, capn, arguments.patience).await?, true),
-            };
-            let outcome = one(&mut ready, attack, arguments.patience).await;
-            let outcome = outcome
-                .with_context(|| format!("{} cannot be tried (fresh: {fresh})", attack.name))?;
-            count += 1;
-            let broken = outcome.broken.join("; ");
-            let whom = if on == On::Serve { "serve" } else { "manager" };
-            let figures = format!(
-                "{} MiB, /healthz {:.0?}, {:.1?}",
-                outcome.memory, outcome.health, outcome.took
-            );
-            if broken.is_empty() {
-                println!("ok    {} ({} on {whom}; {figures})", attack.name, attack.who.text());
-                stage = Some(ready);
-            } else {
-                println!("FAIL  {} ({} on {whom}): {broken}", attack.name, attack.who.text());
-                failed.push((attack.name, whom, broken));
-            }
-        }
-    }
+    let (serve, manager) = tokio::join!(
+        on_stage(On::Serve, capn, attacks, arguments),
+        on_stage(On::Manager, capn, attacks, arguments)
+    );
+    let (serve, manager) = (serve?, manager?);
+    let failed: Vec<&Found> = serve.found.iter().chain(&manager.found).collect();
     if let Some(file) = &arguments.record {
-        let lines: Vec<String> = failed
-            .iter()
-            .map(|(name, whom, broken)| format!("{name}\t{whom}\t{}", broken.replace('\t', " ")))
-            .collect();
+        let line = |found: &&Found| {
+            let (name, whom, broken) = found;
+            format!("{name}\t{whom}\t{}", broken.replace('\t', " "))
+        };
+        let lines: Vec<String> = failed.iter().map(line).collect();
         std::fs::write(file, lines.join("\n") + "\n")?;
     }
+    let count = serve.tried + manager.tried;
     println!("{count} attacks in {:.0?}, {} found something", began.elapsed(), failed.len());
     if !failed.is_empty() {
         let names: Vec<&str> = failed.iter().map(|(name, ..)| *name).collect();
         bail!("not held: {}", names.join(", "));
     }
     Ok(())
+}
+
+/// An attack, on what, and what did not hold.
+type Found = (&'static str, &'static str, String);
+
+#[derive(Default)]
+struct Tried {
+    tried: usize,
+    found: Vec<Found>,
+}
+
+/// The attacks on one of the two; the processes are started anew after each that found something.
+async fn on_stage(
+    on: On,
+    capn: &std::path::Path,
+    attacks: &[&Attack],
+    arguments: &Arguments,
+) -> anyhow::Result<Tried> {
+    let whom = if on == On::Serve { "serve" } else { "manager" };
+    let mut tried = Tried::default();
+    let mut stage = None;
+    for attack in attacks.iter().filter(|attack| attack.on == on || attack.on == On::Both) {
+        let mut ready = match stage.take() {
+            Some(ready) => ready,
+            None => Stage::open(on, capn, arguments.patience).await?,
+        };
+        let outcome = one(&mut ready, attack, arguments.patience).await;
+        let outcome = outcome.with_context(|| format!("{} cannot be tried", attack.name))?;
+        tried.tried += 1;
+        let broken = outcome.broken.join("; ");
+        let who = attack.who.text();
+        if broken.is_empty() {
+            println!(
+                "ok    {} ({who} on {whom}; {} MiB, /healthz {:.0?}, {:.1?})",
+                attack.name, outcome.memory, outcome.health, outcome.took
+            );
+            stage = Some(ready);
+        } else {
+            println!("FAIL  {} ({who} on {whom}): {broken}", attack.name);
+            tried.found.push((attack.name, whom, broken));
+        }
+    }
+    Ok(tried)
 }
 
 struct Outcome {

@@ -1,6 +1,6 @@
 //! The body of a request, which is read when it is known that its sender may send it.
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{FutureExt as _, future::BoxFuture};
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -12,6 +12,35 @@ use crate::{
     status::{ApiError, Result},
     store::gate::MAX_BODY,
 };
+
+/// Reads a body into one piece of memory: it may come a byte at a time, and what is kept for each
+/// piece of it is many times that.
+async fn whole<B>(body: B) -> Result<Bytes>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let mut body = std::pin::pin!(Limited::new(body, MAX_BODY));
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        match frame {
+            // Trailers mean nothing here.
+            Ok(frame) => {
+                if let Ok(piece) = frame.into_data() {
+                    whole.put(piece);
+                }
+            }
+            Err(error) if error.is::<LengthLimitError>() => {
+                return Err(ApiError::too_large(MAX_BODY));
+            }
+            Err(error) => {
+                let message = format!("cannot read the body of the request: {error}");
+                return Err(ApiError::bad_request(message));
+            }
+        }
+    }
+    Ok(whole.freeze())
+}
 
 /// A body of which nothing was read.
 pub(crate) struct Unread {
@@ -28,17 +57,7 @@ impl Unread {
     {
         let length = body.size_hint().exact();
         // A future does nothing until it is awaited.
-        let read = async move {
-            match Limited::new(body, MAX_BODY).collect().await {
-                Ok(body) => Ok(body.to_bytes()),
-                Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(MAX_BODY)),
-                Err(error) => {
-                    let message = format!("cannot read the body of the request: {error}");
-                    Err(ApiError::bad_request(message))
-                }
-            }
-        };
-        Self { length, read: read.boxed() }
+        Self { length, read: whole(body).boxed() }
     }
 
     /// Reads it, when there is room for it. The room is taken until the second value is dropped.
@@ -51,5 +70,30 @@ impl Unread {
         let room = pass.bytes(length).await?;
         let body = timeout(pass.limits.body, self.read);
         Ok((body.await.map_err(|_| ApiError::slow_body())??, room))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    /// A body of `count` pieces of one byte each.
+    fn pieces(count: usize) -> impl Body<Data = Bytes, Error = Infallible> {
+        let piece = || Ok(Frame::data(Bytes::from_static(b"a")));
+        StreamBody::new(stream::iter(std::iter::repeat_with(piece).take(count)))
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_a_byte_at_a_time_is_one_piece_and_no_longer_than_any_other() {
+        assert_eq!(whole(pieces(100_000)).await.unwrap().len(), 100_000);
+        assert_eq!(whole(pieces(MAX_BODY)).await.unwrap().len(), MAX_BODY);
+        let error = whole(pieces(MAX_BODY + 1)).await.unwrap_err();
+        assert_eq!(error.code(), http::StatusCode::PAYLOAD_TOO_LARGE);
     }
 }

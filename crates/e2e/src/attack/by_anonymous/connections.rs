@@ -10,7 +10,7 @@ use crate::attack::scene::Scene;
 use crate::attack::table::{Attack, Class, Done, On, Who};
 
 /// For as long as what was opened is looked at.
-const HOLD: Duration = Duration::from_millis(1500);
+const HOLD: Duration = Duration::from_secs(1);
 
 pub(super) fn all() -> Vec<Attack> {
     Class::new("connections", Who::Anonymous, On::Serve)

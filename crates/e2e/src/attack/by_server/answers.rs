@@ -13,7 +13,7 @@ use crate::attack::text::{items, nested};
 use crate::attack::tls::self_signed;
 
 /// After which what a server said has been looked at.
-const LOOKED: Duration = Duration::from_millis(1500);
+const LOOKED: Duration = Duration::from_secs(1);
 
 pub(super) fn all() -> Vec<Attack> {
     Class::new("answers of Incus servers", Who::Server, On::Both)

@@ -15,7 +15,7 @@ use crate::attack::table::{Attack, Class, Done, On, Who};
 use crate::attack::text::{items, nested};
 
 /// How long a controller has for what it must not do; it does it within half a second.
-const WATCHED: Duration = Duration::from_millis(1500);
+const WATCHED: Duration = Duration::from_secs(1);
 
 pub(super) fn all() -> Vec<Attack> {
     Class::new("foreign kubeconfigs", Who::Tenant, On::Both)
@@ -35,6 +35,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a kubeconfig of aliases of aliases", aliases)
         .add("a kubeconfig of 20,000 nested lists", depth)
         .add("a kubeconfig with 20,000 contexts", contexts)
+        .add("kubeconfigs that lack a part", parts)
         .gate("answers of workload clusters are bounded in size and time")
         .who(Who::Server)
         .add("a workload server whose answer has no end", endless)
@@ -214,6 +215,31 @@ async fn depth(scene: Arc<Scene>) -> Done {
     let deep = nested("[", 20_000, "", "]");
     plant(&scene, &format!("apiVersion: v1\nkind: Config\nextensions: {deep}\n")).await?;
     tokio::time::sleep(WATCHED).await;
+    Ok(())
+}
+
+/// Each part is left out once, or of another type.
+async fn parts(scene: Arc<Scene>) -> Done {
+    plant(&scene, "{}").await?;
+    let path = format!("{}/attack-kubeconfig", scene.core("secrets"));
+    let whole = kubeconfig("https://192.0.2.1:6443", &inline("a"), "{token: abc}");
+    for (with, without) in [
+        ("context: {cluster: a, user: a}", "context: {}"),
+        ("context: {cluster: a, user: a}", "context: {cluster: 5, user: [a]}"),
+        ("name: a, context", "context"),
+        ("current-context: a", "current-context: {}"),
+        ("server: 'https://192.0.2.1:6443', ", ""),
+        ("user: {token: abc}", "user: []"),
+        ("users: [", "users: [null, 5, {}, "),
+        ("clusters: [", "clusters: [[[]], "),
+    ] {
+        let change = json!({ "stringData": { "value": whole.replace(with, without) } });
+        scene.tenant.merge(&path, &change).await?.granted()?;
+        let touch = json!({ "metadata": { "annotations": { "touched": without } } });
+        let cluster = format!("{}/attack", scene.clusters());
+        scene.tenant.merge(&cluster, &touch).await?.granted()?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     Ok(())
 }
 
