@@ -254,7 +254,7 @@ fn scale(
     let staying = || seen.machines.iter().filter(|owned| !owned.is_deleting());
     let is_rolling_out = staying().any(is_outdated);
     let have = seen.machines.len();
-    let most = valid.replicas + if is_rolling_out { valid.max_surge } else { 0 };
+    let most = valid.replicas.saturating_add(if is_rolling_out { valid.max_surge } else { 0 });
     if have < most && (have < valid.replicas || is_rolling_out) {
         let mut problems = preflight::problems(&seen.machines, valid.etcd_is_stacked);
         problems.extend(kubelet_access(seen).and_then(Access::problem));

@@ -75,7 +75,7 @@ pub(super) fn rolling(goal: Goal, new: &SetView, old: &[SetView]) -> Sizes {
     let mut old: Vec<_> = old.to_vec();
     old.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.name.cmp(&b.name)));
     let mut sizes = Sizes::new();
-    grow(goal.replicas, goal.replicas + goal.bounds.surge, new, &old, &mut sizes);
+    grow(goal.replicas, goal.replicas.saturating_add(goal.bounds.surge), new, &old, &mut sizes);
     shrink(goal, new, &old, &mut sizes);
     unblock(new, &old, &mut sizes);
     sizes
@@ -120,7 +120,8 @@ pub(super) fn proportional(goal: Goal, sets: &[SetView]) -> Sizes {
         return sizes;
     }
     let total: i32 = active.iter().map(|set| set.wanted).sum();
-    let allowed = if goal.replicas > 0 { goal.replicas + goal.bounds.surge } else { 0 };
+    let allowed =
+        if goal.replicas > 0 { goal.replicas.saturating_add(goal.bounds.surge) } else { 0 };
     let difference = allowed.min(goal.replicas.max(total)).max(0) - total;
     let target = if total > allowed { allowed } else { total + difference.max(0) };
     // The largest set takes what rounding leaves over.

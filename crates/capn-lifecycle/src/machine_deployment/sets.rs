@@ -159,7 +159,7 @@ fn annotations(deployment: &MachineDeployment) -> BTreeMap<String, String> {
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     all.insert(labels::DESIRED_REPLICAS.to_owned(), replicas.to_string());
-    all.insert(labels::MAX_REPLICAS.to_owned(), (replicas + surge).to_string());
+    all.insert(labels::MAX_REPLICAS.to_owned(), replicas.saturating_add(surge).to_string());
     all
 }
 

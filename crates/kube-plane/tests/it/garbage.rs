@@ -178,8 +178,11 @@ async fn own(client: &Client, namespace: &str, name: &str, owners: &[Value]) {
 }
 
 async fn release(client: &Client, namespace: &str, name: &str) {
-    let free = Patch::Merge(json!({"metadata": {"finalizers": ["foregroundDeletion"]}}));
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    // The collector may have taken its own finalizer away already.
+    let mut finalizers = maps.get(name).await.unwrap().metadata.finalizers.unwrap_or_default();
+    finalizers.retain(|finalizer| finalizer != "example.org/hold");
+    let free = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
     maps.patch(name, &PatchParams::default(), &free).await.unwrap();
 }
 
