@@ -114,7 +114,8 @@ near_is_safe() { near_robbed 12 "${near_probes[@]}"; }
 near_deleted() { capn delete cluster "$near" && capn delete cluster "$far" && [ -z "$(instances_of "$near")$(instances_of "$far")" ]; }
 near_networks() { incus network list -f csv | grep -E "cluster default/($near|$far)(,|$)"; }
 near_leftovers() { { instances_of "$near"; instances_of "$far"; } | xargs -r incus delete --force; }
-near_doctor() { capn doctor 2>/dev/null | has "2 clusters are on network .*default/$far, default/$near"; }
+# It ends with 1 where the host has another problem.
+near_doctor() { { capn doctor 2>/dev/null || true; } | has "2 clusters are on network .*default/$far, default/$near"; }
 near_apart() { [ "$(near_networks | wc -l)" = 2 ] && [ "$(near_network "$(near_node "$near")")" != "$(near_network "$(near_node "$far")")" ]; }
 near_gone() { near_deleted && if near_networks; then return 1; fi; }
 
