@@ -62,6 +62,12 @@ pub(crate) fn user() -> io::Result<u32> {
     Ok(std::fs::metadata("/proc/self")?.uid())
 }
 
+/// Whether a path is a link that somebody else made, which may lead anywhere.
+pub fn is_foreign_link(path: &Utf8Path) -> bool {
+    path.symlink_metadata()
+        .is_ok_and(|found| found.is_symlink() && user().is_ok_and(|user| found.uid() != user))
+}
+
 /// Refuses a folder that another user owns or may write to. One that does not exist is fine.
 ///
 /// # Errors

@@ -104,6 +104,10 @@ pub fn write_private(path: &Utf8Path, content: &str) -> Result<(), CommandError>
     if let Some(folder) = path.parent().filter(|folder| !folder.as_str().is_empty()) {
         make_private_dir(folder)?;
     }
+    if capn_image::own::is_foreign_link(path) {
+        return Err(CommandError::new(format!("{path} is a link that another user made"))
+            .hint("look where it leads, and name another file"));
+    }
     // A kubeconfig is often a link into a folder of its own; the link must stay one.
     let target = match path.canonicalize_utf8() {
         Ok(target) => target,
