@@ -171,7 +171,7 @@ fn text_of<'a>(value: &'a Value, field: &str) -> Result<&'a str, KubeconfigError
     match value.as_str() {
         Some("") | None if says_nothing(value) => Err(Missing { field: field.to_owned() }),
         Some(text) => Ok(text),
-        None => Err(Wrong { field: field.to_owned(), problem: "is no text" }),
+        None => Err(Wrong { field: field.to_owned(), problem: "is not text" }),
     }
 }
 
@@ -179,7 +179,7 @@ fn server(cluster: &Entry<'_>, reach: Reach) -> Result<Uri, KubeconfigError> {
     let field = || cluster.at("server");
     let wrong = |problem| Wrong { field: field(), problem };
     let text = cluster.required("server")?;
-    let uri: Uri = text.trim().parse().map_err(|_| wrong("is no URL"))?;
+    let uri: Uri = text.trim().parse().map_err(|_| wrong("is not a URL"))?;
     if uri.scheme_str() != Some("https") {
         return Err(wrong("does not begin with https://"));
     }
@@ -232,7 +232,7 @@ fn auth(user: &Entry<'_>) -> Result<AuthInfo, KubeconfigError> {
         _ => {}
     }
     if token.is_some_and(|token| http::HeaderValue::from_str(token).is_err()) {
-        return Err(Wrong { field: user.at("token"), problem: "is no token" });
+        return Err(Wrong { field: user.at("token"), problem: "is not a valid token" });
     }
     serde_json::from_value(json!({
         "client-certificate-data": certificate, "client-key-data": key, "token": token,

@@ -71,7 +71,7 @@ pub(super) fn plan(set: &MachineSet, seen: &Observed) -> Plan {
         Some(want) if have < want => {
             blocked = blockers(set, seen);
             if blocked.is_empty() && !is_creation_disabled(set) {
-                actions.push(Action::Create { count: want - have });
+                actions.push(Action::Create { count: (want - have).min(AT_ONCE) });
             }
         }
         Some(want) if have > want => actions.extend(scale_down(set, seen, have - want)),
@@ -107,6 +107,10 @@ fn is_creation_disabled(set: &MachineSet) -> bool {
 /// Most machines of one set. Each is three objects, and a number is soon written.
 const MOST: i32 = 1_000;
 
+/// Machines that are made before the set is looked at again: it may have been deleted meanwhile, and
+/// other sets wait for their turn. The new machines wake it.
+const AT_ONCE: usize = 20;
+
 /// Why no machine can be made: templates that are not there, and checks that fail.
 fn blockers(set: &MachineSet, seen: &Observed) -> Vec<String> {
     let spec = &set.spec.template.spec;
@@ -124,7 +128,7 @@ fn blockers(set: &MachineSet, seen: &Observed) -> Vec<String> {
     }
     if set.spec.replicas.is_some_and(|replicas| replicas > MOST) {
         why.push(format!(
-            "spec.replicas is more than {MOST}, the most machines that one set has here; use several"
+            "spec.replicas is more than {MOST}: a MachineSet has at most {MOST} machines"
         ));
     }
     why.extend(preflight::blockers(set, seen));

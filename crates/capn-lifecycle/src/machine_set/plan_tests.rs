@@ -62,7 +62,8 @@ fn a_number_of_machines_that_no_set_has_makes_none() {
     let refused = planned(i32::MAX);
     assert!(refused.actions.is_empty(), "{:?}", refused.actions);
     assert!(refused.blocked[0].contains("more than 1000"), "{:?}", refused.blocked);
-    assert_eq!(planned(1000).actions, [Action::Create { count: 1000 }]);
+    // Some at a time: the set may be deleted before the others are made.
+    assert_eq!(planned(1000).actions, [Action::Create { count: 20 }]);
 }
 
 #[test]
