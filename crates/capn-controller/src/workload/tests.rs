@@ -112,7 +112,7 @@ async fn only_https_to_other_machines_with_an_authority_is_taken() {
     let (ca, _) = certificate();
     for (server, part) in [
         ("http://10.0.0.7:6443", "https://"),
-        ("unix:///run/x", "no URL"),
+        ("unix:///run/x", "not a URL"),
         ("10.0.0.7:6443", "https://"),
         ("https://user:hunter2@10.0.0.7", "user name"),
         ("https://10.0.0.7/?a=b", "query"),
