@@ -34,6 +34,7 @@ balanced() {
   [ "$(fincus exec "$balancer" -- grep -c '^ *server ' /etc/haproxy/haproxy.cfg)" = 1 ] &&
     fincus exec "$balancer" -- grep -q "server .* $address:6443" /etc/haproxy/haproxy.cfg
 }
+forgotten() { ! instances | grep -q '"cloud-init.user-data"'; }
 # A fault that hits the first boot of a node, such as a full disk, is a failure for good.
 booted() {
   local node
@@ -50,11 +51,15 @@ monitors() { pgrep -f "^\[lxc monitor\] $faults/" >/dev/null; }
 
 # settled MACHINES: the end is the same as without a fault.
 settled() {
+  local part
   until_true "$1 machines as without a fault" 150 as_expected "$1" && return
-  diff <(shape) "$faults/shape-$1"
-  unpacked
+  # CI shows the end of what is printed.
+  operations | grep '"description"'
   fcapn describe cluster "$cluster"
-  operations
+  fcapn get machines "$cluster"
+  unpacked
+  diff <(shape) "$faults/shape-$1"
+  for part in "ready $1" balanced booted quiet; do $part >/dev/null 2>&1 || echo "not so: $part"; done
   return 1
 }
 # Instances that were there before run still, since then.
@@ -136,6 +141,7 @@ delete() {
 none() { :; }
 note_shape() { # note_shape MACHINES
   until_true "$1 machines" 120 ready "$1" && until_true 'the load balancer to know them' 60 balanced &&
+    until_true 'the bootstrap data to be removed' 60 forgotten &&
     shape >"$faults/shape-$1"
 }
 undisturbed() {

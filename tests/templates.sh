@@ -27,7 +27,7 @@ is_privileged() {
 is_unprivileged() {
   [ "$(incus config get "$(template_node)" security.privileged)" != true ] &&
     incus exec "$(template_node)" -- cat "$patch_of_kubelet" | has 'KubeletInUserNamespace: true' &&
-    incus exec "$(template_node)" -- cat /run/kubeadm/kubeadm.yaml | has 'kind: KubeProxyConfiguration'
+    incus exec "$(template_node)" -- cat /etc/kubernetes/kube-proxy.yaml | has 'kind: KubeProxyConfiguration'
 }
 
 # Those that are there already are reused.

@@ -44,8 +44,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            strangers: 200,
-            strangers_of_address: 150,
+            strangers: 600,
+            strangers_of_address: 500,
             known: 600,
             known_of_user: 100,
             operators: 400,
@@ -67,8 +67,8 @@ impl Limits {
     #[must_use]
     pub fn of_strangers() -> Self {
         Self {
-            strangers: 100,
-            strangers_of_address: 75,
+            strangers: 200,
+            strangers_of_address: 150,
             answer: Some(Duration::from_secs(10)),
             grace: Duration::from_secs(1),
             header_bytes: 16 << 10,

@@ -2,11 +2,10 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rand::seq::IteratorRandom;
 use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -76,15 +75,20 @@ impl Places {
         Arc::new(Self { limits, state: Mutex::default() })
     }
 
-    /// A place for a new connection; another stranger may lose his for it.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Arc<Place> {
+    /// A place for a new connection, and whether another stranger lost his for it.
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> (Arc<Place>, bool) {
+        let address = network(address);
         let mut state = lock(&self.state);
         let there = state.strangers.values().filter(|other| other.address == address).count();
-        if there >= self.limits.strangers_of_address {
-            state.evict(|other| other.address == address);
+        let crowded = if there >= self.limits.strangers_of_address {
+            state.evict_of(address);
+            true
         } else if state.strangers.len() >= self.limits.strangers {
-            state.evict(|_| true);
-        }
+            state.evict();
+            true
+        } else {
+            false
+        };
         let id = state.next;
         state.next += 1;
         let evicted = CancellationToken::new();
@@ -94,28 +98,49 @@ impl Places {
         state.strangers.insert(id, stranger);
         drop(state);
         let holder = Mutex::new(Holder::Stranger);
-        Arc::new(Place { id, places: Arc::clone(self), holder, evicted, activity })
+        let places = Arc::clone(self);
+        (Arc::new(Place { id, places, holder, evicted, activity }), crowded)
     }
 
     /// Frees a place, and with it a file descriptor, where there is a stranger.
     pub(crate) fn make_room(&self) {
-        lock(&self.state).evict(|_| true);
+        lock(&self.state).evict();
     }
 }
 
 impl State {
-    /// By lot, so that who comes again and again cannot tell whom he drives out; first among those
-    /// who ask for nothing just now.
-    fn evict(&mut self, may: impl Fn(&Stranger) -> bool) {
-        let idle = |stranger: &Stranger| lock(&stranger.activity).running == 0;
-        let some = |state: &Self, idles: bool| {
-            let of = state.strangers.iter().filter(|(_, s)| may(s) && (!idles || idle(s)));
-            of.map(|(id, _)| *id).choose(&mut rand::rng())
-        };
-        let Some(id) = some(self, true).or_else(|| some(self, false)) else { return };
+    /// Ends a connection of the address that has most of them.
+    fn evict(&mut self) {
+        let mut counts = HashMap::<IpAddr, usize>::new();
+        for stranger in self.strangers.values() {
+            *counts.entry(stranger.address).or_default() += 1;
+        }
+        if let Some((address, _)) = counts.into_iter().max_by_key(|(_, count)| *count) {
+            self.evict_of(address);
+        }
+    }
+
+    /// Ends the connection of an address that has been idle longest, so that each new one has as much
+    /// time as there can be for its handshake. One whose request is being answered goes only where all
+    /// are.
+    fn evict_of(&mut self, address: IpAddr) {
+        let of = self.strangers.iter().filter(|(_, stranger)| stranger.address == address);
+        let oldest = of.min_by_key(|(id, stranger)| {
+            let activity = lock(&stranger.activity);
+            (activity.running > 0, activity.since, **id)
+        });
+        let Some(id) = oldest.map(|(id, _)| *id) else { return };
         if let Some(stranger) = self.strangers.remove(&id) {
             stranger.evicted.cancel();
         }
+    }
+}
+
+/// What counts as one address: an IPv6 host has its whole /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into(),
+        address @ IpAddr::V4(_) => address,
     }
 }
 

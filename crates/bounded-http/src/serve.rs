@@ -18,6 +18,10 @@ use crate::{
 
 /// Pause after the system refused a connection, as it does when there are too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Pause after so many connections that took the place of another: however fast they come, one has the
+/// time for its handshake before it has to go itself.
+const PACE: Duration = Duration::from_millis(1);
+const CROWDED: usize = 4;
 
 /// Serves HTTP/1.1 and 2 until `shutdown` is ready, then lets connections end within the grace time.
 ///
@@ -47,6 +51,7 @@ pub async fn serve<M, S, B>(
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     let mut troubled = false;
+    let mut crowd = 0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -58,13 +63,21 @@ pub async fn serve<M, S, B>(
                 if std::mem::take(&mut troubled) {
                     tracing::info!("connections are accepted again");
                 }
-                let place = places.take(address.ip());
+                let (place, crowded) = places.take(address.ip());
                 let connection = connection::run(common.clone(), stream, address, place);
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%address, error, "connection failed");
                     }
                 });
+                crowd += usize::from(crowded);
+                if crowd == CROWDED {
+                    crowd = 0;
+                    tokio::select! {
+                        () = tokio::time::sleep(PACE) => {}
+                        () = &mut shutdown => break,
+                    }
+                }
             }
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {

@@ -114,6 +114,24 @@ async fn strangers_lose_their_place_to_new_ones_and_users_never() {
 }
 
 #[tokio::test]
+async fn who_comes_last_keeps_the_place() {
+    let address = server(small()).await;
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        let mut first = connect(address).await;
+        assert_eq!(ask(&mut first, "/").await, "stranger");
+        // Three others come before it asks again; a fourth would be one too many.
+        for _ in 0..3 {
+            let mut stream = connect(address).await;
+            assert_eq!(ask(&mut stream, "/").await, "stranger");
+            idle.push(stream);
+        }
+        assert_eq!(ask(&mut first, "/").await, "stranger");
+        idle.push(first);
+    }
+}
+
+#[tokio::test]
 async fn a_user_has_so_many_connections_and_operators_have_their_own() {
     let address = server(small()).await;
     let mut streams = Vec::new();

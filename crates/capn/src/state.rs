@@ -134,6 +134,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_private_file_is_not_written_through_a_link_of_another_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let (real, link) = (folder.join("real"), folder.join("link"));
+        std::fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        // Only root can give a link away.
+        if std::os::unix::fs::lchown(&link, Some(12345), None).is_ok() {
+            let error = write_private(&link, "new").unwrap_err();
+            assert!(error.to_string().contains("a link that another user made"), "{error}");
+            assert_eq!(std::fs::read_to_string(&real).unwrap(), "old");
+        }
+    }
+
+    #[test]
     fn a_private_file_replaces_the_target_of_a_link_and_keeps_the_link() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();

@@ -86,6 +86,9 @@ fn edit(crds: &[CustomResourceDefinition]) -> Vec<PolicyRule> {
     ];
     rules.extend(of_groups(crds, WRITE, &[""]));
     rules.extend(of_groups(crds, &["update", "patch"], &["/scale"]));
+    // Owners that wait for their dependents.
+    rules.push(rule(&[""], &names(&["configmaps/finalizers", "secrets/finalizers"]), &["update"]));
+    rules.extend(of_groups(crds, &["update"], &["/finalizers"]));
     rules
 }
 

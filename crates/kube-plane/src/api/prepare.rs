@@ -215,7 +215,9 @@ pub(super) async fn check(
     }
     if errors.is_empty() {
         if let Some(who) = &options.who {
-            rbac::check_escalation(&api.rbac.policy(), resource, who, new, old)?;
+            let policy = api.rbac.policy();
+            rbac::check_escalation(&policy, resource, who, new, old)?;
+            rbac::check_owners(&policy, &api.registry.tables(), resource, who, new, old)?;
         }
         return Ok(());
     }

@@ -99,6 +99,22 @@ fn may_own(owner: &Key, dependent: &Key) -> bool {
     owner.namespace.is_empty() || owner.namespace == dependent.namespace
 }
 
+/// Whether a blocking reference says what its uid leads to: who writes it was asked for the right to
+/// what it says.
+fn names(api: &Api, dependent: &Object, owner: &Object) -> bool {
+    let Some(resource) = api.registry.tables().stored(&owner.key.resource) else { return true };
+    // One that cannot be read holds, until somebody has looked at it.
+    let Ok(value) = dependent.value() else { return true };
+    references(&value).iter().any(|reference| {
+        let version = json::text(reference, &["apiVersion"]);
+        json::text(reference, &["uid"]) == &*owner.uid
+            && reference["blockOwnerDeletion"] == true
+            && version.split_once('/').map_or("", |(group, _)| group) == &*resource.group
+            && json::text(reference, &["kind"]) == &*resource.kind
+            && json::text(reference, &["name"]) == &*owner.key.name
+    })
+}
+
 /// The version may be an older one; group and kind count.
 fn is_served(api: &Api, dependent: &Key, reference: &Value) -> bool {
     let version = json::text(reference, &["apiVersion"]);
@@ -170,7 +186,7 @@ pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
             continue;
         }
         let holds = dependent.owners.iter().any(|o| o.uid == object.uid && o.blocks);
-        blocked |= holds && !waits_for(api, dependent, &object);
+        blocked |= holds && names(api, dependent, &object) && !waits_for(api, dependent, &object);
         check_owners(api, &dependent.key).await.or_else(ignore_missing)?;
     }
     if blocked {

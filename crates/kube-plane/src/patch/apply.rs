@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::{
-    admission::FieldError,
+    admission::{FieldError, short},
     api::{Api, Body, Subresource, Target, WriteOptions, Written},
     handlers::request::Query,
     json,
@@ -43,7 +43,7 @@ impl Apply {
             ("apiVersion", target.resource.api_version()),
             ("kind", target.resource.kind.to_string()),
         ] {
-            let found = json::text(value, &[field]);
+            let found = short(json::text(value, &[field]));
             if found != wanted {
                 return Err(ApiError::bad_request(format!(
                     "{field} of the applied object is {found:?}, it has to be {wanted:?}"

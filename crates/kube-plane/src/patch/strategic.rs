@@ -46,8 +46,11 @@ pub(super) fn merge(value: &mut Value, patch: &Value) -> Result<()> {
             *value = Value::Object(Map::new());
             return Ok(());
         }
-        Some(other) => {
-            return Err(ApiError::bad_request(format!("unknown patch directive {other}")));
+        // It is not quoted: the patch may be that of a Secret.
+        Some(_) => {
+            return Err(ApiError::bad_request(
+                "unknown patch directive: $patch is \"merge\", \"replace\" or \"delete\"",
+            ));
         }
     }
     if !value.is_object() {

@@ -199,7 +199,7 @@ fn date(now: Timestamp, days: i64) -> (i32, u8, u8) {
 
 fn read(dir: &Path, file: &str) -> Result<Option<Identity>, PkiError> {
     let certificate = files::read(&dir.join(format!("{file}.crt")))?;
-    let key = files::read(&dir.join(format!("{file}.key")))?;
+    let key = files::read_key(&dir.join(format!("{file}.key")))?;
     Ok(certificate.zip(key).map(|(certificate, key)| Identity { certificate, key }))
 }
 

@@ -4,6 +4,7 @@ mod attributes;
 mod builtin;
 mod escalation;
 mod objects;
+mod owners;
 mod policy;
 mod rule;
 
@@ -20,6 +21,7 @@ pub(crate) use self::{
     builtin::CLUSTER_ADMIN,
     escalation::check as check_escalation,
     objects::{complete, validate},
+    owners::check as check_owners,
     policy::{Decision, Policy},
 };
 use crate::store::{Change, Event, Key, Object};

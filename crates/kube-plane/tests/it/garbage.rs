@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{api, eventually, failure, plane, widget, widgets};
+use crate::support::{api, call, eventually, failure, plane, widget, widgets};
 use kube_plane::{Plane, PlaneOptions};
 
 fn maps(client: &Client) -> Api<ConfigMap> {
@@ -177,13 +177,24 @@ async fn own(client: &Client, namespace: &str, name: &str, owners: &[Value]) {
     maps.patch(name, &PatchParams::default(), &patch).await.unwrap();
 }
 
+/// Takes the test's finalizer away, and no other. The collector may change the finalizers meanwhile.
 async fn release(client: &Client, namespace: &str, name: &str) {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    // The collector may have taken its own finalizer away already.
-    let mut finalizers = maps.get(name).await.unwrap().metadata.finalizers.unwrap_or_default();
-    finalizers.retain(|finalizer| finalizer != "example.org/hold");
-    let free = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
-    maps.patch(name, &PatchParams::default(), &free).await.unwrap();
+    loop {
+        let Some(map) = maps.get_opt(name).await.unwrap() else { return };
+        let mut finalizers = map.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != "example.org/hold");
+        let free = Patch::Merge(json!({"metadata": {
+            "finalizers": finalizers, "resourceVersion": map.resource_version(),
+        }}));
+        match maps.patch(name, &PatchParams::default(), &free).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            other => {
+                other.unwrap();
+                return;
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -224,14 +235,7 @@ async fn what_owns_itself_or_others_in_a_circle_goes() {
     })
     .await;
     for name in ["self", "a", "b", "c"] {
-        let held = maps(&client).get(name).await.unwrap();
-        let waits = held.finalizers().iter().any(|finalizer| finalizer == "foregroundDeletion");
-        if waits {
-            release(&client, "default", name).await;
-        } else {
-            let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-            maps(&client).patch(name, &PatchParams::default(), &free).await.unwrap();
-        }
+        release(&client, "default", name).await;
     }
     eventually("all are gone", || async {
         maps(&client).list(&kube::api::ListParams::default()).await.unwrap().items.is_empty()
@@ -249,4 +253,69 @@ async fn namespaces_are_not_deleted_all_at_once() {
     let (code, reason, _) = failure(all.map(|_| ()));
     assert_eq!((code, reason.as_str()), (405, "MethodNotAllowed"));
     assert!(namespaces.get("a").await.unwrap().metadata.deletion_timestamp.is_none());
+}
+
+/// A user who may do everything with ConfigMaps of `default`, and no more.
+async fn jane(plane: &Plane) -> Client {
+    let resources = ["configmaps", "configmaps/finalizers"];
+    let role = json!({"metadata": {"name": "maps"},
+        "rules": [{"verbs": ["*"], "apiGroups": [""], "resources": resources}]});
+    let binding = json!({"metadata": {"name": "maps"}, "roleRef": {"kind": "Role", "name": "maps"},
+        "subjects": [{"kind": "User", "name": "jane"}]});
+    for (plural, object) in [("roles", role), ("rolebindings", binding)] {
+        let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/default/{plural}");
+        let body = object.to_string();
+        call(&plane.client(), "POST", &path, "application/json", &body).await.unwrap();
+    }
+    plane.client_as("jane", &[])
+}
+
+#[tokio::test]
+async fn a_user_holds_only_owners_whose_finalizers_she_may_change() {
+    let plane = plane().await;
+    let jane = jane(&plane).await;
+    let widget = owner(&plane.client(), "a").await;
+    let held = holding("ConfigMap", "owner", &map(&jane, "default", "owner").await.uid().unwrap());
+    let mut foreign = holding("Widget", "a", &widget);
+    foreign["apiVersion"] = json!("example.org/v1");
+    let mut unknown = holding("Unknown", "a", &widget);
+    unknown["apiVersion"] = json!("example.org/v1");
+    let namespace = holding("Namespace", "default", "1-2-3");
+    map(&jane, "default", "m").await;
+    for (reference, why) in [
+        (foreign.clone(), Some("finalizers on: widgets \"a\"")),
+        (namespace, Some("finalizers on: namespaces \"default\"")),
+        (unknown, Some("no kind \"Unknown\" in version \"example.org/v1\" is known")),
+        (held, None),
+    ] {
+        let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [reference]}}));
+        let answer = maps(&jane).patch("m", &PatchParams::default(), &patch).await;
+        match why {
+            None => drop(answer.unwrap()),
+            Some(why) => {
+                let (code, _, message) = failure(answer);
+                assert!(code == 403 && message.contains(why), "{code} {message}");
+            }
+        }
+    }
+    // What was set by who may stays with the object.
+    own(&plane.client(), "default", "m", &[foreign]).await;
+    let patch = Patch::Merge(json!({"data": {"a": "b"}}));
+    maps(&jane).patch("m", &PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reference_that_says_another_owner_than_its_uid_holds_nobody() {
+    let plane = plane().await;
+    let jane = jane(&plane).await;
+    let client = plane.client();
+    let widget = owner(&client, "a").await;
+    map(&jane, "default", "owner").await;
+    map(&jane, "default", "m").await;
+    own(&jane, "default", "m", &[holding("ConfigMap", "owner", &widget)]).await;
+    api(&client).delete("a", &DeleteParams::foreground()).await.unwrap();
+    eventually("the object is gone", || async {
+        api(&client).get_opt("a").await.unwrap().is_none()
+    })
+    .await;
 }

@@ -8,10 +8,10 @@ use jiff::{SpanRelativeTo, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding, RoleRef, Subject};
 use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use kube_plane::Pki;
 
-use super::{LABEL, user_name};
+use super::{LABEL, binding_name, user_name};
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::session::{self, Need, Session, roles};
@@ -121,12 +121,32 @@ async fn grant(client: &Client, args: &UserCreateArgs) -> Result<String, Command
         }]),
         ..RoleBinding::default()
     };
-    binding.metadata.name = Some(format!("capn-user-{name}-{role}"));
+    let named = binding_name(name, role);
+    binding.metadata.name = Some(named.clone());
     binding.metadata.labels = Some([(LABEL.to_owned(), "true".to_owned())].into());
     let bindings = Api::<RoleBinding>::namespaced(client.clone(), namespace);
-    absent(bindings.create(&PostParams::default(), &binding).await)
-        .doing(format!("cannot give `{name}` the {shown} in namespace `{namespace}`"))?;
+    let doing = || format!("cannot give `{name}` the {shown} in namespace `{namespace}`");
+    match bindings.create(&PostParams::default(), &binding).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            let found = bindings.get(&named).await.doing(doing())?;
+            if !same_grant(&found, &binding) {
+                return Err(CommandError::new(format!(
+                    "RoleBinding `{named}` in namespace `{namespace}` is not one that `capn user \
+                     create` made: it gives another role, or gives it to somebody else"
+                ))
+                .hint("look who made it, and delete it; then run the command again"));
+            }
+        }
+        created => created.map(drop).doing(doing())?,
+    }
     Ok(shown)
+}
+
+/// Whether a binding that was there gives what ours would, and is known as ours.
+fn same_grant(found: &RoleBinding, wanted: &RoleBinding) -> bool {
+    found.role_ref == wanted.role_ref
+        && found.subjects == wanted.subjects
+        && found.labels().contains_key(LABEL)
 }
 
 /// What is there already is as good as made.
@@ -162,7 +182,30 @@ async fn find_role(client: &Client, namespace: &str, role: &str) -> Result<RoleR
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn another_binding_of_the_name_is_not_ours() {
+        let binding = |role: &str, user: &str, label: &str| -> RoleBinding {
+            serde_json::from_value(json!({
+                "metadata": {"name": "a", "labels": {label: "true"}},
+                "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": GROUP, "kind": "User", "name": user}],
+            }))
+            .unwrap()
+        };
+        let ours = binding("capn-edit", "jane", LABEL);
+        assert!(same_grant(&ours.clone(), &ours));
+        for other in [
+            binding("capn-admin", "jane", LABEL),
+            binding("capn-edit", "joe", LABEL),
+            binding("capn-edit", "jane", "other"),
+        ] {
+            assert!(!same_grant(&other, &ours));
+        }
+    }
 
     #[test]
     fn lifetimes_are_read_as_people_write_them() {
