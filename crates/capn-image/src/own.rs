@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum NotOwn {
     /// It belongs to another user.
-    #[error("the folder {path} belongs to the user with id {owner}, and you are {user}")]
+    #[error("the folder {path} belongs to the user with id {owner}, and you run as {user}")]
     Foreign {
         /// The folder.
         path: Utf8PathBuf,
@@ -21,7 +21,7 @@ pub enum NotOwn {
         user: u32,
     },
     /// Its mode lets others write.
-    #[error("others may write to the folder {path} (its mode is {mode:04o})")]
+    #[error("other users may write to the folder {path} (its mode is {mode:04o})")]
     Writable {
         /// The folder.
         path: Utf8PathBuf,

@@ -112,7 +112,7 @@ pub fn of_instance(instance: &InstanceFull) -> Option<Isolation> {
 
 /// What to tell of breaches: all of them, or the first few and how many more there are.
 pub fn message(isolation: Isolation, breaches: &[Breach]) -> String {
-    let mut text = format!("the cluster's isolation is {isolation}, and that excludes: ");
+    let mut text = format!("the cluster's isolation is {isolation}, which does not allow: ");
     for (place, breach) in breaches.iter().take(LISTED).enumerate() {
         // Writing to a String cannot fail.
         let _infallible = write!(text, "{}{breach}", if place > 0 { "; " } else { "" });

@@ -192,7 +192,7 @@ fn text(path: &Path) -> String {
 }
 
 const TENANT_MAY: [(&str, &[&str]); 8] = [
-    ("", &["secrets", "configmaps", "events", "serviceaccounts"]),
+    ("", &["secrets", "configmaps", "configmaps/finalizers", "events", "serviceaccounts"]),
     ("coordination.k8s.io", &["leases"]),
     ("events.k8s.io", &["events"]),
     ("cluster.x-k8s.io", &["*"]),

@@ -16,6 +16,9 @@ pub(super) fn all() -> Vec<Attack> {
         .gate("owners are looked for in the dependent's namespace")
         .add("a dependent in another namespace that blocks a deletion", blocks)
         .add("a dependent of a Cluster of another tenant", of_canary)
+        .gate("`blockOwnerDeletion` needs the right to the owner's finalizers, and says what its uid leads to")
+        .add("a dependent that blocks the deletion of a namespace", |s| of_namespace(s, false))
+        .add("a dependent that names itself as the owner and has a namespace's uid", |s| of_namespace(s, true))
         .gate("an object that owns itself, or is in a circle, goes")
         .add("an object that owns itself", own_owner)
         .add("three objects that own each other in a circle", circle)
@@ -88,6 +91,23 @@ async fn of_canary(scene: Arc<Scene>) -> Done {
     let after = scene.admin.get(path).await?.granted()?.json();
     ensure!(after["metadata"]["deletionTimestamp"].is_null(), "another tenant's Cluster goes");
     Ok(())
+}
+
+/// A namespace in which others work, whose deletion waits for nobody else.
+async fn of_namespace(scene: Arc<Scene>, lies: bool) -> Done {
+    let name = format!("{}-victim", scene.namespace);
+    let path = format!("/api/v1/namespaces/{name}");
+    let namespace = json!({ "metadata": { "name": name } });
+    let made = scene.admin.post("/api/v1/namespaces", &namespace).await?.granted()?.json();
+    let mut reference = owner(if lies { "holds" } else { &name }, &made["metadata"]["uid"]);
+    if !lies {
+        reference["kind"] = json!("Namespace");
+    }
+    let mut dependent = map("holds", json!([reference]));
+    dependent["metadata"]["finalizers"] = json!(["attack.example.com/held"]);
+    // Refused, or without effect.
+    drop(scene.tenant.post(&scene.core("configmaps"), &dependent).await);
+    delete(&scene, &path).await
 }
 
 async fn own_owner(scene: Arc<Scene>) -> Done {
