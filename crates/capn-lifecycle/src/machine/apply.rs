@@ -3,34 +3,42 @@
 use std::time::Duration;
 
 use capi_api::{Cluster, Machine, labels};
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{DeleteParams, EvictParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::json;
 
+use super::evict::{self, Obstacles};
 use super::observe::Observed;
-use super::plan::{Action, Evict, Plan};
+use super::plan::{Action, Plan};
 use crate::Context;
 use crate::error::{Failure, chain, describe, is_not_found};
 use crate::patch;
 use crate::workload::{self, answer};
 
 /// How long a workload cluster may take for an answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What came of a plan.
+pub(super) struct Applied {
+    /// The machine as it is afterwards.
+    pub(super) machine: Machine,
+    /// What stands in the way of its drain.
+    pub(super) obstacles: Obstacles,
+}
 
 /// Carries out a plan.
 ///
 /// # Guarantees
 ///
 /// Every action can be repeated; an interrupted plan is made again from what is then observed.
-/// Returns the machine as it is afterwards, or `None` if the pass ends here because the next one
-/// starts at once or the machine is gone.
+/// Returns `None` if the pass ends here because the next one starts at once or the machine is gone.
 pub(super) async fn apply(
     ctx: &Context,
     mut machine: Machine,
     seen: &Observed,
     plan: &Plan,
-) -> Result<Option<Machine>, Failure> {
+) -> Result<Option<Applied>, Failure> {
+    let mut obstacles = Obstacles::default();
     let namespace = machine.namespace().unwrap_or_default();
     let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
     for action in &plan.actions {
@@ -68,31 +76,27 @@ pub(super) async fn apply(
                     .await?;
             }
             Action::Cordon { node } => {
-                let nodes: Api<Node> = Api::all(workload(ctx, &machine, seen).await?);
-                let change = json!({ "spec": { "unschedulable": true } });
-                let params = PatchParams::default();
-                ask(
-                    &machine,
-                    "cordon the node",
-                    nodes.patch(node, &params, &Patch::Merge(&change)),
-                )
-                .await?;
+                if let Err(met) = evict::cordon(ctx, &machine, seen, node).await {
+                    // Its pods would come back to it.
+                    return Ok(Some(Applied { machine, obstacles: met }));
+                }
             }
             Action::Evict { pods } => {
-                let client = workload(ctx, &machine, seen).await?;
-                for pod in pods {
-                    evict(&client, &machine, pod).await?;
-                }
+                obstacles = evict::evict(ctx, &machine, seen, pods).await;
             }
             Action::DeleteNode { name, give_up } => {
                 delete_node(ctx, &machine, seen, name, *give_up).await?;
             }
         }
     }
-    Ok(Some(machine))
+    Ok(Some(Applied { machine, obstacles }))
 }
 
-async fn workload(ctx: &Context, machine: &Machine, seen: &Observed) -> Result<Client, Failure> {
+pub(super) async fn workload(
+    ctx: &Context,
+    machine: &Machine,
+    seen: &Observed,
+) -> Result<Client, Failure> {
     let cluster: &Cluster = seen.cluster.as_ref().ok_or_else(|| Failure::Invalid {
         object: describe(machine),
         problem: format!("the cluster {} does not exist", machine.spec.cluster_name),
@@ -104,7 +108,7 @@ async fn workload(ctx: &Context, machine: &Machine, seen: &Observed) -> Result<C
 
 /// Asks the workload cluster for something, but does not wait for long. What is not there (any
 /// more) is fine.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     machine: &Machine,
     act: &'static str,
     request: impl Future<Output = Result<T, kube::Error>>,
@@ -114,26 +118,6 @@ async fn ask<T>(
         Err(workload::Error::Request { source, .. }) if is_not_found(&source) => Ok(()),
         Err(source) => Err(Failure::Workload { object: describe(machine), source }),
     }
-}
-
-/// Asks one pod to leave. A disruption budget that forbids it now (429) is no failure: the pod is
-/// asked again with the next pass.
-async fn evict(client: &Client, machine: &Machine, pod: &Evict) -> Result<(), Failure> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
-    let params = EvictParams {
-        delete_options: pod.grace_period_seconds.map(|seconds| DeleteParams {
-            grace_period_seconds: Some(seconds),
-            ..DeleteParams::default()
-        }),
-        ..EvictParams::default()
-    };
-    let request = async {
-        match pods.evict(&pod.name, &params).await {
-            Err(kube::Error::Api(status)) if status.code == 429 => Ok(()),
-            other => other.map(drop),
-        }
-    };
-    ask(machine, "evict a pod", request).await
 }
 
 async fn delete_node(

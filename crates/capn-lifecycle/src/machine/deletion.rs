@@ -12,6 +12,7 @@ use kube::Resource as _;
 use kube::ResourceExt as _;
 
 use super::drain;
+use super::evict::Obstacles;
 use super::observe::{NodeSeen, Observed};
 use super::plan::Action;
 use crate::lookup::Seen;
@@ -51,6 +52,13 @@ impl Stage {
             Self::Bootstrap { .. } => "WaitingForBootstrapDeletion",
             Self::Node { .. } => "DeletingNode",
             Self::Done => capi_api::conditions::reason::DELETION_COMPLETED,
+        }
+    }
+
+    /// Adds what stands in the way of the drain to what it waits for.
+    pub(super) fn met(&mut self, obstacles: &Obstacles) {
+        if let Self::Draining { message } = self {
+            message.push_str(&obstacles.lines());
         }
     }
 

@@ -12,6 +12,7 @@
 mod apply;
 mod deletion;
 mod drain;
+mod evict;
 mod node;
 mod observe;
 mod plan;
@@ -91,10 +92,14 @@ async fn reconcile(machine: Arc<Machine>, ctx: Arc<Context>) -> Result<Action, F
         return Ok(Action::await_change());
     }
     let seen = observe::observe(&ctx, &machine, cluster).await?;
-    let plan = plan::plan(&machine, &seen, ctx.now());
-    let Some(machine) = apply::apply(&ctx, machine, &seen, &plan).await? else {
+    let mut plan = plan::plan(&machine, &seen, ctx.now());
+    let Some(applied) = apply::apply(&ctx, machine, &seen, &plan).await? else {
         return Ok(Action::await_change());
     };
+    let apply::Applied { machine, obstacles } = applied;
+    if let Some(stage) = &mut plan.stage {
+        stage.met(&obstacles);
+    }
     let mut recheck = report::write(&ctx, &machine, &seen, &plan).await?.unwrap_or(ctx.resync);
     if seen.bootstrap.is_unreadable() || seen.infrastructure.is_unreadable() {
         recheck = recheck.min(PROVIDER_RECHECK);

@@ -1,6 +1,7 @@
 //! The order in which things go.
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, conditions};
+use http::StatusCode;
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -86,6 +87,49 @@ async fn a_machine_is_drained_before_its_instance_goes_and_its_node_goes_last() 
     assert!(log.contains(&instance), "{log:?}");
     assert!(log.contains(&format!("Node {worker} was there")), "{log:?}");
     assert_eq!(world.workload.node(&worker), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_may_not_leave_holds_up_no_other_and_the_drain_has_its_time() {
+    let world = World::new().await;
+    world.create(manifests(2)).await;
+    world.wait_settled(2).await;
+    let machines = world.list::<Machine>().await;
+    let worker = machines.iter().find(|machine| !machine.is_control_plane()).unwrap().name_any();
+    let two = "This pod has more than one PodDisruptionBudget";
+    for (pod, held) in [
+        ("a-two-budgets", Some((StatusCode::INTERNAL_SERVER_ERROR, two))),
+        ("b-forbidden", Some((StatusCode::FORBIDDEN, "evictions are forbidden"))),
+        ("c-budget", Some((StatusCode::TOO_MANY_REQUESTS, "it would violate its budget"))),
+        ("d-free", None),
+    ] {
+        world.workload.run_pod(pod, &worker);
+        if let Some((code, message)) = held {
+            world.workload.hold_pod(pod, code, message);
+        }
+    }
+    world.delete::<Machine>(&worker).await;
+    world
+        .wait::<Machine>(&worker, "says which pods stay and why", |machine| {
+            let status = machine.status.as_ref();
+            let list = status.and_then(|status| status.conditions.as_ref());
+            let deleting = conditions::get(list, conditions::DELETING);
+            let message = deleting.map_or("", |condition| condition.message.as_str());
+            message.contains(&format!("Pod default/a-two-budgets: {two}"))
+                && message.contains("Pod default/b-forbidden: evictions are forbidden")
+                && message.contains("Pod default/c-budget: it would violate its budget")
+                && !message.contains("d-free")
+        })
+        .await;
+    assert_eq!(world.workload.evicted(), ["d-free"]);
+    // The time of the drain runs although nothing of it succeeds.
+    world
+        .patch::<Machine>(
+            &worker,
+            json!({ "spec": { "deletion": { "nodeDrainTimeoutSeconds": 1 } } }),
+        )
+        .await;
+    world.wait_gone::<Machine>(&worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,6 +31,8 @@ struct State {
     nodes: BTreeMap<String, Value>,
     pods: BTreeMap<String, Value>,
     evicted: Vec<String>,
+    /// Pods that are not let go, with what is answered instead.
+    held: BTreeMap<String, (StatusCode, Value)>,
     /// Static pods, as their mirrors in `kube-system`.
     components: BTreeMap<String, Value>,
     /// Secrets in `kube-system`.
@@ -229,6 +231,13 @@ impl Workload {
     }
 
     /// Pods that were asked to leave, in order.
+    /// Evictions of a pod are answered with this status and message.
+    pub(crate) fn hold_pod(&self, name: &str, code: StatusCode, message: &str) {
+        let status = json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure",
+            "code": code.as_u16(), "message": message });
+        self.state.lock().unwrap().held.insert(name.to_owned(), (code, status));
+    }
+
     pub(crate) fn evicted(&self) -> Vec<String> {
         self.state.lock().unwrap().evicted.clone()
     }
@@ -322,6 +331,9 @@ impl Workload {
             }
             (&Method::POST, ["api", "v1", "namespaces", _, "pods", name, "eviction"]) => {
                 let mut state = self.state.lock().unwrap();
+                if let Some((code, status)) = state.held.get(*name) {
+                    return whole(*code, status);
+                }
                 state.pods.remove(*name);
                 state.evicted.push((*name).to_owned());
                 whole(
