@@ -47,7 +47,10 @@ as_expected() { # as_expected MACHINES
   ready "$1" && balanced && booted && quiet && [ "$(shape)" = "$(cat "$faults/shape-$1")" ] &&
     [ "$(unpacked)" = "$(fincus list -f csv -c n | sort)" ]
 }
-nothing_left() { [ -z "$(fincus list -f csv -c n)" ] && [ -z "$(unpacked)" ] && quiet && ! monitors; }
+nothing_left() {
+  [ -z "$(fincus list -f csv -c n)" ] && [ -z "$(unpacked)" ] && quiet && ! monitors &&
+    ! fincus network list -f csv | has '^capn-[0-9a-f]\{8\},'
+}
 monitors() { pgrep -f "^\[lxc monitor\] $faults/" >/dev/null; }
 
 # settled MACHINES: the end is the same as without a fault.

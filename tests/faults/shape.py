@@ -12,17 +12,23 @@ import sys
 what, prefix = sys.argv[1], sys.argv[2]
 # The random ends of names of machines, and the hash in a load balancer's.
 RANDOM = re.compile(r"-md-0-[a-z0-9]+-[a-z0-9]+|-[0-9a-f]+-lb$")
+# A cluster's own network has a random name.
+NETWORK = re.compile(r"^capn-[0-9a-f]{8}$")
 DIFFERS = re.compile(r"^volatile\.|-uid$|-hash$|^image\.")
 
 
 def shape(instance):
     config = {k: RANDOM.sub("-X", v) for k, v in instance["config"].items() if not DIFFERS.search(k)}
+    devices = {
+        name: {k: NETWORK.sub("capn-X", v) for k, v in device.items()}
+        for name, device in instance["devices"].items()
+    }
     return {
         "name": RANDOM.sub("-X", instance["name"]),
         "status": instance["status"],
         "profiles": instance["profiles"],
         "config": config,
-        "devices": instance["devices"],
+        "devices": devices,
     }
 
 

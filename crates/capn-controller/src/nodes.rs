@@ -13,13 +13,15 @@ pub const MOST: usize = 5_000;
 pub const MOST_BYTES: usize = 16 << 20;
 /// Nodes in one answer, so that it stays within what an answer may be.
 const PAGE: u32 = 50;
+/// How long one watch lasts before the next: less than it may be silent.
+const WATCH_SECONDS: u32 = 60;
 /// Longest annotation that is kept. flannel's have some hundred bytes.
 const ANNOTATION: usize = 4 << 10;
 
 /// Watches the nodes of a cluster. They are kept without what nobody here looks at (managed fields,
 /// images), and those beyond the bounds are passed over.
 pub fn watch(client: Client) -> impl Stream<Item = watcher::Result<Event<Node>>> + Send {
-    let config = watcher::Config::default().page_size(PAGE);
+    let config = watcher::Config::default().page_size(PAGE).timeout(WATCH_SECONDS);
     bounded(watcher::watcher(Api::<Node>::all(client), config))
 }
 

@@ -84,6 +84,9 @@ global
   # Where the limit is lower than this needs, haproxy lowers it instead of refusing to start.
   maxconn 2000
   no strict-limits
+  # After a reload the old process ends with its last connection, which may be to a control plane
+  # that is gone. Clients connect again.
+  hard-stop-after 30s
 
 defaults
   log global
@@ -155,6 +158,9 @@ mod tests {
           # Where the limit is lower than this needs, haproxy lowers it instead of refusing to start.
           maxconn 2000
           no strict-limits
+          # After a reload the old process ends with its last connection, which may be to a control plane
+          # that is gone. Clients connect again.
+          hard-stop-after 30s
 
         defaults
           log global

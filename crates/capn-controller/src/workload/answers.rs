@@ -17,7 +17,7 @@ use hyper_util::client::legacy::connect::Connect;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::PollSemaphore;
 use tower::{BoxError, Service};
 
@@ -33,6 +33,9 @@ const MESSAGE: usize = 1 << 10;
 const HEAD: Duration = Duration::from_secs(30);
 /// How long an answer may take to come in.
 const WHOLE: Duration = Duration::from_secs(30);
+/// How long a watch may be silent. Kubernetes sends a bookmark in about a minute, and those of nodes end
+/// sooner. A connection over a load balancer may be to a control plane that is gone.
+pub(super) const SILENCE: Duration = Duration::from_secs(75);
 /// An answer longer than this takes its turn with those of other clusters, so that not all of them are
 /// in memory at once.
 const SMALL: usize = 256 << 10;
@@ -45,11 +48,13 @@ static LARGE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::ne
 #[derive(Clone)]
 pub(super) struct Guarded<C> {
     http: legacy::Client<C, Body>,
+    silence: Duration,
 }
 
 impl<C: Clone> Guarded<C> {
-    pub(super) fn new(http: legacy::Client<C, Body>) -> Self {
-        Self { http }
+    /// `silence`: how long a watch may be silent.
+    pub(super) fn new(http: legacy::Client<C, Body>, silence: Duration) -> Self {
+        Self { http, silence }
     }
 }
 
@@ -63,7 +68,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Service<Request<Body>> for Guar
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let lasts = lasts(request.uri().query().unwrap_or_default());
+        let kind = Kind::of(request.uri().query().unwrap_or_default(), self.silence);
         let sent = self.http.request(request);
         Box::pin(async move {
             let response = tokio::time::timeout(HEAD, sent)
@@ -71,7 +76,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Service<Request<Body>> for Guar
                 .map_err(|_| BoxError::from("the API server did not answer within 30 seconds"))??;
             match response.status() {
                 status if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS => {
-                    Ok(response.map(|body| Answer::new(body, lasts)))
+                    Ok(response.map(|body| Answer::new(body, kind)))
                 }
                 // A redirect is a refusal here.
                 _ => Ok(refused(response).await),
@@ -80,9 +85,28 @@ impl<C: Connect + Clone + Send + Sync + 'static> Service<Request<Body>> for Guar
     }
 }
 
-/// Whether the answer to a request lasts: that of a watch, or a log that is followed.
-fn lasts(query: &str) -> bool {
-    query.split('&').any(|part| matches!(part, "watch=true" | "watch=1" | "follow=true"))
+/// What kind of answer a request has.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// It comes in as a whole.
+    Whole,
+    /// It lasts, but is not silent for longer than this.
+    Watch(Duration),
+    /// It lasts: a log that is followed.
+    Log,
+}
+
+impl Kind {
+    fn of(query: &str, silence: Duration) -> Self {
+        let has = |part: &str| query.split('&').any(|found| found == part);
+        if has("watch=true") || has("watch=1") {
+            Self::Watch(silence)
+        } else if has("follow=true") {
+            Self::Log
+        } else {
+            Self::Whole
+        }
+    }
 }
 
 /// A refusal in Kubernetes' form: its own words where it has that form, and else none of them.
@@ -134,7 +158,8 @@ pub(super) enum Answer {
 /// A body with its bounds.
 pub(super) struct Bounded {
     body: Incoming,
-    /// `None`: it lasts, and its lines are bounded.
+    kind: Kind,
+    /// When it is too late, as far as there is such a time.
     until: Option<Pin<Box<Sleep>>>,
     /// Bytes of it, or of its line.
     seen: usize,
@@ -143,10 +168,16 @@ pub(super) struct Bounded {
 }
 
 impl Answer {
-    fn new(body: Incoming, lasts: bool) -> Self {
+    fn new(body: Incoming, kind: Kind) -> Self {
+        let within = match kind {
+            Kind::Whole => Some(WHOLE),
+            Kind::Watch(silence) => Some(silence),
+            Kind::Log => None,
+        };
         Self::Bounded(Box::new(Bounded {
             body,
-            until: (!lasts).then(|| Box::pin(tokio::time::sleep(WHOLE))),
+            kind,
+            until: within.map(|within| Box::pin(tokio::time::sleep(within))),
             seen: 0,
             turn: PollSemaphore::new(LARGE.clone()),
             permit: None,
@@ -156,8 +187,9 @@ impl Answer {
 
 impl Bounded {
     fn count(&mut self, data: &[u8]) -> Result<(), BoxError> {
-        let longest = if self.until.is_some() { LONGEST_ANSWER } else { LONGEST_LINE };
-        let broken = data.iter().rposition(|byte| *byte == b'\n').filter(|_| self.until.is_none());
+        let is_whole = matches!(self.kind, Kind::Whole);
+        let longest = if is_whole { LONGEST_ANSWER } else { LONGEST_LINE };
+        let broken = data.iter().rposition(|byte| *byte == b'\n').filter(|_| !is_whole);
         self.seen = match broken {
             Some(at) if self.seen.saturating_add(at) <= longest => data.len() - at - 1,
             _ => self.seen.saturating_add(data.len()),
@@ -169,21 +201,28 @@ impl Bounded {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(until) = &mut self.until {
-            if until.as_mut().poll(cx).is_ready() {
-                let late =
-                    BoxError::from("the API server's answer did not come in within 30 seconds");
-                return Poll::Ready(Some(Err(late)));
-            }
-            if self.seen > SMALL && self.permit.is_none() {
-                self.permit = ready!(self.turn.poll_acquire(cx));
-            }
+        if let Some(until) = &mut self.until
+            && until.as_mut().poll(cx).is_ready()
+        {
+            let late = match self.kind {
+                Kind::Watch(_) => "the API server's watch is silent: the connection is given up",
+                Kind::Whole | Kind::Log => {
+                    "the API server's answer did not come in within 30 seconds"
+                }
+            };
+            return Poll::Ready(Some(Err(late.into())));
+        }
+        if matches!(self.kind, Kind::Whole) && self.seen > SMALL && self.permit.is_none() {
+            self.permit = ready!(self.turn.poll_acquire(cx));
         }
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
             None => return Poll::Ready(None),
         };
+        if let (Kind::Watch(silence), Some(until)) = (self.kind, &mut self.until) {
+            until.as_mut().reset(Instant::now() + silence);
+        }
         if let Some(data) = frame.data_ref()
             && let Err(error) = self.count(&data.clone())
         {

@@ -23,7 +23,11 @@ pub use self::addresses::Reach;
 pub use self::answers::{LONGEST_ANSWER, LONGEST_LINE};
 pub use self::kubeconfig::KubeconfigError;
 pub use self::list::list;
-use self::{addresses::Resolver, answers::Guarded, kubeconfig::Access};
+use self::{
+    addresses::Resolver,
+    answers::{Guarded, SILENCE},
+    kubeconfig::Access,
+};
 
 /// How long a connection to an API server may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -47,13 +51,17 @@ pub enum Error {
 /// A client for a kubeconfig, given as text. Connects not before the first request; nothing but the
 /// text is looked at: no file, no environment, no proxy.
 ///
-/// An answer is given up when its head takes longer than 30 s; what the whole of one may take is up to
-/// the caller. Redirects are not followed. Requests are not tried again.
+/// An answer is given up when its head or the rest takes longer than 30 s, and a watch when it is silent
+/// for 75 s. Redirects are not followed. Requests are not tried again.
 ///
 /// # Errors
 ///
 /// Without a word of what the kubeconfig holds: it is a secret.
 pub fn client(kubeconfig: &str, reach: Reach) -> Result<Client, Error> {
+    client_with(kubeconfig, reach, SILENCE)
+}
+
+fn client_with(kubeconfig: &str, reach: Reach, silence: Duration) -> Result<Client, Error> {
     let access = Access::read(kubeconfig, reach)?;
     let mut config = Config::new(access.server);
     config.root_cert = Some(access.authority);
@@ -72,7 +80,7 @@ pub fn client(kubeconfig: &str, reach: Reach) -> Result<Client, Error> {
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(unusable)?)
-        .service(Guarded::new(http));
+        .service(Guarded::new(http, silence));
     Ok(ClientBuilder::new(service, "default").build())
 }
 

@@ -152,6 +152,11 @@ async fn what_is_no_kubeconfig_is_told_without_a_word_of_it() {
 
 /// Answers requests over TLS on this machine with what is given, one after the other.
 async fn server(answers: Vec<Vec<u8>>) -> String {
+    server_with(answers, true).await
+}
+
+/// The same; the connections end after the answer, or stay open until the other side has enough.
+async fn server_with(answers: Vec<Vec<u8>>, ends: bool) -> String {
     let (certificate, key) = certificate();
     let chain = rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
     let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
@@ -180,6 +185,9 @@ async fn server(answers: Vec<Vec<u8>>) -> String {
                 }
                 // Whoever has enough closes the connection.
                 stream.write_all(&answer).await.ok();
+                if !ends {
+                    while let Ok(1..) = stream.read(&mut buffer).await {}
+                }
                 stream.shutdown().await.ok();
             });
         }
@@ -235,6 +243,24 @@ async fn a_line_of_a_watch_is_bounded_and_a_watch_is_not() {
     let watched = nodes.watch(&WatchParams::default(), "0").await.unwrap();
     let events: Vec<_> = watched.collect().await;
     assert!(events.iter().all(Result::is_err) && !events.is_empty(), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_watch_that_is_silent_ends() {
+    // A head, one event, and nothing more: the connection stays open.
+    let event = "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"n\"}}}\n";
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = format!("{head}{:x}\r\n{event}\r\n", event.len()).into_bytes();
+    let text = server_with(vec![answer], false).await;
+    let silence = Duration::from_millis(200);
+    let nodes: Api<Node> = Api::all(client_with(&text, Reach::ThisMachine, silence).unwrap());
+    let watched = nodes.watch(&WatchParams::default(), "0").await.unwrap();
+    let events = tokio::time::timeout(Duration::from_secs(20), watched.collect::<Vec<_>>());
+    let events = events.await.expect("the watch ends");
+    assert!(events[0].is_ok(), "{events:?}");
+    let error = events.last().unwrap().as_ref().unwrap_err();
+    assert!(format!("{error:?}").contains("watch is silent"), "{error:?}");
 }
 
 #[tokio::test]
