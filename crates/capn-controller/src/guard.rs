@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use capn_text::shown;
 use futures::FutureExt as _;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 /// Pause before a controller that met a defect outside of a reconcile begins again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -39,6 +41,26 @@ pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|payload| Panicked::of(payload.as_ref()))
 }
 
+/// As [`caught`], in a task of its own: a controller has one for all its reconciles, in which each waits
+/// for what the others calculate. The work ends when this future is dropped.
+///
+/// # Errors
+///
+/// [`Panicked`].
+pub async fn apart<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Panicked> {
+    let task = AbortOnDropHandle::new(tokio::spawn(caught(work).in_current_span()));
+    match task.await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => Err(Panicked::of(payload.as_ref())),
+            // The runtime ends, and whoever waits with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
 /// Runs a controller until it ends by itself; one that meets a defect outside of a reconcile begins
 /// again.
 pub async fn kept<Fut: Future<Output = ()>>(name: &'static str, controller: impl Fn() -> Fut) {
@@ -53,6 +75,25 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[tokio::test]
+    async fn work_apart_holds_up_nobody_and_ends_with_who_waits_for_it() {
+        let (alive, gone) = tokio::sync::oneshot::channel::<()>();
+        let work = apart(async move {
+            let _alive = alive;
+            std::future::pending::<()>().await;
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(10), work).await.is_err());
+        gone.await.unwrap_err();
+        assert!(
+            apart(async { panic!("it is broken") })
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("it is broken")
+        );
+        assert_eq!(apart(async { 5 }).await, Ok(5));
+    }
 
     #[tokio::test]
     async fn a_defect_is_an_error_that_says_what_it_met() {

@@ -6,6 +6,8 @@
 //! and no more.
 
 pub mod guard;
+pub mod lanes;
+pub mod lists;
 pub mod nodes;
 pub mod watch;
 pub mod workload;

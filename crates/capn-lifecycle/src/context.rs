@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::contract::Contracts;
 use crate::external::ExternalWatches;
+use crate::full::Full;
 use crate::nodes::NodeWatches;
 use crate::workload::Workloads;
 
@@ -18,7 +19,7 @@ pub struct Options {
     /// How long an object may go without a reconcile although nothing happened to it. Only
     /// repairs lost events.
     pub resync: Duration,
-    /// How many objects of a kind are reconciled at once.
+    /// How many objects of a kind are reconciled at once in a namespace.
     pub concurrency: u16,
     /// Clients of workload clusters. The default makes them from the kubeconfig secrets.
     pub workloads: Workloads,
@@ -26,7 +27,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { resync: Duration::from_secs(600), concurrency: 10, workloads: Workloads::default() }
+        Self { resync: Duration::from_secs(600), concurrency: 5, workloads: Workloads::default() }
     }
 }
 
@@ -41,6 +42,8 @@ pub struct Context {
     pub contracts: Contracts,
     pub(crate) external: ExternalWatches,
     pub(crate) nodes: NodeWatches,
+    /// Namespaces that take no more.
+    pub(crate) full: Full,
     /// Cancelled when the controllers end.
     pub(crate) stop: CancellationToken,
     pub(crate) resync: Duration,
@@ -56,6 +59,7 @@ impl Context {
             contracts: Contracts::new(client.clone()),
             external: ExternalWatches::new(client.clone()),
             nodes: NodeWatches::default(),
+            full: Full::default(),
             stop: CancellationToken::new(),
             client,
             workloads,

@@ -106,7 +106,24 @@ impl crate::drive::Retry for Failure {
             Self::Workload { .. } | Self::Invalid { .. } | Self::Defect(_) => false,
         }
     }
+
+    fn over_quota(&self) -> Option<String> {
+        let source: &kube::Error = match self {
+            Self::Api { source, .. } => source,
+            Self::Contract { source: contract::Error::Request { source, .. }, .. } => source,
+            Self::Contract { .. }
+            | Self::Workload { .. }
+            | Self::Invalid { .. }
+            | Self::Defect(_) => return None,
+        };
+        let kube::Error::Api(status) = source else { return None };
+        let said = status.message.split_once(QUOTA).filter(|_| status.code == 403)?.1;
+        Some(said.to_owned())
+    }
 }
+
+/// What API servers say before they say what a namespace is full of.
+const QUOTA: &str = "exceeded quota: ";
 
 /// Kind, namespace and name of an object, for messages.
 pub(crate) fn describe<K: Resource<DynamicType = ()>>(object: &K) -> String {

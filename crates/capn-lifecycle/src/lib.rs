@@ -25,6 +25,7 @@ mod drive;
 mod error;
 mod external;
 mod fleet;
+mod full;
 mod kubeadm_config;
 mod kubeadm_control_plane;
 mod lookup;

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
 
-use capn_controller::{guard::caught, watch};
+use capn_controller::{guard::apart, watch};
 use capn_plan::diagnosis::Class;
 use futures::StreamExt as _;
 use kube::{
@@ -23,7 +23,7 @@ use crate::{
     context::Context,
     echoes::Echoes,
     failure::{Failure, chain},
-    lanes::Lanes,
+    lanes::ClusterLanes,
     metrics::Outcome,
 };
 
@@ -73,7 +73,7 @@ fn watch_error(error: &watcher::Error) -> String {
 /// # Guarantees
 ///
 /// One object is reconciled by one task at a time, and so many of a cluster at once as the options
-/// say. A passing failure is tried again after a pause that grows with each in a row, one that needs
+/// say, and of a namespace some times as many. A passing failure is tried again after a pause that grows with each in a row, one that needs
 /// a change on the server at a steady pace, a final one not before the object changes or the resync
 /// is due. Events about an object's own instance cut none of these pauses short but the last, after
 /// the steady pause: they may be what the failed attempt itself caused. A reconcile that meets a
@@ -94,7 +94,7 @@ pub(crate) async fn drive<K, Fut>(
     let (stop, stopping) = (ctx.stop.clone(), ctx.stop.clone());
     let reconciles = TaskTracker::new();
     let tracker = reconciles.clone();
-    let lanes = Arc::new(Lanes::new(ctx.options.concurrency));
+    let lanes = Arc::new(ClusterLanes::new(ctx.options.concurrency));
     let failing = echoes.clone();
     let (store, stopped) = (controller.store(), ctx.stop.clone());
     let controller = controller
@@ -109,18 +109,17 @@ pub(crate) async fn drive<K, Fut>(
                     (lanes.clone(), stopped.clone(), reconcile.clone());
                 let echoes = echoes.clone();
                 tracker.track_future(async move {
-                    let place = tokio::select! {
-                        place = lanes.enter(object.meta()) => place,
+                    let places = tokio::select! {
+                        places = lanes.enter(object.meta()) => places,
                         () = stopped.cancelled() => return Ok(Action::await_change()),
                     };
                     // It may have changed while it waited.
                     let object = store.get(&key).unwrap_or(object);
                     echoes.begins(&key);
                     let running = metrics.reconciles().begin(&K::kind(&()));
-                    // On the heap, so that the many that may wait for a place are small.
-                    let result = Box::pin(caught(reconcile(object, ctx))).await;
+                    let result = apart(reconcile(object, ctx)).await;
                     let result = result.unwrap_or_else(|defect| Err(Failure::Defect(defect)));
-                    drop(place);
+                    drop(places);
                     running.ended(Outcome::of(&result, resync));
                     let action = result?;
                     echoes.succeeded(&key);

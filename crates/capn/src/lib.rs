@@ -155,7 +155,9 @@ fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> Result<(
         tracing::debug!("a TLS provider is installed already");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        // More than there are processors: the system shares them among threads, but a thread serves a
+        // probe only after the large object that it is at.
+        .worker_threads(8)
         .enable_all()
         .build()
         .map_err(|error| CommandError::caused("cannot start the runtime", error))?;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 /// The group that may do everything, whatever the roles say.
 pub(crate) const MASTERS: &str = "system:masters";
+/// Those whose work is for the users of a namespace: what they make counts against its quota.
+pub(crate) const CONTROLLERS: &str = "system:controllers";
 /// Everybody whose name is known.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 /// Everybody whose name is not known.
@@ -59,6 +61,17 @@ impl Identity {
         *self.user == *ANONYMOUS
     }
 
+    /// A controller with all rights.
+    pub(crate) fn controller(user: &str) -> Self {
+        let groups = [MASTERS, CONTROLLERS, AUTHENTICATED].map(str::to_owned);
+        Self { user: user.into(), groups: Arc::new(groups) }
+    }
+
+    /// Works for the users of a namespace.
+    pub(crate) fn is_controller(&self) -> bool {
+        self.groups.iter().any(|group| group == CONTROLLERS)
+    }
+
     /// In the group that may do everything.
     pub(crate) fn is_master(&self) -> bool {
         self.groups.iter().any(|group| group == MASTERS)
@@ -101,5 +114,7 @@ mod tests {
         assert!(Identity::default().is_master());
         assert!(!Identity::anonymous().is_master());
         assert!(!Identity::named(MASTERS, Vec::new()).is_master());
+        assert!(Identity::controller("c").is_master() && Identity::controller("c").is_controller());
+        assert!(!Identity::default().is_controller());
     }
 }

@@ -61,6 +61,7 @@ mod tokens;
 pub use bounded_http::Limits as ConnectionLimits;
 
 pub use admission::{Admission, FieldError, FieldErrorKind};
+pub use api::Quota;
 pub use error::Error;
 pub use handlers::Untaken;
 pub use limits::Limits;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 mod roles;
 
 use crate::{
-    Admission, Error, Limits, PlaneService, ServerTls,
+    Admission, Error, Limits, PlaneService, Quota, ServerTls,
     api::{Api, Body, Subresource, Target, WriteOptions},
     background,
     gate::Gate,
@@ -42,6 +42,8 @@ pub struct PlaneOptions {
     pub history: Option<usize>,
     /// What clients of [`Plane::serve_https`] may take.
     pub limits: Limits,
+    /// How many objects of some kinds a namespace may hold, beside the limits that all have.
+    pub quotas: Vec<Quota>,
 }
 
 /// Ends the background work when the last user of a plane is gone.
@@ -75,7 +77,8 @@ impl Plane {
     /// [`Error::Locked`] while another process has it open; the other variants if the file cannot
     /// be used or a definition is refused.
     pub async fn open(options: PlaneOptions) -> Result<Self, Error> {
-        let PlaneOptions { path, crds, cluster_roles, admission, history, limits } = options;
+        let PlaneOptions { path, crds, cluster_roles, admission, history, limits, quotas } =
+            options;
         let registry = Arc::new(Registry::new());
         let rbac = Arc::new(Rbac::default());
         let followers = (Arc::clone(&registry), Arc::clone(&rbac));
@@ -93,7 +96,7 @@ impl Plane {
         }
         let tokens = Arc::default();
         let lines = Arc::default();
-        let api = Arc::new(Api { store, registry, admission: hooks, rbac, tokens, lines });
+        let api = Arc::new(Api { store, registry, admission: hooks, rbac, tokens, lines, quotas });
         prepare(&api, crds).await?;
         roles::register(&api, cluster_roles).await?;
         let shutdown = CancellationToken::new();
@@ -139,6 +142,17 @@ impl Plane {
     #[must_use]
     pub fn client_as(&self, user: &str, groups: &[&str]) -> kube::Client {
         kube::Client::new(self.service_as(user, groups), "default")
+    }
+
+    /// As [`Plane::client`], for a controller of this name: it has all rights too, but what it makes in a
+    /// namespace counts against the quota of the namespace, as if those made it whom it works for.
+    ///
+    /// Deletions, changes of a status and changes of what is being deleted are never refused for it.
+    /// Has to be called inside a Tokio runtime.
+    #[must_use]
+    pub fn controller_client(&self, name: &str) -> kube::Client {
+        let caller = Identity::controller(name);
+        kube::Client::new(PlaneService { caller, ..self.service() }, "default")
     }
 
     /// Serves HTTPS (HTTP/1.1 and 2) until `shutdown` is ready, then ends watches and connections.

@@ -29,7 +29,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Resource, ResourceExt as _};
+use kube::{Api, Resource};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
@@ -140,7 +140,7 @@ fn referring(store: &Store<Cluster>, fits: impl Fn(&Cluster) -> bool) -> Vec<Obj
 }
 
 fn refers_to(cluster: &Cluster, touched: &Touched) -> bool {
-    cluster.namespace() == touched.meta.namespace
+    cluster.metadata.namespace == touched.meta.namespace
         && [&cluster.spec.infrastructure_ref, &cluster.spec.control_plane_ref]
             .into_iter()
             .flatten()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachinePool, MachineSet};
+use capn_controller::lists;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -98,11 +99,12 @@ where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
         + DeserializeOwned
-        + std::fmt::Debug,
+        + std::fmt::Debug
+        + Send
+        + 'static,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
-    let found = api
-        .list(&ListParams::default().labels(&of_cluster(cluster)))
+    let found = lists::list(&api, &ListParams::default().labels(&of_cluster(cluster)))
         .await
         .map_err(Failure::api_named("list", &K::plural(&()), namespace, cluster))?;
     Ok(found.items)

@@ -140,6 +140,7 @@ pub(super) async fn apply(
                     failure_domain.clone(),
                 )
                 .await?;
+                ctx.full.forget(&namespace);
                 done.touched.insert(machine.name_any());
                 done.again = true;
             }

@@ -55,8 +55,9 @@ use tokio_util::sync::CancellationToken;
 use self::report::Known;
 use self::watch::PodWatches;
 use crate::Context;
-use crate::drive::drive;
+use crate::drive::{Retry as _, drive};
 use crate::error::Failure;
+use crate::full;
 use crate::nodes::{ClusterKey, NodeEvent};
 use crate::objects::{cluster_essence, is_deleting, is_paused, label};
 
@@ -119,8 +120,22 @@ async fn reconcile(
     let checked = validate::validate(&kcp);
     let valid = checked.as_ref().ok();
     let now = ctx.now();
-    let plan = plan::plan(&kcp, &seen, checked.as_ref(), now);
-    let applied = apply::apply(&ctx, &kcp, &seen, valid, &plan).await?;
+    let mut plan = plan::plan(&kcp, &seen, checked.as_ref(), now);
+    if let Some(full) = ctx.full.of(&kcp.namespace().unwrap_or_default()) {
+        plan = plan.held_up(full, full::PAUSE);
+    }
+    let applied = match apply::apply(&ctx, &kcp, &seen, valid, &plan).await {
+        Ok(applied) => applied,
+        Err(error) => {
+            // Tried again in any case; but a user has to make room first, so say it.
+            if let Some(full) = error.over_quota() {
+                plan.waiting = Some(plan::WaitingOn::User(full));
+                let known = Known { kcp: &kcp, seen: &seen, valid, plan: &plan, now };
+                report::write(&ctx, known, &apply::Applied::default()).await?;
+            }
+            return Err(error);
+        }
+    };
     if applied.again {
         return Ok(Action::requeue(std::time::Duration::ZERO));
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use capi_api::core::ContractRef;
 use capi_api::{Cluster, KubeadmConfig, KubeadmControlPlane, Machine, labels, refs};
+use capn_controller::lists;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DynamicObject, ListParams, ObjectMeta};
 use kube::core::PartialObjectMeta;
@@ -166,8 +167,7 @@ async fn machines(
 ) -> Result<(), Failure> {
     let namespace = kcp.namespace().unwrap_or_default();
     let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
-    let found = api
-        .list(&ListParams::default().labels(&of_cluster(cluster)))
+    let found = lists::list(&api, &ListParams::default().labels(&of_cluster(cluster)))
         .await
         .map_err(Failure::api_named("list", "machines", &namespace, cluster))?;
     let uid = kcp.uid().unwrap_or_default();

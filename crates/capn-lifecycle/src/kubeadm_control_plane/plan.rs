@@ -133,6 +133,16 @@ impl Plan {
         Self { waiting: Some(on), ..self }
     }
 
+    /// Without new machines, of which the namespace takes no more.
+    pub(super) fn held_up(mut self, why: String, recheck: Duration) -> Self {
+        let before = self.actions.len();
+        self.actions.retain(|action| !matches!(action, Action::Create { .. }));
+        if self.actions.len() == before {
+            return self;
+        }
+        Self { waiting: Some(WaitingOn::User(why)), recheck: Some(recheck), ..self }
+    }
+
     fn act(mut self, action: Action) -> Self {
         self.actions.push(action);
         self

@@ -60,7 +60,7 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let controller = machines
         .watches_stream(clusters, move |cluster: Cluster| {
             matching(&of_cluster, |machine| {
-                machine.namespace() == cluster.namespace()
+                machine.metadata.namespace == cluster.metadata.namespace
                     && machine.spec.cluster_name == cluster.name_any()
             })
         })
@@ -71,7 +71,7 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         })
         .watches_stream(deployments, move |deployment: MachineDeployment| {
             matching(&of_deployment, |machine| {
-                machine.namespace() == deployment.namespace()
+                machine.metadata.namespace == deployment.metadata.namespace
                     && label(machine.meta(), labels::DEPLOYMENT_NAME)
                         == Some(deployment.name_any().as_str())
             })
@@ -134,7 +134,7 @@ fn external_events(
 }
 
 fn refers_to(machine: &Machine, touched: &Touched) -> bool {
-    machine.namespace() == touched.meta.namespace
+    machine.metadata.namespace == touched.meta.namespace
         && (touched.is(&machine.spec.infrastructure_ref)
             || machine.spec.bootstrap.config_ref.as_ref().is_some_and(|r| touched.is(r)))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels, refs};
+use capn_controller::lists;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::ListParams;
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -202,8 +203,7 @@ async fn leaving(
             .await?;
     let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
     let selector = format!("{},{}", of_cluster(&cluster.name_any()), labels::CONTROL_PLANE);
-    let machines = api
-        .list_metadata(&ListParams::default().labels(&selector))
+    let machines = lists::list_metadata(&api, &ListParams::default().labels(&selector))
         .await
         .map_err(Failure::api_named("list", "machines", &namespace, &cluster.name_any()))?;
     Ok(Leaving {

@@ -24,7 +24,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
-use crate::drive::drive;
+use crate::drive::{Retry as _, drive};
 use crate::error::Failure;
 use crate::external::Touched;
 use crate::lookup::PROVIDER_RECHECK;
@@ -49,7 +49,7 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         })
         .watches_stream(clusters, move |cluster: Cluster| {
             matching(&of_cluster, |deployment| {
-                deployment.namespace() == cluster.namespace()
+                deployment.metadata.namespace == cluster.metadata.namespace
                     && deployment.spec.cluster_name == cluster.name_any()
             })
         })
@@ -70,11 +70,20 @@ async fn reconcile(
         report::paused(&ctx, &deployment).await?;
         return Ok(Action::await_change());
     }
-    let seen = observe::observe(&ctx, &deployment, cluster).await?;
+    let mut seen = observe::observe(&ctx, &deployment, cluster).await?;
     let plan = plan::plan(&deployment, &seen, ctx.now());
-    let Some(deployment) = apply::apply(&ctx, deployment, &plan).await? else {
-        return Ok(Action::await_change());
+    let applied = match apply::apply(&ctx, deployment.clone(), &plan).await {
+        Ok(applied) => applied,
+        Err(error) => {
+            // Tried again in any case; but a user has to make room first, so say it.
+            if let Some(full) = error.over_quota() {
+                seen.full = Some(full);
+                report::write(&ctx, &deployment, &seen).await?;
+            }
+            return Err(error);
+        }
     };
+    let Some(deployment) = applied else { return Ok(Action::await_change()) };
     report::write(&ctx, &deployment, &seen).await?;
     let mut recheck = plan.recheck.unwrap_or(ctx.resync).min(ctx.resync);
     if seen.bootstrap_template.is_unreadable() || seen.infrastructure_template.is_unreadable() {
@@ -114,7 +123,7 @@ fn template_events(
 
 fn refers_to(deployment: &MachineDeployment, touched: &Touched) -> bool {
     let spec = &deployment.spec.template.spec;
-    deployment.namespace() == touched.meta.namespace
+    deployment.metadata.namespace == touched.meta.namespace
         && (touched.is(&spec.infrastructure_ref)
             || spec.bootstrap.config_ref.as_ref().is_some_and(|r| touched.is(r)))
 }

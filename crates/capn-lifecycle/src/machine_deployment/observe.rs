@@ -1,13 +1,14 @@
 //! Reads what a deployment consists of. Only reads.
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, refs};
+use capn_controller::lists;
 use kube::api::ListParams;
 use kube::{Api, Resource as _, ResourceExt as _};
 
 use crate::Context;
 use crate::error::{Failure, describe};
 use crate::lookup::{Seen, look_up};
-use crate::objects::{of_cluster, selects};
+use crate::objects::{of_cluster, selector_text, selects};
 
 /// What a deployment consists of.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Observed {
     pub(super) machines: Vec<Machine>,
     pub(super) bootstrap_template: Seen,
     pub(super) infrastructure_template: Seen,
+    /// What the namespace is full of, if it takes nothing now.
+    pub(super) full: Option<String>,
 }
 
 /// The deployment as it is now, or `None` if it is gone. The one that woke us may be older.
@@ -60,8 +63,9 @@ pub(super) async fn observe(
     )?;
     let params = ListParams::default().labels(&of_cluster(&deployment.spec.cluster_name));
     let all_sets: Api<MachineSet> = Api::namespaced(ctx.client.clone(), &namespace);
-    let found =
-        all_sets.list(&params).await.map_err(Failure::api("list the sets of", deployment))?;
+    let found = lists::list(&all_sets, &params)
+        .await
+        .map_err(Failure::api("list the sets of", deployment))?;
     let (mut sets, mut orphans) = (Vec::new(), Vec::new());
     for set in found.items {
         match refs::controller(set.meta()) {
@@ -71,8 +75,11 @@ pub(super) async fn observe(
         }
     }
     let all_machines: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
-    let machines = all_machines
-        .list(&params)
+    // Those of the deployment alone, where its selector says which: a cluster may have very many.
+    let of_cluster = of_cluster(&deployment.spec.cluster_name);
+    let labels = [Some(of_cluster), selector_text(&deployment.spec.selector)];
+    let labels = labels.into_iter().flatten().collect::<Vec<_>>().join(",");
+    let machines = lists::list(&all_machines, &ListParams::default().labels(&labels))
         .await
         .map_err(Failure::api("list the machines of", deployment))?
         .items
@@ -82,5 +89,14 @@ pub(super) async fn observe(
             owner.is_some_and(|o| sets.iter().any(|set| set.uid().as_ref() == Some(&o.uid)))
         })
         .collect();
-    Ok(Observed { cluster, sets, orphans, machines, bootstrap_template, infrastructure_template })
+    let full = ctx.full.of(&namespace);
+    Ok(Observed {
+        cluster,
+        sets,
+        orphans,
+        machines,
+        bootstrap_template,
+        infrastructure_template,
+        full,
+    })
 }

@@ -23,6 +23,7 @@ fn seen(sets: Vec<MachineSet>) -> Observed {
         machines: Vec::new(),
         bootstrap_template: template("FooConfigTemplate"),
         infrastructure_template: template("FooMachineTemplate"),
+        full: None,
     }
 }
 

@@ -176,6 +176,7 @@ fn scaling_up(
             Seen::Found(_) => {}
         }
     }
+    held.extend(seen.full.clone());
     let mut message = format!("from {have} to {want} machines");
     if !held.is_empty() {
         message = format!("{message}, held up: {}", held.join("; "));

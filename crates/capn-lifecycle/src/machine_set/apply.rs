@@ -72,6 +72,7 @@ pub(super) async fn apply(
             Action::Create { count } => {
                 for _ in 0..*count {
                     machines.push(create(ctx, &set, seen).await?);
+                    ctx.full.forget(&namespace);
                 }
             }
             Action::Delete { machines } => {

@@ -35,6 +35,7 @@ use crate::Context;
 use crate::drive::drive;
 use crate::error::Failure;
 use crate::external::Touched;
+use crate::full;
 use crate::objects::{cluster_essence, is_paused, selects};
 
 /// How soon to look again when a check forbids new machines: what it waits for may not wake us.
@@ -53,12 +54,12 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let controller = sets
         .watches_stream(clusters, move |cluster: Cluster| {
             matching(&of_cluster, |set| {
-                set.namespace() == cluster.namespace()
+                set.metadata.namespace == cluster.metadata.namespace
                     && set.spec.cluster_name == cluster.name_any()
             })
         })
         .watches_stream(watch::touched(machines, all()), move |machine: Machine| {
-            matching(&of_machine, |set| concerns(set, &machine))
+            concerned(&of_machine, &machine)
         })
         // For the bounds of remediation, which are the deployment's.
         .watches_stream(watch::touched(deployments, all()), move |deployment: MachineDeployment| {
@@ -91,18 +92,26 @@ async fn reconcile(set: Arc<MachineSet>, ctx: Arc<Context>) -> Result<Action, Fa
     };
     let Some((set, machines)) = applied else { return Ok(Action::await_change()) };
     report::write(&ctx, &set, &machines, &seen, &plan).await?;
-    let recheck = if plan.blocked.is_empty() { ctx.resync } else { PREFLIGHT_RECHECK };
+    let recheck = match (&seen.full, plan.blocked.is_empty()) {
+        (_, true) => ctx.resync,
+        (Some(_), false) => full::PAUSE,
+        (None, false) => PREFLIGHT_RECHECK,
+    };
     Ok(Action::requeue(recheck))
 }
 
-/// The machine is, or could become, one of the set's.
-fn concerns(set: &MachineSet, machine: &Machine) -> bool {
-    if set.namespace() != machine.namespace() {
-        return false;
-    }
+/// The set that the machine is of, or those that could adopt it.
+fn concerned(store: &Store<MachineSet>, machine: &Machine) -> Vec<ObjectRef<MachineSet>> {
+    let Some(namespace) = machine.metadata.namespace.as_deref() else { return Vec::new() };
     match capi_api::refs::controller(machine.meta()) {
-        Some(owner) => set.uid().as_deref() == Some(owner.uid.as_str()),
-        None => selects(&set.spec.selector, machine.meta()),
+        Some(owner) if capi_api::refs::is_kind(owner, capi_api::core::GROUP, "MachineSet") => {
+            vec![ObjectRef::new(&owner.name).within(namespace)]
+        }
+        Some(_) => Vec::new(),
+        None => matching(store, |set| {
+            set.metadata.namespace.as_deref() == Some(namespace)
+                && selects(&set.spec.selector, machine.meta())
+        }),
     }
 }
 
@@ -137,7 +146,7 @@ fn template_events(
 
 fn refers_to(set: &MachineSet, touched: &Touched) -> bool {
     let spec = &set.spec.template.spec;
-    set.namespace() == touched.meta.namespace
+    set.metadata.namespace == touched.meta.namespace
         && (touched.is(&spec.infrastructure_ref)
             || spec.bootstrap.config_ref.as_ref().is_some_and(|r| touched.is(r)))
 }

@@ -2,6 +2,7 @@
 
 use capi_api::core::ContractRef;
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels, refs};
+use capn_controller::lists;
 use kube::api::ListParams;
 use kube::{Api, Resource as _, ResourceExt as _};
 
@@ -9,7 +10,7 @@ use crate::Context;
 use crate::contract;
 use crate::error::{Failure, describe};
 use crate::lookup::{Seen, look_up};
-use crate::objects::{label_value, of_cluster, selects};
+use crate::objects::{label_value, of_cluster, selector_text, selects};
 use crate::template::made_kind;
 
 /// What a set consists of.
@@ -27,6 +28,8 @@ pub(super) struct Observed {
     pub(super) leftovers: Vec<ContractRef>,
     /// The deployment that controls the set.
     pub(super) deployment: Option<MachineDeployment>,
+    /// What the namespace is full of, if it takes nothing now.
+    pub(super) full: Option<String>,
 }
 
 /// The set as it is now, or `None` if it is gone. The one that woke us may be older.
@@ -76,6 +79,7 @@ pub(super) async fn observe(
         control_plane,
         leftovers,
         deployment: deployment(ctx, set).await?,
+        full: ctx.full.of(&namespace),
         cluster,
     })
 }
@@ -88,8 +92,11 @@ async fn machines(
     let namespace = set.namespace().unwrap_or_default();
     let uid = set.uid().unwrap_or_default();
     let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
-    let params = ListParams::default().labels(&of_cluster(&set.spec.cluster_name));
-    let mut all = api.list(&params).await.map_err(Failure::api("list the machines of", set))?.items;
+    // Those of the set alone, where its selector says which: a cluster may have very many.
+    let labels = [Some(of_cluster(&set.spec.cluster_name)), selector_text(&set.spec.selector)];
+    let labels = labels.into_iter().flatten().collect::<Vec<_>>().join(",");
+    let found = lists::list(&api, &ListParams::default().labels(&labels)).await;
+    let mut all = found.map_err(Failure::api("list the machines of", set))?.items;
     all.sort_by_key(kube::ResourceExt::name_any);
     let (mut ours, mut orphans) = (Vec::new(), Vec::new());
     for machine in all {
@@ -125,8 +132,7 @@ async fn leftovers(
         Err(source) => return Err(failed(source)),
     };
     let selector = format!("{}={}", labels::SET_NAME, label_value(&set.name_any()));
-    let found = api
-        .list_metadata(&ListParams::default().labels(&selector))
+    let found = lists::list_metadata(&api, &ListParams::default().labels(&selector))
         .await
         .map_err(contract::Error::request("list", reference.kind.clone()))
         .map_err(failed)?;

@@ -131,6 +131,7 @@ fn blockers(set: &MachineSet, seen: &Observed) -> Vec<String> {
             "spec.replicas is more than {MOST}: a MachineSet has at most {MOST} machines"
         ));
     }
+    why.extend(seen.full.clone());
     why.extend(preflight::blockers(set, seen));
     why
 }

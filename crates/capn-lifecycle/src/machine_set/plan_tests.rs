@@ -38,6 +38,7 @@ fn seen(machines: Vec<Machine>) -> Observed {
         control_plane: control_plane("v1.36.0", "v1.36.0"),
         leftovers: Vec::new(),
         deployment: Some(deployment(json!({}))),
+        full: None,
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn failed(
         return Ok(());
     }
     let mut plan = plan;
-    plan.blocked.push(chain(error));
+    plan.blocked.push(error.over_quota().unwrap_or_else(|| chain(error)));
     let before = set.status.as_ref().and_then(|status| status.observed_generation);
     let mut status = status(set, &seen.machines, seen, &plan, ctx.now());
     status.observed_generation = before;

@@ -7,6 +7,7 @@ use capi_api::{
     labels,
 };
 use capn_api::{LXCCluster, LXCMachine, MachineAddressType};
+use capn_controller::lists;
 use capn_plan::balancer::Kind;
 use incus_api::{Config, Profile};
 use kube::{Api, api::ListParams};
@@ -54,17 +55,18 @@ pub(crate) async fn references(ctx: &Context, cluster: &LXCCluster) -> Result<Re
     };
     let within = namespace(meta);
     let of_cluster = format!("{}={cluster_name}", labels::CLUSTER_NAME);
-    let machines = Api::<LXCMachine>::namespaced(ctx.client.clone(), within)
-        .list(&ListParams::default().labels(&of_cluster))
+    let machines = Api::<LXCMachine>::namespaced(ctx.client.clone(), within);
+    let machines = lists::list(&machines, &ListParams::default().labels(&of_cluster))
         .await
         .map_err(Failure::kube_named("list the machines of", "Cluster", within, cluster_name))?
         .items;
     let control_plane = format!("{of_cluster},{}", labels::CONTROL_PLANE);
-    let control_planes = Api::<Machine>::namespaced(ctx.client.clone(), within)
-        .list(&ListParams::default().labels(&control_plane))
-        .await
-        .map_err(Failure::kube_named("list the machines of", "Cluster", within, cluster_name))?
-        .items;
+    let control_planes = Api::<Machine>::namespaced(ctx.client.clone(), within);
+    let control_planes =
+        lists::list(&control_planes, &ListParams::default().labels(&control_plane))
+            .await
+            .map_err(Failure::kube_named("list the machines of", "Cluster", within, cluster_name))?
+            .items;
     let names = |machines: &[Machine]| -> Vec<String> {
         machines.iter().map(|machine| machine.spec.infrastructure_ref.name.clone()).collect()
     };

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use capi_api::{core::Cluster, labels};
 use capn_api::LXCMachine;
+use capn_controller::lists;
 use capn_plan::{cni::Carrier, flannel};
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::{Api, api::ListParams};
@@ -42,8 +43,9 @@ pub(crate) async fn observe(
         return Ok(None);
     };
     let nodes = watches.nodes(cluster, &kubeconfig)?;
-    let machines = Api::<LXCMachine>::namespaced(ctx.client.clone(), within)
-        .list(&ListParams::default().labels(&format!("{}={cluster_name}", labels::CLUSTER_NAME)))
+    let of_cluster = format!("{}={cluster_name}", labels::CLUSTER_NAME);
+    let machines = Api::<LXCMachine>::namespaced(ctx.client.clone(), within);
+    let machines = lists::list(&machines, &ListParams::default().labels(&of_cluster))
         .await
         .map_err(Failure::kube_named("list the machines of", "Cluster", within, cluster_name))?
         .items;

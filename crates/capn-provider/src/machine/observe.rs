@@ -7,6 +7,7 @@ use capi_api::{
     labels,
 };
 use capn_api::{InstanceType, Isolation, LXCCluster, LXCMachine};
+use capn_controller::lists;
 use capn_plan::{fence::Fence, network::card::Wire};
 use incus_api::Profile;
 use k8s_openapi::api::core::v1::Secret;
@@ -130,7 +131,7 @@ pub(crate) async fn is_time(
     let api = Api::<LXCMachine>::namespaced(ctx.client.clone(), subject.namespace());
     let of_cluster =
         format!("{}={},{}", labels::CLUSTER_NAME, subject.cluster(), labels::CONTROL_PLANE);
-    let control_planes = api.list(&ListParams::default().labels(&of_cluster)).await;
+    let control_planes = lists::list(&api, &ListParams::default().labels(&of_cluster)).await;
     let (namespace, cluster) = (subject.namespace(), subject.cluster());
     let failure = Failure::kube_named("list the control planes of", "Cluster", namespace, cluster);
     let control_planes = control_planes.map_err(failure)?.items;

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 
 use capi_api::core::{Cluster, MachineDeployment};
 use capn_api::{InstanceType, LXCMachineSpec, LXCMachineTemplate};
+use capn_controller::lists;
 use capn_plan::capacity::{self, Capacity, Profile};
 use incus_api::server::Flavor;
 use kube::{Api, api::ListParams};
@@ -39,7 +40,7 @@ pub(super) async fn cluster(
     }
     let api: Api<MachineDeployment> = Api::namespaced(ctx.client.clone(), namespace);
     let failure = Failure::kube_named("list", "MachineDeployment", namespace, "");
-    let deployments = api.list(&ListParams::default()).await.map_err(failure)?;
+    let deployments = lists::list(&api, &ListParams::default()).await.map_err(failure)?;
     let uses = |deployment: &&MachineDeployment| {
         template_of(deployment).is_some_and(|reference| reference.name == name(meta))
     };

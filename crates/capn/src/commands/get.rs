@@ -1,5 +1,7 @@
 //! `capn get`
 
+use std::collections::HashMap;
+
 use capi_api::conditions::{self, AVAILABLE, NODE_READY, READY};
 use capi_api::{Cluster, Machine};
 use capn_api::LXCMachine;
@@ -152,20 +154,23 @@ async fn read_machines(
         readable(ui, api(session, namespace), "cannot list machines").await?;
     let lxc_machines: Vec<LXCMachine> =
         readable(ui, api(session, namespace), "cannot list LXCMachines").await?;
+    // There may be thousands: no machine is searched for.
+    let by_name: HashMap<_, _> = lxc_machines
+        .iter()
+        .map(|found| ((&found.metadata.namespace, found.metadata.name.as_ref()), found))
+        .collect();
     let mut rows: Vec<MachineRow> = machines
         .iter()
         .map(|machine| {
-            let lxc_machine = lxc_machines.iter().find(|found| {
-                found.namespace() == machine.namespace()
-                    && found.name_any() == machine.spec.infrastructure_ref.name
-            });
+            let name = &machine.spec.infrastructure_ref.name;
+            let lxc_machine = by_name.get(&(&machine.metadata.namespace, Some(name))).copied();
             machine_row(machine, lxc_machine)
         })
         .collect();
     rows.sort_by(|a, b| {
-        let key = |row: &MachineRow| {
-            (row.namespace.clone(), row.cluster.clone(), row.role == "worker", row.name.clone())
-        };
+        fn key(row: &MachineRow) -> (&str, &str, bool, &str) {
+            (&row.namespace, &row.cluster, row.role == "worker", &row.name)
+        }
         key(a).cmp(&key(b))
     });
     Ok(rows)
@@ -231,10 +236,19 @@ async fn clusters(
     let clusters = api(session, args.namespace.as_deref());
     let list: Vec<Cluster> = readable(ui, clusters, "cannot list clusters").await?;
     let machines = read_machines(ui, session, args).await?;
+    let mut of_cluster: HashMap<(&str, &str), Vec<&MachineRow>> = HashMap::new();
+    for machine in &machines {
+        let cluster = (machine.namespace.as_str(), machine.cluster.as_str());
+        of_cluster.entry(cluster).or_default().push(machine);
+    }
     let mut rows: Vec<ClusterRow> = list
         .iter()
         .filter(|cluster| args.cluster.as_ref().is_none_or(|name| cluster.name_any() == *name))
-        .map(|cluster| cluster_row(cluster, &machines))
+        .map(|cluster| {
+            let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+            let machines = of_cluster.get(&(namespace.as_str(), name.as_str()));
+            cluster_row(cluster, namespace.clone(), machines.map_or(&[], Vec::as_slice))
+        })
         .collect();
     if let (Some(name), true) = (&args.cluster, rows.is_empty()) {
         let names: Vec<String> = list.iter().map(|cluster| cluster.name_any()).collect();
@@ -245,24 +259,16 @@ async fn clusters(
     Ok(rows)
 }
 
-fn cluster_row(cluster: &Cluster, machines: &[MachineRow]) -> ClusterRow {
-    let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+/// The row of a cluster with these machines.
+fn cluster_row(cluster: &Cluster, namespace: String, machines: &[&MachineRow]) -> ClusterRow {
     let of = |role: &'static str| {
-        let mine = machines.iter().filter({
-            let (namespace, name) = (namespace.clone(), name.clone());
-            move |m: &&MachineRow| m.role == role && m.cluster == name && m.namespace == namespace
-        });
-        let (mut ready, mut total) = (0, 0);
-        for machine in mine {
-            total += 1;
-            ready += usize::from(machine.ready);
-        }
-        Count { ready, total }
+        let mine = || machines.iter().filter(|machine| machine.role == role);
+        Count { ready: mine().filter(|machine| machine.ready).count(), total: mine().count() }
     };
     let status = cluster.status.as_ref();
     let version = machines
         .iter()
-        .find(|m| m.cluster == name && m.namespace == namespace && m.role == "control-plane")
+        .find(|machine| machine.role == "control-plane")
         .and_then(|m| m.kubernetes_version.clone());
     ClusterRow {
         phase: status
@@ -281,7 +287,7 @@ fn cluster_row(cluster: &Cluster, machines: &[MachineRow]) -> ClusterRow {
             .and_then(|found| Some(format!("https://{}:{}", found.host.as_ref()?, found.port?))),
         created_at: created_at(cluster.metadata.creation_timestamp.as_ref()),
         namespace,
-        name,
+        name: cluster.name_any(),
     }
 }
 

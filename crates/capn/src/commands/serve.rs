@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
+use crate::session::quotas::MACHINES;
 use crate::session::{Controllers, Serving};
 use crate::signal::Interrupt;
 use crate::state::StateDir;
@@ -30,6 +31,9 @@ pub struct ServeArgs {
     /// for every one, nothing for none
     #[arg(long, value_name = "NAMESPACES", default_value = "default")]
     pub local_socket_namespaces: LocalSockets,
+    /// Machines that a namespace may hold, for all but operators
+    #[arg(long, value_name = "NUMBER", default_value_t = MACHINES)]
+    pub machines_per_namespace: usize,
     /// Leave LXCClusters and LXCMachines to a `capn manager`
     #[arg(long)]
     pub without_provider: bool,
@@ -45,7 +49,8 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<(), Comman
             Controllers::All(Metrics::register(&mut registry), args.local_socket_namespaces.clone())
         }
     };
-    let mut serving = Serving::start(&state, args.listen, &args.hosts, work).await?;
+    let machines = args.machines_per_namespace;
+    let mut serving = Serving::start(&state, args.listen, &args.hosts, work, machines).await?;
     let kubeconfig = state.plane_kubeconfig();
     context.ui.say(format!("serving {} for {}", serving.url(), state.path()));
     context.ui.say(format!("  kubectl --kubeconfig {kubeconfig} get clusters,machines -A"));

@@ -5,12 +5,13 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
-use kube_plane::{Limits, Plane, PlaneOptions};
+use kube_plane::{Limits, Plane, PlaneOptions, Quota};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Controllers;
 use super::admission::admissions;
+use super::quotas::quotas;
 use super::roles;
 use super::share::Door;
 use crate::error::CommandError;
@@ -54,14 +55,16 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
     })
 }
 
-/// Opens the plane of a state folder, and makes it if there is none.
+/// Opens the plane of a state folder, and makes it if there is none. A namespace may hold so many
+/// machines.
 ///
 /// # Errors
 ///
 /// When another process has it open, or it cannot be opened.
-pub async fn open_plane(state: &StateDir) -> Result<Plane, OpenError> {
+pub async fn open_plane(state: &StateDir, machines: usize) -> Result<Plane, OpenError> {
     state.make().map_err(OpenError::Other)?;
-    open(Some(state.database().into_std_path_buf())).await.map_err(|error| match error {
+    let path = Some(state.database().into_std_path_buf());
+    open(path, quotas(machines)).await.map_err(|error| match error {
         kube_plane::Error::Locked { .. } => OpenError::Locked(Box::new(error)),
         other => {
             let hint = other.hint().map(str::to_owned);
@@ -73,12 +76,15 @@ pub async fn open_plane(state: &StateDir) -> Result<Plane, OpenError> {
 
 /// A plane without objects, in memory.
 pub(super) async fn empty_plane() -> Result<Plane, CommandError> {
-    open(None)
+    open(None, Vec::new())
         .await
         .map_err(|error| CommandError::caused("cannot open an empty management plane", error))
 }
 
-async fn open(path: Option<std::path::PathBuf>) -> Result<Plane, kube_plane::Error> {
+async fn open(
+    path: Option<std::path::PathBuf>,
+    quotas: Vec<Quota>,
+) -> Result<Plane, kube_plane::Error> {
     let crds = definitions();
     let mut limits = Limits::default();
     limits.connections = limits.connections.within(files::raise());
@@ -90,6 +96,7 @@ async fn open(path: Option<std::path::PathBuf>) -> Result<Plane, kube_plane::Err
         cluster_roles,
         admission,
         limits,
+        quotas,
         ..PlaneOptions::default()
     })
     .await
@@ -113,7 +120,9 @@ impl Embedded {
     /// With controllers.
     pub(super) fn running(plane: Plane, controllers: Controllers) -> Self {
         let mut embedded = Self::idle(plane);
-        let (client, stop) = (embedded.client(), embedded.stopped());
+        // Of each its own, so that one can be told from the other, and both from operators.
+        let client = embedded.plane.controller_client("system:capn-lifecycle");
+        let stop = embedded.stopped();
         embedded.running.spawn(async move {
             capn_lifecycle::run(client, capn_lifecycle::Options::default(), stop)
                 .await
@@ -123,7 +132,8 @@ impl Embedded {
         let mut options = capn_provider::Options::default();
         options.metrics = metrics;
         options.local_sockets = local_sockets;
-        let (client, stop) = (embedded.client(), embedded.stopped());
+        let client = embedded.plane.controller_client("system:capn-provider");
+        let stop = embedded.stopped();
         embedded.running.spawn(async move {
             capn_provider::run(client, options, stop)
                 .await

@@ -2,6 +2,7 @@
 
 mod admission;
 mod embedded;
+pub mod quotas;
 pub mod roles;
 mod served;
 mod share;
@@ -77,7 +78,7 @@ impl Session {
     pub async fn open_or_make(state: &StateDir, need: Need<'_>) -> Result<Self, CommandError> {
         let patience = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let locked = match open_plane(state).await {
+            let locked = match open_plane(state, quotas::MACHINES).await {
                 Ok(plane) => return Ok(Self::embedded(Self::start(plane, state, need).await)),
                 Err(OpenError::Locked(locked)) => locked,
                 Err(OpenError::Other(error)) => return Err(error),
@@ -173,8 +174,10 @@ impl Serving {
         listen: SocketAddr,
         hosts: &[String],
         controllers: Controllers,
+        machines_per_namespace: usize,
     ) -> Result<Self, CommandError> {
-        let plane = open_plane(state).await.map_err(|error| error.into_command(state))?;
+        let plane = open_plane(state, machines_per_namespace).await;
+        let plane = plane.map_err(|error| error.into_command(state))?;
         let door = Door::open(state, listen, hosts, Holder::Serve).await?;
         let mut embedded = Embedded::running(plane, controllers);
         let url = embedded.serve(door)?;

@@ -61,7 +61,8 @@ impl Api {
             resource.to_stored(&mut value);
             let bytes = gate::admit(&value)?;
             let name = json::text(&value, &["metadata", "name"]).to_owned();
-            quota::check(&self.store, resource, (namespace, &name), options, bytes, None)?;
+            let change = quota::Change { subresource: Subresource::None, bytes, old: None };
+            quota::check(self, resource, (namespace, &name), options, &change)?;
             let key = Key::new(&resource.storage, namespace, &name);
             let written = if options.dry_run {
                 self.would_create(key, &value)

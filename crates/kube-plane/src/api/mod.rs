@@ -11,6 +11,7 @@ use std::{collections::HashMap, sync::Arc};
 use http::StatusCode;
 use serde_json::Value;
 
+pub use self::quota::Quota;
 pub(crate) use self::{
     delete::{DeleteOptions, Deleted, FIXED_NAMESPACES, FOREGROUND, ORPHAN, Propagation},
     update::Target,
@@ -35,6 +36,7 @@ pub(crate) struct Api {
     pub(crate) rbac: Arc<Rbac>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) lines: Arc<Lines>,
+    pub(crate) quotas: Vec<Quota>,
 }
 
 /// What to do about fields that nobody knows or that are there twice.

@@ -1,10 +1,11 @@
 //! What others than operators may fill a namespace with. All of it is in memory.
 
-use super::WriteOptions;
+use super::{Api, Subresource, WriteOptions};
 use crate::{
+    identity::Identity,
     registry::Resource,
     status::{ApiError, Result},
-    store::{Object, Store},
+    store::Object,
 };
 
 /// Objects of a namespace, whatever their kinds: those of some thousand machines.
@@ -17,36 +18,81 @@ const MAX_BYTES: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 const MAX_ROLES: usize = 200;
 const MAX_ROLE_BYTES: usize = 64 << 10;
 
+/// How many objects of a kind a namespace may hold, for all but operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Plural and group: `machines.cluster.x-k8s.io`.
+    pub resource: String,
+    /// The most objects of one namespace.
+    pub most: usize,
+    /// What else than deleting helps: `or have an operator raise --such-a-flag`.
+    pub hint: Option<String>,
+}
+
+/// What a write does to what the namespace holds.
+pub(super) struct Change<'a> {
+    pub(super) subresource: Subresource,
+    /// Of the new object.
+    pub(super) bytes: usize,
+    pub(super) old: Option<&'a Object>,
+}
+
+impl Change<'_> {
+    fn before(&self) -> usize {
+        self.old.map_or(0, |old| old.raw.len())
+    }
+
+    /// A controller may always say what is, and finish what is on its way out.
+    fn is_free(&self, who: &Identity) -> bool {
+        let finishes =
+            self.subresource == Subresource::Status || self.old.is_some_and(|old| old.deleting);
+        !counts(who) || self.bytes <= self.before() || (who.is_controller() && finishes)
+    }
+}
+
+/// Whether what somebody makes counts.
+fn counts(who: &Identity) -> bool {
+    !who.is_master() || who.is_controller()
+}
+
 /// Refuses a new or larger object in a full namespace. Requests that come at the same time may
 /// together go a little over.
 pub(super) fn check(
-    store: &Store,
+    api: &Api,
     resource: &Resource,
     (namespace, name): (&str, &str),
     options: &WriteOptions,
-    bytes: usize,
-    old: Option<&Object>,
+    change: &Change<'_>,
 ) -> Result<()> {
-    let before = old.map_or(0, |old| old.raw.len());
-    if options.who.as_ref().is_none_or(crate::identity::Identity::is_master) || bytes <= before {
+    if options.who.as_ref().is_none_or(|who| change.is_free(who)) {
         return Ok(());
     }
-    let used = store.usage(namespace);
-    let after = used.bytes.saturating_sub(before).saturating_add(bytes);
+    let used = api.store.usage(namespace);
+    let bytes = change.bytes;
+    let after = used.bytes.saturating_sub(change.before()).saturating_add(bytes);
+    let is_new = change.old.is_none();
     let rights = &*resource.group == "rbac.authorization.k8s.io";
-    let roles = || store.list(&resource.storage, Some(namespace)).1.len();
+    let held = || api.store.count(&resource.storage, namespace);
+    let of_kind = api.quotas.iter().find(|quota| *quota.resource == *resource.storage);
+    let of_kind = of_kind.filter(|quota| is_new && held() >= quota.most);
     let full = if rights && bytes > MAX_ROLE_BYTES {
         format!("it has {bytes} bytes of at most {MAX_ROLE_BYTES}")
-    } else if rights && old.is_none() && roles() >= MAX_ROLES {
-        format!("the namespace holds {MAX_ROLES} {} already", resource.plural)
-    } else if old.is_none() && used.objects >= MAX_OBJECTS {
-        format!("the namespace holds {} objects of at most {MAX_OBJECTS}", used.objects)
+    } else if rights && is_new && held() >= MAX_ROLES {
+        format!("the namespace {namespace} holds {MAX_ROLES} {} already", resource.plural)
+    } else if let Some(Quota { most, .. }) = of_kind {
+        let (held, kinds) = (held(), &resource.plural);
+        format!("the namespace {namespace} holds {held} {kinds} of at most {most}")
+    } else if is_new && used.objects >= MAX_OBJECTS {
+        let held = used.objects;
+        format!("the namespace {namespace} holds {held} objects of at most {MAX_OBJECTS}")
     } else if after > MAX_BYTES {
-        format!("the namespace would hold {after} bytes of at most {MAX_BYTES}")
+        format!("the namespace {namespace} would hold {after} bytes of at most {MAX_BYTES}")
     } else {
         return Ok(());
     };
-    let why = format!("exceeded quota: {full}; delete what is not needed");
+    let hint = of_kind.and_then(|quota| quota.hint.as_ref()).map(|hint| format!(", {hint}"));
+    let why =
+        format!("exceeded quota: {full}; delete what is not needed{}", hint.unwrap_or_default());
     Err(ApiError::forbidden(resource, name, &why))
 }
 
@@ -54,7 +100,76 @@ pub(super) fn check(
 mod tests {
     use serde_json::json;
 
-    use crate::{Plane, PlaneOptions, api::WriteOptions, identity::Identity};
+    use crate::{
+        Plane, PlaneOptions, Quota,
+        api::{Subresource, Target, WriteOptions},
+        identity::Identity,
+    };
+
+    fn by(who: Identity) -> WriteOptions {
+        WriteOptions { who: Some(who), ..WriteOptions::default() }
+    }
+
+    #[tokio::test]
+    async fn what_a_controller_makes_counts_and_it_can_always_clean_up() {
+        let pods = Quota {
+            resource: "services.".to_owned(),
+            most: 2,
+            hint: Some("or have --services raised".to_owned()),
+        };
+        let options = PlaneOptions { quotas: vec![pods], ..PlaneOptions::default() };
+        let api = Plane::open(options).await.unwrap().service().api;
+        let services = api.registry.tables().stored("services.").unwrap();
+        let service = |name: &str, port: u16| json!({"metadata": {"name": name, "finalizers": ["a/b"]}, "spec": {"ports": [{"port": port}]}});
+        let controller = by(Identity::controller("system:keeper"));
+        for name in ["one", "two"] {
+            api.create(&services, "default", service(name, 1).into(), &controller).await.unwrap();
+        }
+        for who in [Identity::controller("system:keeper"), Identity::named("jane", Vec::new())] {
+            let refused = api.create(&services, "default", service("three", 1).into(), &by(who));
+            let refused = refused.await.unwrap_err();
+            assert_eq!(refused.code().as_u16(), 403);
+            let text = "the namespace default holds 2 services of at most 2; delete what is not \
+                needed, or have --services raised";
+            assert!(refused.message().contains(text), "{}", refused.message());
+        }
+        // Another namespace is another matter, and so is an operator.
+        api.create(&services, "kube-system", service("one", 1).into(), &controller).await.unwrap();
+        let operator = by(Identity::default());
+        api.create(&services, "default", service("three", 1).into(), &operator).await.unwrap();
+        // Full of bytes too: nothing grows but a status, and what is on its way out.
+        let maps = api.registry.tables().stored("configmaps.").unwrap();
+        let map = json!({"metadata": {"name": "big"}, "data": {"a": "x".repeat(1_040_000)}});
+        api.create(&maps, "default", map.into(), &operator).await.unwrap();
+        let target = |subresource| Target {
+            resource: &services,
+            namespace: "default",
+            name: "one",
+            subresource,
+        };
+        let note = |what: &'static str| {
+            move |old: &serde_json::Value| {
+                let mut new = old.clone();
+                new["metadata"]["annotations"] = json!({"a": "x".repeat(30_000)});
+                new[what]["loadBalancer"] = json!({"ingress": [{"hostname": "x".repeat(30_000)}]});
+                Ok(new.into())
+            }
+        };
+        let refused = api.update(target(Subresource::None), &controller, note("status")).await;
+        assert_eq!(refused.unwrap_err().code().as_u16(), 403);
+        api.update(target(Subresource::Status), &controller, note("status")).await.unwrap();
+        api.delete(&services, "default", "one", &crate::api::DeleteOptions::default())
+            .await
+            .unwrap();
+        api.update(target(Subresource::None), &controller, note("status")).await.unwrap();
+        let free = |old: &serde_json::Value| {
+            let mut new = old.clone();
+            new["metadata"]["finalizers"] = json!([]);
+            Ok(new.into())
+        };
+        api.update(target(Subresource::None), &controller, free).await.unwrap();
+        assert!(api.store.get("services.", "default", "one").is_none());
+    }
 
     #[tokio::test]
     async fn a_full_namespace_takes_no_more_of_a_user() {

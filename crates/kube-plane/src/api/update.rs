@@ -127,8 +127,8 @@ impl Api {
                 return Ok(Written { object: current, code: StatusCode::OK, warnings });
             }
             let bytes = gate::admit(&stored)?;
-            let place = (namespace, name);
-            quota::check(&self.store, resource, place, options, bytes, Some(&current))?;
+            let change_of = quota::Change { subresource, bytes, old: Some(&current) };
+            quota::check(self, resource, (namespace, name), options, &change_of)?;
             let (new, old) = (Arc::new(new), Arc::new(old));
             check(self, resource, subresource, &new, Some(&old), options).await?;
             match self.put(&current, stored, resource.schema_of_writes(), options).await {

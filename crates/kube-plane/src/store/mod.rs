@@ -206,6 +206,11 @@ impl Store {
         Ok(objects)
     }
 
+    /// How many objects of a resource a namespace has.
+    pub(crate) fn count(&self, resource: &str, namespace: &str) -> usize {
+        self.shared.read().count(resource, namespace)
+    }
+
     /// Whether there is any object of a resource in a namespace (or anywhere).
     pub(crate) fn is_empty(&self, resource: &str, namespace: Option<&str>) -> bool {
         self.shared.read().list(resource, namespace).next().is_none()

@@ -62,6 +62,11 @@ impl State {
         one.chain(all.into_iter().flat_map(BTreeMap::values).flat_map(BTreeMap::values))
     }
 
+    pub(super) fn count(&self, resource: &str, namespace: &str) -> usize {
+        let namespaces = self.resources.get(resource);
+        namespaces.and_then(|namespaces| namespaces.get(namespace)).map_or(0, BTreeMap::len)
+    }
+
     /// The first objects of [`State::list`] after a key.
     pub(super) fn page(
         &self,

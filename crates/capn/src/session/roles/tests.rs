@@ -29,7 +29,7 @@ async fn ask(client: &Client, method: Method, path: &str, body: serde_json::Valu
 async fn roles_give_what_they_say_in_one_namespace_and_nothing_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
-    let plane = open_plane(&state).await.ok().unwrap();
+    let plane = open_plane(&state, super::super::quotas::MACHINES).await.ok().unwrap();
     let root = plane.client();
     for namespace in ["team", "other"] {
         let body = json!({"metadata": {"name": namespace}});

@@ -11,6 +11,7 @@ mod managed;
 mod patches;
 mod paths;
 mod queries;
+mod replicas;
 mod rights;
 mod secrets;
 mod selectors;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Attack> {
         patches::all(),
         managed::all(),
         stored::all(),
+        replicas::all(),
         watches::all(),
         queries::all(),
         paths::all(),

@@ -1,0 +1,42 @@
+//! How much of Cluster API a namespace of the plane may hold. Those who are in `system:masters` may go beyond.
+
+use capi_api::core::GROUP;
+use kube_plane::Quota;
+
+/// Machines of a namespace, where nobody says another number.
+pub const MACHINES: usize = 1_000;
+/// Clusters of a namespace. Each is watched, and looked at again and again.
+const CLUSTERS: usize = 200;
+/// Sets and deployments of a namespace, of each.
+const SETS: usize = 500;
+
+/// The quotas of a plane where a namespace may hold so many machines.
+pub(super) fn quotas(machines: usize) -> Vec<Quota> {
+    let quota = |plural: &str, most, hint: Option<&str>| Quota {
+        resource: format!("{plural}.{GROUP}"),
+        most,
+        hint: hint.map(str::to_owned),
+    };
+    let raise = "or have whoever runs capn serve raise --machines-per-namespace";
+    vec![
+        quota("machines", machines, Some(raise)),
+        quota("clusters", CLUSTERS, None),
+        quota("machinesets", SETS, None),
+        quota("machinedeployments", SETS, None),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::embedded::definitions;
+    use super::*;
+
+    #[test]
+    fn each_quota_is_of_a_kind_that_there_is() {
+        let kinds: Vec<String> =
+            definitions().into_iter().filter_map(|definition| definition.metadata.name).collect();
+        for quota in quotas(MACHINES) {
+            assert!(kinds.contains(&quota.resource), "{}", quota.resource);
+        }
+    }
+}
