@@ -16,7 +16,7 @@ pub(super) fn all() -> Vec<Attack> {
         .gate("owners are looked for in the dependent's namespace")
         .add("a dependent in another namespace that blocks a deletion", blocks)
         .add("a dependent of a Cluster of another tenant", of_canary)
-        .gate("an object that owns itself, or is in a circle, goes")
+        .gate("an object that owns itself, or is in a circle, does not wait for itself")
         .add("an object that owns itself", own_owner)
         .add("three objects that own each other in a circle", circle)
         .add("a chain of 300 owners", chain)
