@@ -35,21 +35,24 @@ pub(crate) struct Arguments {
     /// The capn to attack.
     #[arg(long, required_unless_present_any = ["list", "table"])]
     capn: Option<PathBuf>,
-    /// Only attacks whose name or class contains this; can be repeated.
+    /// Only attacks whose name, class or gate contains this; can be repeated.
     #[arg(long)]
     only: Vec<String>,
     /// How many times longer than usual everything may take.
     #[arg(long, default_value_t = 1)]
     patience: u32,
-    /// Writes what did not hold to a file, a line for each attack that found something.
+    /// Writes what did not hold to a file, by gates: a part of tests/attacks/gates.txt.
     #[arg(long)]
     record: Option<Utf8PathBuf>,
+    /// What was taken out of the capn that is attacked, for the record.
+    #[arg(long, default_value = "")]
+    without: String,
     /// Lists the attacks and ends.
     #[arg(long)]
     list: bool,
-    /// Writes docs/security-attacks.md, with what a file of --record tells.
+    /// Writes docs/security-attacks.md from tests/attacks/gates.txt.
     #[arg(long)]
-    table: Option<Utf8PathBuf>,
+    table: bool,
 }
 
 /// Runs the attacks, a line for each.
@@ -61,8 +64,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let attacks = table::all();
     let chosen: Vec<&Attack> =
         attacks.iter().filter(|attack| is_chosen(attack, &arguments.only)).collect();
-    if let Some(file) = &arguments.table {
-        return written::write(&attacks, file);
+    if arguments.table {
+        return written::write(&attacks);
     }
     if arguments.list {
         for attack in chosen {
@@ -81,8 +84,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn is_chosen(attack: &Attack, only: &[String]) -> bool {
-    let contains =
-        |text: &String| attack.name.contains(text.as_str()) || attack.class.contains(text.as_str());
+    let texts = [attack.name, attack.class, attack.gate];
+    let contains = |text: &String| texts.iter().any(|one| one.contains(text.as_str()));
     only.is_empty() || only.iter().any(contains)
 }
 
@@ -100,12 +103,7 @@ async fn all(
     let (serve, manager) = (serve?, manager?);
     let failed: Vec<&Found> = serve.found.iter().chain(&manager.found).collect();
     if let Some(file) = &arguments.record {
-        let line = |found: &&Found| {
-            let (name, whom, broken) = found;
-            format!("{name}\t{whom}\t{}", broken.replace('\t', " "))
-        };
-        let lines: Vec<String> = failed.iter().map(line).collect();
-        std::fs::write(file, lines.join("\n") + "\n")?;
+        std::fs::write(file, written::record(attacks, &failed, &arguments.without))?;
     }
     let count = serve.tried + manager.tried;
     println!("{count} attacks in {:.0?}, {} found something", began.elapsed(), failed.len());

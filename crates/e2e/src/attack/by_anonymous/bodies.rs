@@ -14,9 +14,9 @@ pub(super) fn all() -> Vec<Attack> {
         .add("ten bodies in chunks of one byte to the Secrets", |s| {
             chunks(s, "/api/v1/namespaces/canary/secrets", 10)
         })
-        .add("60 bodies of 3 MB to /version", |s| {
+        .add("120 bodies of 3 MB to /version", |s| {
             let body = "a".repeat(3_000_000);
-            send(s, 60, format!("POST /version HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+            send(s, 120, format!("POST /version HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
         })
         .add("a body that says it is 2^63 long", |s| {
             send(s, 20, "POST /healthz HTTP/1.1\r\nhost: a\r\ncontent-length: 9223372036854775807\r\n\r\naaaa".into())
@@ -31,13 +31,13 @@ pub(super) fn all() -> Vec<Attack> {
         })
         .who(Who::Tenant)
         .gate("bodies are read into one buffer, and bytes of one user's requests in flight are counted")
-        .add("bodies in chunks of one byte", |s| tenants(s, true))
-        .add("30 bodies that come a little at a time", |s| tenants(s, false))
+        .add("bodies in chunks of one byte", one_by_one)
+        .add("80 bodies of two users that come a little at a time", two_users)
         .end()
 }
 
 async fn send(scene: Arc<Scene>, connections: usize, text: String) -> Done {
-    many(&scene.anonymous, connections, text.as_bytes(), Duration::from_secs(4)).await
+    many(&scene.anonymous, connections, text.as_bytes(), Duration::from_secs(10)).await
 }
 
 async fn chunks(scene: Arc<Scene>, path: &str, connections: usize) -> Done {
@@ -48,18 +48,29 @@ async fn chunks(scene: Arc<Scene>, path: &str, connections: usize) -> Done {
     many(&scene.anonymous, connections, text.as_bytes(), Duration::from_secs(8)).await
 }
 
-async fn tenants(scene: Arc<Scene>, chunked: bool) -> Done {
-    let path = scene.core("configmaps");
-    let text = match chunked {
-        true => format!(
-            "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{}",
-            "1\r\n \r\n".repeat(1_500_000)
-        ),
-        false => format!(
+async fn one_by_one(scene: Arc<Scene>) -> Done {
+    let text = format!(
+        "POST {} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{}",
+        scene.core("configmaps"),
+        "1\r\n \r\n".repeat(1_500_000)
+    );
+    many(&scene.tenant, 8, text.as_bytes(), Duration::from_secs(5)).await
+}
+
+/// Their ends never come.
+async fn two_users(scene: Arc<Scene>) -> Done {
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let text = |path: &str| {
+        format!(
             "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 3000000\r\n\r\n{}",
             " ".repeat(2_900_000)
-        ),
+        )
     };
-    let connections = if chunked { 8 } else { 30 };
-    many(&scene.tenant, connections, text.as_bytes(), Duration::from_secs(5)).await
+    let (one, other) = (text(&scene.core("configmaps")), text(definitions));
+    let patience = Duration::from_secs(12);
+    let (first, second) = tokio::join!(
+        many(&scene.tenant, 40, one.as_bytes(), patience),
+        many(&scene.definer, 40, other.as_bytes(), patience)
+    );
+    first.and(second)
 }

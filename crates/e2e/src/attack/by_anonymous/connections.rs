@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
-use super::raw::{exchange, many, open_plain, open_tls};
+use super::raw::{exchange, many, open_of_plain, open_of_tls, open_plain, open_tls};
 use crate::attack::scene::Scene;
 use crate::attack::table::{Attack, Class, Done, On, Who};
 
 /// For as long as what was opened is looked at.
 const HOLD: Duration = Duration::from_secs(1);
+/// Connections of strangers at the same time, at most; the limits are lower.
+const MOST_OPEN: usize = 400;
 
 pub(super) fn all() -> Vec<Attack> {
     Class::new("connections", Who::Anonymous, On::Serve)
-        .gate("connections of strangers are counted, the oldest make place; handshakes, headers and idle times have an end; too many open files end nothing")
+        .gate("connections of strangers are counted, and idle ones make place; handshakes, headers and idle times have an end; too many open files end nothing")
         .add("1,300 connections that say nothing", |s| plain(s, 1300, b""))
-        .add("1,300 idle connections with TLS", |s| tls(s, 1300, b""))
+        .add("1,300 idle connections with TLS", idle)
         .add("600 half handshakes", |s| plain(s, 600, HALF_HELLO))
         .add("handshakes of garbage", |s| plain(s, 600, b"GET / HTTP/1.1\r\n\r\n"))
         .add("a TLS record that says it is 64 kB", |s| plain(s, 300, b"\x16\x03\x01\xff\xff\x01"))
@@ -52,7 +54,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("1,100 half requests to the manager's probes", |s| {
             probe(s, 1100, b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-a: ")
         })
-        .add("1,300 connections to the manager's probes", |s| probe(s, 1300, b""))
+        .add("1,300 connections to the manager's probes", idle_probes)
         .add("bodies to the manager's probes", |s| {
             probe(s, 200, b"POST /healthz HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\naaaa")
         })
@@ -75,8 +77,11 @@ async fn tls(scene: Arc<Scene>, count: usize, first: &[u8]) -> Done {
     Ok(())
 }
 
+/// Somebody else still finds a place.
 async fn tenants(scene: Arc<Scene>) -> Done {
     open_tls(&scene, &scene.tenant, 700, b"").await;
+    let other = scene.definer.again();
+    other.get("/version").await?.granted().context("another user finds no place")?;
     tokio::time::sleep(HOLD).await;
     Ok(())
 }
@@ -120,6 +125,19 @@ async fn smuggle(scene: Arc<Scene>) -> Done {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         anyhow::ensure!(!answer.contains("SecretList"), "a smuggled request was granted");
     }
+    Ok(())
+}
+
+/// Most of them lose their place again.
+async fn idle(scene: Arc<Scene>) -> Done {
+    let open = open_of_tls(&scene.anonymous, 1300).await;
+    ensure!(open <= MOST_OPEN, "{open} connections of strangers are open");
+    Ok(())
+}
+
+async fn idle_probes(scene: Arc<Scene>) -> Done {
+    let open = open_of_plain(manager(&scene)?, 1300).await;
+    ensure!(open <= MOST_OPEN, "{open} connections to the manager's probes are open");
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::attack::text::{items, members, nested};
 
 pub(super) fn all() -> Vec<Attack> {
     Class::new("bodies", Who::Tenant, On::Serve)
-        .gate("one gate before the store: depth at most 100, size, number of nodes")
+        .gate("one gate before the store: depth at most 100, size, number of values")
         .add("an object that is nested 100,000 deep, in each verb", |s| {
             everywhere(s, nested("[", 100_000, "", "]"))
         })
@@ -27,6 +27,9 @@ pub(super) fn all() -> Vec<Attack> {
         })
         .add("an object with 100,000 empty lists, in each verb", |s| {
             everywhere(s, items(100_000, |_| "[]".to_owned()))
+        })
+        .add("an object with 350,000 maps of one field, in each verb", |s| {
+            everywhere(s, items(350_000, |_| r#"{"a":1}"#.to_owned()))
         })
         .add("an object with 15,000 fields, in each verb", |s| {
             everywhere(s, members(15_000, |n| (format!("f{n}"), "1".into())))
@@ -56,9 +59,11 @@ pub(super) fn all() -> Vec<Attack> {
         .gate("protobuf messages are bounded in depth and size")
         .add("protobuf whose message says it is larger than it is", protobuf_length)
         .add("protobuf that is nested 100,000 deep", protobuf_depth)
+        .add("protobuf with 700,000 owners of two bytes", protobuf_owners)
         .gate("a body is at most 3 MiB")
-        .add("a body of 30 MiB", |s| size(s, JSON))
-        .add("a patch of 30 MiB", |s| size(s, MERGE_PATCH))
+        .add("bodies of 30 MiB", |s| size(s, JSON, 4, 30))
+        .add("patches of 30 MiB", |s| size(s, MERGE_PATCH, 4, 30))
+        .add("a body of 400 MiB", |s| size(s, JSON, 1, 400))
         .end()
 }
 
@@ -176,14 +181,35 @@ async fn protobuf_depth(scene: Arc<Scene>) -> Done {
     protobuf(scene, vec![0x0b; 100_000]).await
 }
 
-async fn size(scene: Arc<Scene>, kind: &'static str) -> Done {
+/// A message of a known kind, which takes much more memory than it has bytes.
+async fn protobuf_owners(scene: Arc<Scene>) -> Done {
+    let kind = [field(1, b"v1"), field(2, b"ConfigMap")].concat();
+    let metadata = [field(1, b"map"), [13 << 3 | 2, 2, 6 << 3, 1].repeat(700_000)].concat();
+    let object = field(1, &metadata);
+    protobuf(scene, [field(1, &kind), field(2, &object)].concat()).await
+}
+
+/// A field of bytes, as protobuf has it.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        field.push(0x80 | u8::try_from(length & 0x7f).unwrap_or_default());
+        length >>= 7;
+    }
+    field.push(u8::try_from(length).unwrap_or_default());
+    [field.as_slice(), bytes].concat()
+}
+
+async fn size(scene: Arc<Scene>, kind: &'static str, count: usize, mib: usize) -> Done {
     let body =
-        format!(r#"{{"metadata":{{"name":"map"}},"data":{{"a":"{}"}}}}"#, "a".repeat(30 << 20));
+        format!(r#"{{"metadata":{{"name":"map"}},"data":{{"a":"{}"}}}}"#, "a".repeat(mib << 20));
+    let body = Bytes::from(body);
     let (method, path) = match kind {
         JSON => ("POST", scene.core("configmaps")),
         _ => ("PATCH", format!("{}/map", scene.core("configmaps"))),
     };
-    let bodies = (0..4).map(|_| {
+    let bodies = (0..count).map(|_| {
         let (caller, path, body) = (scene.tenant.again(), path.clone(), body.clone());
         async move { drop(caller.call(method, &path, kind, body).await) }
     });

@@ -12,7 +12,7 @@ pub(super) fn all() -> Vec<Attack> {
     Class::new("collections", Who::Tenant, On::Serve)
         .gate("namespaces are deleted one by one: 405 for the collection")
         .add("all namespaces are deleted at once, by whoever may", namespaces)
-        .gate("a collection is one namespace's, and the rights are looked at first")
+        .gate("a collection is deleted in one namespace, and the rights are looked at first")
         .add("collections of other namespaces are deleted", others)
         .end()
 }

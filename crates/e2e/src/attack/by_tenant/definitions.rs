@@ -35,7 +35,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a CEL rule with a pattern that is slow", |s| {
             with_list(s, r"self.items.all(a, a.matches('(\\w{1,400}){1,400}x'))")
         })
-        .gate("patterns are compiled within a limit of size, and in all")
+        .gate("length and states of patterns are bounded, of each and of all")
         .add("300 patterns \\w{1,400}", patterns)
         .add("a pattern of 100,000 nested groups", |s| {
             field(s, json!({ "type": "string", "pattern": nested("(", 100_000, "a", ")") }))
@@ -43,9 +43,9 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a pattern that is a megabyte long", |s| {
             field(s, json!({ "type": "string", "pattern": "a?".repeat(400_000) }))
         })
-        .gate("depth and size of a schema are bounded")
+        .gate("depth and size of a definition are bounded, and its paths")
         .add("a schema that is 5,000 deep", deep_schema)
-        .add("a schema with 30,000 fields", wide_schema)
+        .add("a schema with 100,000 fields", wide_schema)
         .add("a default that is nested 5,000 deep", |s| {
             let deep: String = nested(r#"{"a":"#, 5000, "1", "}");
             raw_field(s, format!(
@@ -168,6 +168,6 @@ async fn deep_schema(scene: Arc<Scene>) -> Done {
 
 async fn wide_schema(scene: Arc<Scene>) -> Done {
     let properties: serde_json::Map<String, Value> =
-        (0..30_000).map(|n| (format!("p{n}"), json!({ "type": "string" }))).collect();
+        (0..100_000).map(|n| (format!("p{n}"), json!({ "type": "string" }))).collect();
     field(scene, json!({ "type": "object", "properties": properties })).await
 }

@@ -22,8 +22,8 @@ pub(super) fn all() -> Vec<Attack> {
         .add("an identity that names another service of the host", service)
         .add("an identity that names the plane itself", plane)
         .gate("an identity is bounded in size")
-        .add("an identity with 20,000 addresses", addresses)
-        .add("an identity with 2,000 certificates", certificates)
+        .add("an identity with 40,000 addresses", addresses)
+        .add("an identity with 1,200 certificates", certificates)
         .end()
 }
 
@@ -92,7 +92,7 @@ async fn plane(scene: Arc<Scene>) -> Done {
 
 async fn addresses(scene: Arc<Scene>) -> Done {
     let all: Vec<String> =
-        (0..20_000).map(|n| format!("https://127.0.0.1:{}", 1 + n % 60_000)).collect();
+        (0..40_000).map(|n| format!("https://127.0.0.1:{}", 1 + n % 60_000)).collect();
     let pair = crate::attack::tls::self_signed("a", &[])?;
     asked(&scene, identity(&all.join(","), &pair)?).await?;
     Ok(())

@@ -43,7 +43,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a workload server that sends a byte each second", slow)
         .add("a workload server that never answers", silent)
         .add("a workload server whose nodes are nested 100,000 deep", deep_nodes)
-        .add("a workload server with 100,000 nodes", many_nodes)
+        .add("a workload server with 250,000 nodes", many_nodes)
         .end()
 }
 
@@ -266,10 +266,17 @@ async fn server(scene: Arc<Scene>, script: impl Fn(&str) -> Reply + Send + Sync 
     Ok(())
 }
 
+/// The same for an answer that takes its time to come in.
+async fn large(scene: Arc<Scene>, script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Done {
+    server(scene, script).await?;
+    tokio::time::sleep(3 * WATCHED).await;
+    Ok(())
+}
+
 async fn endless(scene: Arc<Scene>) -> Done {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n8\r\n{\"a\": \"b\r\n";
     let chunk = format!("10000\r\n{}\r\n", "a".repeat(65536));
-    server(scene, move |_| Reply::Endless(head.into(), chunk.clone().into_bytes())).await
+    large(scene, move |_| Reply::Endless(head.into(), chunk.clone().into_bytes())).await
 }
 
 async fn headers(scene: Arc<Scene>) -> Done {
@@ -295,11 +302,11 @@ async fn deep_nodes(scene: Arc<Scene>) -> Done {
 }
 
 async fn many_nodes(scene: Arc<Scene>) -> Done {
-    let nodes = items(100_000, |n| {
+    let nodes = items(250_000, |n| {
         format!(r#"{{"metadata":{{"name":"node-{n}","resourceVersion":"1"}}}}"#)
     });
     let body = format!(
         r#"{{"kind":"NodeList","apiVersion":"v1","metadata":{{"resourceVersion":"1"}},"items":{nodes}}}"#
     );
-    server(scene, move |_| json_reply(&body)).await
+    large(scene, move |_| json_reply(&body)).await
 }

@@ -19,7 +19,7 @@ pub(super) fn all() -> Vec<Attack> {
         .gate("`blockOwnerDeletion` needs the right to the owner's finalizers, and says what its uid leads to")
         .add("a dependent that blocks the deletion of a namespace", |s| of_namespace(s, false))
         .add("a dependent that names itself as the owner and has a namespace's uid", |s| of_namespace(s, true))
-        .gate("an object that owns itself, or is in a circle, goes")
+        .gate("an object that owns itself, or is in a circle, does not wait for itself")
         .add("an object that owns itself", own_owner)
         .add("three objects that own each other in a circle", circle)
         .add("a chain of 300 owners", chain)

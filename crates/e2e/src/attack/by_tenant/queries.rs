@@ -20,7 +20,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("places to continue that nobody gave out", |s| each(s, "limit=1&continue=", TOKENS))
         .add("parameters that contradict each other", |s| each(s, "", CONTRADICTIONS))
         .add("grace periods and preconditions of every size", deletes)
-        .gate("the length of an address and of a query is bounded")
+        .gate("the length of an address, with its query, is bounded")
         .add("a query with 7,000 parameters", |s| {
             let query: Vec<String> = (0..7000).map(|n| format!("a{n}=b")).collect();
             one(s, query.join("&"))
@@ -75,7 +75,7 @@ const CONTRADICTIONS: &[&str] = &[
 
 async fn one(scene: Arc<Scene>, query: String) -> Done {
     drop(scene.tenant.get(&format!("{}?{query}", scene.core("configmaps"))).await);
-    Ok(())
+    super::paths::too_long(&scene, &format!("/healthz?{query}")).await
 }
 
 async fn each(scene: Arc<Scene>, parameter: &str, values: &[&str]) -> Done {

@@ -7,6 +7,7 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use crate::attack::hostile::{Hostile, identity, reply};
 use crate::attack::scene::Scene;
 use crate::attack::table::{Attack, Class, Done, On, Who};
 
@@ -201,12 +202,13 @@ async fn foreign_certificates(scene: Arc<Scene>) -> Done {
     Ok(())
 }
 
-/// Names that lead elsewhere are names of nothing.
+/// Names that lead elsewhere are names of nothing: the server of another namespace's identity is not
+/// asked.
 async fn others_references(scene: Arc<Scene>) -> Done {
-    let hidden = json!({
-        "metadata": { "name": scene.namespace },
-        "stringData": { "server": format!("https://{}:1", scene.secret), "value": scene.secret },
-    });
+    let server = Hostile::start(|_| reply("404 Not Found", "text/plain", b"no")).await?;
+    let mut values = identity(&server.url(), &server.pair)?;
+    values["value"] = json!(scene.secret);
+    let hidden = json!({ "metadata": { "name": scene.namespace }, "stringData": values });
     scene.admin.post("/api/v1/namespaces/canary/secrets", &hidden).await?.granted()?;
     for name in [
         format!("../../canary/secrets/{}", scene.namespace),
@@ -222,6 +224,7 @@ async fn others_references(scene: Arc<Scene>) -> Done {
         }
         let shown = scene.shown().await?;
         ensure!(!shown.contains(&scene.secret), "a Secret of another namespace was read");
+        ensure!(server.connections() == 0, "an identity of another namespace was used");
         for plural in ["lxcclusters", "clusters"] {
             let path = match plural {
                 "clusters" => scene.clusters(),

@@ -18,7 +18,7 @@ pub(super) fn all() -> Vec<Attack> {
         .on(On::Both)
         .add("a kubeconfig that is none", broken_kubeconfig)
         .add("an identity with a secret in each place", broken_identity)
-        .gate("control characters are shown as text")
+        .gate("control characters are replaced before a terminal sees them")
         .on(On::Serve)
         .add("escape sequences in conditions, events and names", escapes)
         .end()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::watches::open;
 use crate::attack::scene::Scene;
 use crate::attack::table::{Attack, Class, Done, On, Who};
 
@@ -31,7 +32,21 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a selector of fields of backslashes", |s| {
             select(s, "fieldSelector", format!("metadata.name={}", "%5C".repeat(20_000)))
         })
+        .add("190 watches with a set of 60,000 empty values while much is written", watched)
         .end()
+}
+
+/// A selector is many times as large in memory as in the address, and each watch keeps its own.
+async fn watched(scene: Arc<Scene>) -> Done {
+    let set = ",".repeat(60_000);
+    let path = format!("{}?watch=true&labelSelector=a+notin+({set})", scene.core("configmaps"));
+    scene.keep(open(&scene.tenant, 190, &path).await?);
+    // Each watch looks at each object that is written.
+    for number in 0..40 {
+        let map = json!({ "metadata": { "name": format!("m{number}"), "labels": { "a": "2" } } });
+        drop(scene.tenant.post(&scene.core("configmaps"), &map).await);
+    }
+    Ok(())
 }
 
 async fn select(scene: Arc<Scene>, kind: &'static str, selector: String) -> Done {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
-use crate::attack::client::JSON;
+use crate::attack::client::{JSON, JSON_PATCH};
 use crate::attack::scene::Scene;
 use crate::attack::table::{Attack, Class, Done, On, Who};
 use crate::attack::text::{items, members};
@@ -40,8 +40,8 @@ pub(super) fn all() -> Vec<Attack> {
             )
         })
         .add("annotations of a megabyte on 30 objects", annotations)
-        .add("a name of 100,000 characters", |s| {
-            created(s, format!(r#"{{"name":"{}"}}"#, "a".repeat(100_000)))
+        .add("a name of a million characters", |s| {
+            created(s, format!(r#"{{"name":"{}"}}"#, "a".repeat(1_000_000)))
         })
         .add("100 objects of one generated name", generated)
         .gate("an object that a controller cannot read gets an event, the rest goes on")
@@ -52,6 +52,8 @@ pub(super) fn all() -> Vec<Attack> {
         .add("machines that refer to each other's objects", crossed)
         .add("100 clusters at once", many_clusters)
         .add("events by the hundred", events)
+        .who(Who::Definer)
+        .add("a definition that lets through what no controller can read", loosened)
         .end()
 }
 
@@ -198,6 +200,35 @@ async fn wrong_objects(scene: Arc<Scene>) -> Done {
         });
         drop(scene.tenant.post(&scene.infrastructure(plural), &object).await);
     }
+    Ok(())
+}
+
+/// As where a management cluster has other definitions than capn brings.
+async fn loosened(scene: Arc<Scene>) -> Done {
+    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/lxcclusters.infrastructure.cluster.x-k8s.io";
+    let found = scene.definer.get(definition).await?.granted()?.json();
+    let versions = found["spec"]["versions"].as_array().context("there are no versions")?;
+    let at = versions.iter().position(|version| version["name"] == "v1alpha2");
+    let at = at.context("there is no v1alpha2")?;
+    let schema = format!("/spec/versions/{at}/schema/openAPIV3Schema");
+    let field = format!("{schema}/properties/spec/properties/unprivileged");
+    let before = found.pointer(&field).context("there is no such field")?.clone();
+    let change = |value: Value| json!([{ "op": "replace", "path": field, "value": value }]);
+    let anything = change(json!({ "x-kubernetes-preserve-unknown-fields": true })).to_string();
+    scene.definer.call("PATCH", definition, JSON_PATCH, anything).await?.granted()?;
+    let object = json!({
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCCluster",
+        "metadata": { "name": "odd" },
+        "spec": { "unprivileged": "perhaps", "loadBalancer": { "external": {} } },
+    });
+    let path = scene.infrastructure("lxcclusters");
+    scene.tenant.post(&path, &object).await?.granted()?;
+    let told = |events: &Value| events.to_string().contains("CannotBeRead");
+    let events = scene.until(&scene.core("events"), told).await?;
+    scene.tenant.delete(&format!("{path}/odd")).await?.granted()?;
+    let restored = change(before).to_string();
+    scene.definer.call("PATCH", definition, JSON_PATCH, restored).await?.granted()?;
+    ensure!(told(&events), "nobody is told that an LXCCluster cannot be read");
     Ok(())
 }
 

@@ -85,7 +85,7 @@ async fn render(scene: Arc<Scene>, template: String) -> Done {
     if scene.lxc_cluster(spec).await.is_ok() {
         // It is rendered for two control planes before anything is made; what is wrong is a condition.
         let judged = scene.judged_cluster().await?;
-        ensure!(has_conditions(&judged), "nothing was tried");
+        ensure!(has_conditions(&judged), "a controller does not come back from the template");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     scene.keep(incus);

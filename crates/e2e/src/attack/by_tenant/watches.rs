@@ -21,6 +21,7 @@ pub(super) fn all() -> Vec<Attack> {
         })
         .add("100 lists of a large collection at once", lists)
         .add("lists whose answers nobody reads", unread)
+        .add("tables of large objects that nobody reads", unread_tables)
         .add("watches that nobody reads while much is written", unread_watches)
         .end()
 }
@@ -37,7 +38,16 @@ async fn fill(scene: &Scene) -> Done {
 }
 
 /// Opens streams of HTTP/2 that ask for something and reads none of what comes.
-async fn open(caller: &Caller, streams: usize, path: &str) -> anyhow::Result<Streams> {
+pub(super) async fn open(caller: &Caller, streams: usize, path: &str) -> anyhow::Result<Streams> {
+    open_as(caller, streams, path, "application/json").await
+}
+
+async fn open_as(
+    caller: &Caller,
+    streams: usize,
+    path: &str,
+    accept: &str,
+) -> anyhow::Result<Streams> {
     let stream = caller.stream_h2().await?;
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .handshake(TokioIo::new(stream))
@@ -49,7 +59,8 @@ async fn open(caller: &Caller, streams: usize, path: &str) -> anyhow::Result<Str
     let mut answers = Vec::new();
     for _ in 0..streams {
         let mut sender = sender.clone();
-        let request = Request::builder().uri(&uri).body(Empty::<Bytes>::new())?;
+        let request = Request::builder().uri(&uri).header("accept", accept);
+        let request = request.body(Empty::<Bytes>::new())?;
         answers.push(tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
             if sender.ready().await.is_ok()
                 && let Ok(answer) = sender.send_request(request).await
@@ -64,7 +75,7 @@ async fn open(caller: &Caller, streams: usize, path: &str) -> anyhow::Result<Str
     Ok(Streams { _running: running, _answers: answers })
 }
 
-struct Streams {
+pub(super) struct Streams {
     _running: tokio_util::task::AbortOnDropHandle<()>,
     _answers: Vec<tokio_util::task::AbortOnDropHandle<()>>,
 }
@@ -97,6 +108,21 @@ async fn unread(scene: Arc<Scene>) -> Done {
     let path = scene.core("configmaps");
     for _ in 0..4 {
         if let Ok(streams) = open(&scene.tenant, 100, &path).await {
+            scene.keep(streams);
+        }
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    Ok(())
+}
+
+/// Each is made for itself, of objects that are whole in it.
+async fn unread_tables(scene: Arc<Scene>) -> Done {
+    let map = json!({ "metadata": { "name": "large" }, "data": { "a": "x".repeat(1_400_000) } });
+    scene.tenant.post(&scene.core("configmaps"), &map).await?.granted()?;
+    let path = format!("{}?includeObject=Object", scene.core("configmaps"));
+    for _ in 0..4 {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        if let Ok(streams) = open_as(&scene.tenant, 100, &path, table).await {
             scene.keep(streams);
         }
     }
