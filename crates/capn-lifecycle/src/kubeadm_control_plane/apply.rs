@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::observe::{Observed, wanted};
 use super::plan::{Action, Plan};
 use super::validate::Valid;
-use super::{create, kubelet_access, upgrade, workload};
+use super::{create, expiry, kubelet_access, upgrade, workload};
 use crate::Context;
 use crate::contract;
 use crate::error::{Failure, chain, describe, is_conflict, is_not_found};
@@ -125,6 +125,12 @@ pub(super) async fn apply(
             Action::UpdateKubeProxy => {
                 if let Some(cluster) = &seen.cluster {
                     upgrade::kube_proxy(&client(ctx, kcp, cluster).await?, kcp).await?;
+                }
+            }
+            Action::NoteExpiry { config, node, port } => {
+                if let Some(cluster) = &seen.cluster {
+                    let client = client(ctx, kcp, cluster).await?;
+                    expiry::note(ctx, cluster, &client, config, node, *port).await?;
                 }
             }
             Action::Create { join, failure_domain } => {

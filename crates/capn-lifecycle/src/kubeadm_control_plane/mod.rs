@@ -20,6 +20,7 @@
 mod apply;
 mod create;
 pub(crate) mod desired;
+mod expiry;
 mod health;
 pub(crate) mod kubelet_access;
 mod members;

@@ -18,7 +18,7 @@ use super::kubelet_access::Access;
 use super::observe::{Observed, OwnedMachine, wanted};
 use super::up_to_date::differences;
 use super::validate::{Problem, Valid, has_stacked_etcd};
-use super::{members, preflight, victim};
+use super::{expiry, members, preflight, victim};
 use crate::kubeconfig::{self, Need};
 use crate::objects::{annotation, has_finalizer, is_deleting, plain_owner};
 use crate::pki::Purpose;
@@ -74,6 +74,15 @@ pub(super) enum Action {
     UpdateKubeadmConfig,
     /// Bring kube-proxy up to date.
     UpdateKubeProxy,
+    /// Note until when the certificates of a machine are valid, as its API server shows it.
+    NoteExpiry {
+        /// Name of the machine's KubeadmConfig, which keeps it.
+        config: String,
+        /// Node of the machine.
+        node: String,
+        /// Port of its API server.
+        port: u16,
+    },
     /// Make a machine.
     Create {
         /// It joins; otherwise it initializes the control plane.
@@ -228,7 +237,7 @@ fn scale(
     cluster: &Cluster,
     seen: &Observed,
     valid: &Valid,
-    plan: Plan,
+    mut plan: Plan,
     now: Timestamp,
 ) -> Plan {
     let create = |plan: Plan, join| {
@@ -288,6 +297,8 @@ fn scale(
     if was_rolling_out(kcp) && annotation(kcp.meta(), SKIP_KUBE_PROXY).is_none() {
         return plan.act(Action::UpdateKubeProxy);
     }
+    // Last, since it can take seconds and nothing waits for it.
+    plan.actions.extend(expiry::unknown(seen));
     plan
 }
 

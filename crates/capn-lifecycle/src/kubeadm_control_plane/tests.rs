@@ -200,6 +200,7 @@ fn words(plan: &Plan) -> String {
             Action::WriteKubeletAccess(_) => "let API servers reach kubelets".into(),
             Action::UpdateKubeadmConfig => "update kubeadm-config".into(),
             Action::UpdateKubeProxy => "update kube-proxy".into(),
+            Action::NoteExpiry { node, port, .. } => format!("ask {node}:{port} for its end"),
             Action::Create { join: false, .. } => "initialize".into(),
             Action::Create { join: true, .. } => "join".into(),
             Action::Delete { machine } => format!("delete {machine}"),

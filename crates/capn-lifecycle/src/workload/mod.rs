@@ -5,6 +5,7 @@
 //! last.
 
 pub mod etcd;
+pub mod serving;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -108,6 +109,7 @@ pub struct Workloads {
     fixed: Arc<HashMap<Key, kube::Client>>,
     made: Arc<Mutex<HashMap<Key, Made>>>,
     etcd: Option<etcd::Answerer>,
+    serving: Option<serving::Answerer>,
     reach: Reach,
 }
 
@@ -130,6 +132,12 @@ impl Workloads {
     #[must_use]
     pub fn with_etcd(self, answerer: etcd::Answerer) -> Self {
         Self { etcd: Some(answerer), ..self }
+    }
+
+    /// The same, with something that knows until when certificates of API servers are valid.
+    #[must_use]
+    pub fn with_serving(self, answerer: serving::Answerer) -> Self {
+        Self { serving: Some(answerer), ..self }
     }
 
     /// The same, for clusters at other places than kubeconfigs of others may lead to.
@@ -214,6 +222,22 @@ pub fn etcd_of(
     match &ctx.workloads.etcd {
         Some(answerer) => etcd::Etcd::answered(&namespace, &name, answerer.clone()),
         None => etcd::Etcd::forwarded(&namespace, &name, client, authority),
+    }
+}
+
+/// Until when the certificate of the API server on a node is valid.
+///
+/// # Errors
+///
+/// When the server cannot be reached, or shows none.
+pub async fn serving_expiry(
+    ctx: &Context,
+    client: &kube::Client,
+    asked: serving::Asked,
+) -> Result<jiff::Timestamp, serving::Error> {
+    match &ctx.workloads.serving {
+        Some(answerer) => answerer(asked).await,
+        None => serving::expiry(client, &asked).await,
     }
 }
 

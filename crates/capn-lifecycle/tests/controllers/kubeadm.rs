@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
+use crate::workload::CERTIFICATES_END;
 use crate::world::{World, condition, machine_is, manifests, reference, template, until};
 
 const GROUP: &str = "controlplane.cluster.x-k8s.io";
@@ -119,6 +120,12 @@ async fn the_first_machine_initializes_and_workers_join() {
     let first = &machines[0];
     let name = first.name_any();
     assert_eq!(machines.len(), 1);
+    world
+        .wait::<Machine>(&name, "knows when its certificates end", |machine| {
+            let end = machine.status.as_ref().and_then(|s| s.certificates_expiry_date.as_ref());
+            end.is_some_and(|end| end.0.to_string() == CERTIFICATES_END)
+        })
+        .await;
     assert!(name.starts_with("cp-"), "{name}");
     assert_eq!(refs::controller(&first.metadata).unwrap().kind, "KubeadmControlPlane");
     assert_eq!(first.labels()[labels::CONTROL_PLANE_NAME], "cp");

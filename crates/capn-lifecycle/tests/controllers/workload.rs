@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use capn_lifecycle::workload::etcd;
+use capn_lifecycle::workload::{etcd, serving};
 use futures::StreamExt as _;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// When the certificates of API servers end.
+pub(crate) const CERTIFICATES_END: &str = "2100-01-02T03:04:05Z";
 
 /// A workload cluster in memory. Clones are the same cluster.
 #[derive(Clone)]
@@ -153,6 +156,21 @@ impl Workload {
         Arc::new(move |request| {
             let answer = this.etcd_answer(&request);
             Box::pin(async move { answer })
+        })
+    }
+
+    /// Knows until when certificates of API servers are valid: those of all nodes end at the same time.
+    pub(crate) fn serving(&self) -> serving::Answerer {
+        let this = self.clone();
+        Arc::new(move |asked| {
+            let is_member = this.state.lock().unwrap().members.contains(&asked.node);
+            let pod = format!("kube-apiserver-{}", asked.node);
+            Box::pin(async move {
+                if !is_member || asked.port != 6443 {
+                    return Err(serving::Error::Certificate { pod });
+                }
+                Ok(CERTIFICATES_END.parse().unwrap())
+            })
         })
     }
 

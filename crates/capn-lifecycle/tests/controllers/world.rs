@@ -85,8 +85,9 @@ impl World {
         let clients =
             HashMap::from([((NAMESPACE.to_owned(), "c".to_owned()), self.workload.client())]);
         let mut options = capn_lifecycle::Options::default();
-        options.workloads =
-            capn_lifecycle::workload::Workloads::fixed(clients).with_etcd(self.workload.etcd());
+        options.workloads = capn_lifecycle::workload::Workloads::fixed(clients)
+            .with_etcd(self.workload.etcd())
+            .with_serving(self.workload.serving());
         let client = self.client.clone();
         self.controllers = Some(tokio::spawn(async move {
             let never = std::future::pending::<()>();

@@ -1,0 +1,110 @@
+//! Until when the certificates of control plane machines are valid.
+//!
+//! kubeadm makes them for a year. The end is read from each machine's API server and kept in an
+//! annotation of its KubeadmConfig, from where the Machine's status has it. It is read once: whoever
+//! renews certificates in a node removes the annotation.
+
+use capi_api::{Cluster, KubeadmConfig, labels};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
+use serde_json::json;
+
+use super::health::View;
+use super::observe::{Observed, OwnedMachine};
+use super::plan::Action;
+use crate::Context;
+use crate::error::{Failure, chain, is_not_found};
+use crate::objects::annotation;
+use crate::workload::serving::Asked;
+use crate::workload::serving_expiry;
+
+/// Port of an API server whose configuration names none.
+const PORT: u16 = 6443;
+
+/// What is to be read: of machines with a node, of which it is not known. Pure.
+pub(super) fn unknown(seen: &Observed) -> Vec<Action> {
+    if !matches!(seen.view, View::Seen(_)) {
+        return Vec::new();
+    }
+    let unknown = |owned: &&OwnedMachine| {
+        !owned.is_deleting()
+            && annotation(owned.machine.meta(), labels::CERTIFICATES_EXPIRY).is_none()
+    };
+    let read = |owned: &OwnedMachine| {
+        let config = owned.config.as_ref()?;
+        if annotation(config.meta(), labels::CERTIFICATES_EXPIRY).is_some() {
+            return None;
+        }
+        let node = owned.machine.node_name()?.to_owned();
+        Some(Action::NoteExpiry { config: config.name_any(), node, port: port(config) })
+    };
+    seen.machines.iter().filter(unknown).filter_map(read).collect()
+}
+
+fn port(config: &KubeadmConfig) -> u16 {
+    let init = config.spec.init_configuration.as_ref();
+    let join = config.spec.join_configuration.as_ref();
+    let endpoint = match join {
+        Some(join) => join.control_plane.as_ref().and_then(|part| part.local_api_endpoint.as_ref()),
+        None => init.and_then(|init| init.local_api_endpoint.as_ref()),
+    };
+    let port = endpoint.and_then(|endpoint| endpoint.bind_port);
+    port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).unwrap_or(PORT)
+}
+
+/// Asks an API server and notes what it shows. One that does not answer is asked again later: nothing
+/// waits for it.
+pub(super) async fn note(
+    ctx: &Context,
+    cluster: &Cluster,
+    client: &Client,
+    config: &str,
+    node: &str,
+    port: u16,
+) -> Result<(), Failure> {
+    let namespace = cluster.namespace().unwrap_or_default();
+    let asked = Asked {
+        namespace: namespace.clone(),
+        cluster: cluster.name_any(),
+        node: node.to_owned(),
+        port,
+    };
+    let end = match serving_expiry(ctx, client, asked).await {
+        Ok(end) => end,
+        Err(error) => {
+            let error = chain(&error);
+            tracing::debug!(namespace, node, error, "not known until when certificates are valid");
+            return Ok(());
+        }
+    };
+    let api: Api<KubeadmConfig> = Api::namespaced(ctx.client.clone(), &namespace);
+    let text = end.to_string();
+    let change = json!({ "metadata": { "annotations": { labels::CERTIFICATES_EXPIRY: text } } });
+    match api.patch(config, &PatchParams::default(), &Patch::Merge(&change)).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(Failure::api_named("patch", "KubeadmConfig", &namespace, config)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn port_of(spec: Value) -> u16 {
+        let config = json!({ "metadata": { "name": "a" }, "spec": spec });
+        port(&serde_json::from_value(config).unwrap())
+    }
+
+    #[test]
+    fn the_port_is_that_of_the_configuration() {
+        let endpoint = |port: i32| json!({ "localAPIEndpoint": { "bindPort": port } });
+        assert_eq!(port_of(json!({})), 6443);
+        assert_eq!(port_of(json!({ "initConfiguration": endpoint(7443) })), 7443);
+        assert_eq!(port_of(json!({ "initConfiguration": endpoint(70_000) })), 6443);
+        let join = json!({ "joinConfiguration": { "controlPlane": endpoint(8443) } });
+        assert_eq!(port_of(join), 8443);
+    }
+}
