@@ -2,6 +2,7 @@
 
 use capi_api::conditions as core;
 use clap::Args;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use serde::Serialize;
@@ -43,6 +44,9 @@ struct Node {
     /// `True`, `False` or `Unknown`.
     ready: String,
     conditions: Vec<Shown>,
+    /// When the certificates of a control plane machine expire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificates_expiry_date: Option<Timestamp>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     children: Vec<Node>,
 }
@@ -116,7 +120,12 @@ fn tree(view: &View) -> Node {
                     ));
                 }
                 let conditions = status.and_then(|status| status.conditions.as_ref());
-                node("Machine", machine.name_any(), phase.to_owned(), conditions, below)
+                let end = status.and_then(|status| status.certificates_expiry_date.as_ref());
+                let soon = end.and_then(|end| expires_soon(end.0, Timestamp::now()));
+                let summary =
+                    soon.map_or_else(|| phase.to_owned(), |soon| format!("{phase}, {soon}"));
+                let node = node("Machine", machine.name_any(), summary, conditions, below);
+                Node { certificates_expiry_date: end.map(|end| end.0), ..node }
             })
             .collect::<Vec<_>>()
     };
@@ -172,8 +181,23 @@ fn node(
             message: complaint(condition),
         })
         .collect();
-    Node { kind, name, summary, ready, conditions, children }
+    Node { kind, name, summary, ready, conditions, certificates_expiry_date: None, children }
 }
+
+/// Says that certificates expire within 30 days, or have expired.
+fn expires_soon(end: Timestamp, now: Timestamp) -> Option<String> {
+    let left = end.duration_since(now);
+    let day = end.strftime("%Y-%m-%d");
+    if left.is_negative() {
+        return Some(format!("its certificates expired on {day}"));
+    }
+    let days = left.as_hours() / 24;
+    let plural = if days == 1 { "" } else { "s" };
+    (days < WARN_DAYS).then(|| format!("its certificates expire on {day}, in {days} day{plural}"))
+}
+
+/// Days before the end of certificates from which on it is shown.
+const WARN_DAYS: i64 = 30;
 
 /// Conditions that are good when they are false.
 const GOOD_WHEN_FALSE: &[&str] = &[
@@ -254,6 +278,21 @@ fn last_error(node: &Node) -> Option<(String, String)> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn certificates_are_spoken_of_when_they_expire_soon() {
+        let now: Timestamp = "2027-01-31T12:00:00Z".parse().unwrap();
+        for (end, said) in [
+            ("2027-12-01T00:00:00Z", None),
+            ("2027-03-02T12:00:00Z", None),
+            ("2027-03-02T11:00:00Z", Some("its certificates expire on 2027-03-02, in 29 days")),
+            ("2027-02-01T13:00:00Z", Some("its certificates expire on 2027-02-01, in 1 day")),
+            ("2027-01-31T13:00:00Z", Some("its certificates expire on 2027-01-31, in 0 days")),
+            ("2027-01-01T00:00:00Z", Some("its certificates expired on 2027-01-01")),
+        ] {
+            assert_eq!(expires_soon(end.parse().unwrap(), now).as_deref(), said, "{end}");
+        }
+    }
+
     fn shown(kind: &str, status: &str, reason: &str, message: &str) -> Shown {
         Shown {
             kind: kind.into(),
@@ -270,6 +309,7 @@ mod tests {
             summary: String::new(),
             ready: ready.into(),
             conditions,
+            certificates_expiry_date: None,
             children: Vec::new(),
         }
     }

@@ -15,6 +15,8 @@ const PATCHES: &str = "/etc/kubernetes/patches";
 /// kube-proxy's configuration until it is appended to kubeadm's.
 const KUBE_PROXY: &str = "/etc/kubernetes/kube-proxy.config.yaml";
 
+/// Days before the end of its certificates at which a control plane machine is replaced.
+const ROLL_BEFORE_DAYS: i32 = 90;
 /// Requests that kube-controller-manager may send at once. Each of its controllers begins with an account
 /// of its own, some 150 requests in all; with its default of 30, and 20 a second after that, a new
 /// cluster gives its nodes no networks for five seconds.
@@ -84,6 +86,8 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
                 },
             },
             "replicas": request.control_planes,
+            // kubeadm's certificates last a year, and are made anew with the machine.
+            "rollout": { "before": { "certificatesExpiryDays": ROLL_BEFORE_DAYS } },
             "version": request.kubernetes_version,
         },
     }))
