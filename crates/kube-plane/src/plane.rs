@@ -144,15 +144,21 @@ impl Plane {
         kube::Client::new(self.service_as(user, groups), "default")
     }
 
-    /// As [`Plane::client`], for a controller of this name: it has all rights too, but what it makes in a
-    /// namespace counts against the quota of the namespace, as if those made it whom it works for.
+    /// As [`Plane::service`], for a controller of this name: it has all rights too, but what it makes in
+    /// a namespace counts against the quota of the namespace, as if those made it whom it works for.
     ///
     /// Deletions, changes of a status and changes of what is being deleted are never refused for it.
+    #[must_use]
+    pub fn controller_service(&self, name: &str) -> PlaneService {
+        PlaneService { caller: Identity::controller(name), ..self.service() }
+    }
+
+    /// As [`Plane::client`], for a controller as in [`Plane::controller_service`].
+    ///
     /// Has to be called inside a Tokio runtime.
     #[must_use]
     pub fn controller_client(&self, name: &str) -> kube::Client {
-        let caller = Identity::controller(name);
-        kube::Client::new(PlaneService { caller, ..self.service() }, "default")
+        kube::Client::new(self.controller_service(name), "default")
     }
 
     /// Serves HTTPS (HTTP/1.1 and 2) until `shutdown` is ready, then ends watches and connections.

@@ -103,6 +103,17 @@ fn machines_are_made_and_deleted_until_the_number_is_right() {
 }
 
 #[test]
+fn nothing_is_made_in_a_full_namespace_and_machines_still_go() {
+    let full = || Some("the namespace a holds 5 machines of at most 5".to_owned());
+    let held = plan(&set("set", replicas(1)), &Observed { full: full(), ..seen(Vec::new()) });
+    assert_eq!(held.actions, []);
+    assert_eq!(held.blocked, ["the namespace a holds 5 machines of at most 5"]);
+    let machines = vec![member("a", json!({})), member("b", json!({}))];
+    let fewer = plan(&set("set", replicas(1)), &Observed { full: full(), ..seen(machines) });
+    assert!(matches!(fewer.actions[..], [Action::Delete { .. }]), "{:?}", fewer.actions);
+}
+
+#[test]
 fn nothing_is_made_from_templates_that_are_not_there() {
     let seen = Observed { infrastructure_template: Seen::Missing, ..seen(Vec::new()) };
     let plan = plan(&set("set", replicas(1)), &seen);

@@ -17,6 +17,7 @@ mod kubeadm;
 mod machines;
 mod provider;
 mod provisioning;
+mod quota;
 mod unreadable;
 mod workload;
 mod world;

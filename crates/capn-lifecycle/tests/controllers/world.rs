@@ -9,7 +9,7 @@ use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, conditions};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
-use kube_plane::{Admission, FieldError, FieldErrorKind, Plane, PlaneOptions};
+use kube_plane::{Admission, FieldError, FieldErrorKind, Plane, PlaneOptions, Quota};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -27,6 +27,8 @@ pub(crate) struct World {
     /// What the providers saw, in order.
     pub(crate) log: Log,
     requests: Arc<AtomicUsize>,
+    /// What controllers make by it counts.
+    counted: Client,
     controllers: Option<JoinHandle<()>>,
     provider: JoinHandle<()>,
     _plane: Plane,
@@ -48,6 +50,11 @@ impl World {
     }
 
     pub(crate) async fn without_controllers() -> Self {
+        Self::with_room_for(1_000).await
+    }
+
+    /// A plane whose namespaces may hold so many machines.
+    pub(crate) async fn with_room_for(machines: usize) -> Self {
         let mut crds = capi_api::crds();
         crds.extend(provider::crds());
         let admission = capn_lifecycle::admission::admission().into_iter().map(|rule| {
@@ -64,15 +71,34 @@ impl World {
                 },
             )
         });
-        let options =
-            PlaneOptions { crds, admission: admission.collect(), ..PlaneOptions::default() };
+        let quota = Quota {
+            resource: "machines.cluster.x-k8s.io".to_owned(),
+            most: machines,
+            hint: Some("or ask for room".to_owned()),
+        };
+        let options = PlaneOptions {
+            crds,
+            admission: admission.collect(),
+            quotas: vec![quota],
+            ..PlaneOptions::default()
+        };
         let plane = Plane::open(options).await.expect("a plane in memory opens");
         let requests = Arc::new(AtomicUsize::new(0));
         let client = counting(plane.service(), requests.clone());
+        let counted = counting(plane.controller_service("controllers"), requests.clone());
         let workload = Workload::new();
         let log = Log::default();
         let provider = tokio::spawn(provider::run(client.clone(), workload.clone(), log.clone()));
-        Self { client, workload, log, requests, controllers: None, provider, _plane: plane }
+        Self {
+            client,
+            workload,
+            log,
+            requests,
+            counted,
+            controllers: None,
+            provider,
+            _plane: plane,
+        }
     }
 
     /// How many requests the plane has had.
@@ -88,7 +114,7 @@ impl World {
         options.workloads = capn_lifecycle::workload::Workloads::fixed(clients)
             .with_etcd(self.workload.etcd())
             .with_serving(self.workload.serving());
-        let client = self.client.clone();
+        let client = self.counted.clone();
         self.controllers = Some(tokio::spawn(async move {
             let never = std::future::pending::<()>();
             capn_lifecycle::run(client, options, never).await.expect("controllers run until told");

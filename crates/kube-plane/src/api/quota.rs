@@ -126,8 +126,8 @@ mod tests {
             api.create(&services, "default", service(name, 1).into(), &controller).await.unwrap();
         }
         for who in [Identity::controller("system:keeper"), Identity::named("jane", Vec::new())] {
-            let refused = api.create(&services, "default", service("three", 1).into(), &by(who));
-            let refused = refused.await.unwrap_err();
+            let (three, who) = (service("three", 1), by(who));
+            let refused = api.create(&services, "default", three.into(), &who).await.unwrap_err();
             assert_eq!(refused.code().as_u16(), 403);
             let text = "the namespace default holds 2 services of at most 2; delete what is not \
                 needed, or have --services raised";

@@ -7,8 +7,8 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::attack::client::Caller;
-use crate::attack::scene::Scene;
+use crate::attack::client::{Answer, Caller};
+use crate::attack::scene::{Scene, owner};
 use crate::attack::stage::CLUSTERS;
 use crate::attack::table::{Attack, Class, Done, On, Who};
 
@@ -19,13 +19,14 @@ const GROWING: Duration = Duration::from_secs(8);
 const LEAVING: Duration = Duration::from_secs(10);
 /// Machines that a namespace may hold, and those that were made at the same time as the last.
 const MOST: usize = 1_000 + 50;
+/// Connections by which many objects are made.
+const CONNECTIONS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("replicas", Who::Tenant, On::Both)
+    Class::new("replicas", Who::Tenant, On::Serve)
         .gate("what controllers make counts against the quota of the namespace, and so do machines")
         .add("15 machine sets of 1,000 replicas", |s| sets(s, 15, 1_000))
-        .on(On::Serve)
         .add("200 machine sets of 100 replicas", |s| sets(s, 200, 100))
         .add("a machine deployment that is scaled up and down", up_and_down)
         .gate("clusters of a namespace are counted, and its reconciles wait for each other alone")
@@ -81,6 +82,24 @@ fn path(scene: &Scene, plural: &str) -> String {
     format!("{CLUSTERS}/namespaces/{}/{plural}", scene.namespace)
 }
 
+/// Sends all of them, by several connections at the same time.
+async fn post_all(scene: &Scene, objects: Vec<(String, Value)>) -> anyhow::Result<Vec<Answer>> {
+    let mut shares: Vec<Vec<(String, Value)>> = vec![Vec::new(); CONNECTIONS];
+    for (number, object) in objects.into_iter().enumerate() {
+        shares[number % CONNECTIONS].push(object);
+    }
+    let sent = shares.into_iter().map(|share| post_each(scene.tenant.again(), share));
+    Ok(futures::future::try_join_all(sent).await?.into_iter().flatten().collect())
+}
+
+async fn post_each(caller: Caller, objects: Vec<(String, Value)>) -> anyhow::Result<Vec<Answer>> {
+    let mut answers = Vec::new();
+    for (path, object) in objects {
+        answers.push(caller.post(&path, &object).await?);
+    }
+    Ok(answers)
+}
+
 /// How many machines there are.
 async fn count(admin: &Caller, scene: &Scene) -> anyhow::Result<usize> {
     let page = admin.get(&format!("{}?limit=1", scene.machines())).await?.granted()?.json();
@@ -121,9 +140,10 @@ async fn leave(scene: &Scene, plural: &str, before: usize) -> Done {
 
 async fn sets(scene: Arc<Scene>, number: usize, replicas: usize) -> Done {
     templates(&scene).await?;
-    for set in 0..number {
-        let set = many("MachineSet", &format!("set-{set}"), replicas);
-        scene.tenant.post(&path(&scene, "machinesets"), &set).await?.granted()?;
+    let all = path(&scene, "machinesets");
+    let set = |set| (all.clone(), many("MachineSet", &format!("set-{set}"), replicas));
+    for made in post_all(&scene, (0..number).map(set).collect()).await? {
+        made.granted()?;
     }
     let machines = grown(&scene).await?;
     ensure!(machines > 0, "no machine is made");
@@ -153,29 +173,32 @@ async fn up_and_down(scene: Arc<Scene>) -> Done {
 }
 
 async fn clusters(scene: Arc<Scene>) -> Done {
-    let mut refused = None;
-    for number in 0..300 {
+    let cluster = |number: usize| {
         let name = format!("many-{number}");
         let cluster = json!({
             "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": { "name": name },
             "spec": { "infrastructureRef": reference("infrastructure", "LXCCluster", &name) },
         });
-        let made = scene.tenant.post(&scene.clusters(), &cluster).await?;
-        if !made.status.is_success() {
-            refused = Some(made.text());
-            break;
-        }
-        let balanced = json!({
+        (scene.clusters(), cluster)
+    };
+    let answers = post_all(&scene, (0..300).map(cluster).collect()).await?;
+    let (made, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status.is_success());
+    let refused = refused.first().context("a namespace may hold 300 clusters")?.text();
+    ensure!(refused.contains("exceeded quota"), "a cluster is refused: {refused}");
+    let balanced = |cluster: &Answer| {
+        let cluster = cluster.json();
+        let name = &cluster["metadata"]["name"];
+        let object = json!({
             "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCCluster",
             "metadata": {
                 "name": name, "labels": { "cluster.x-k8s.io/cluster-name": name },
-                "ownerReferences": [crate::attack::scene::owner("Cluster", &made.json())],
+                "ownerReferences": [owner("Cluster", &cluster)],
             },
             "spec": { "loadBalancer": { "lxc": {} }, "secretRef": { "name": "none" } },
         });
-        drop(scene.tenant.post(&scene.infrastructure("lxcclusters"), &balanced).await);
-    }
-    let refused = refused.context("a namespace may hold 300 clusters")?;
-    ensure!(refused.contains("exceeded quota"), "a cluster is refused: {refused}");
+        (scene.infrastructure("lxcclusters"), object)
+    };
+    post_all(&scene, made.iter().map(balanced).collect()).await?;
     scene.tenant.delete(&scene.clusters()).await?.granted().map(drop)
 }
