@@ -20,7 +20,7 @@ host is read or run, and no secret is in an answer, a condition, an event or the
 
 Each attack is held by a gate. On 2026-11-30 each gate was taken out of a debug build once, alone but for what
 is named with it, and its attacks were run with twice the time (`--patience 2`). What they found is told here;
-\"–\" is an attack that found nothing even so, or only that answers were slow, which may have been the machine.
+\"–\" is an attack that found nothing even so, or only that answers were a little slow, which may have been the machine.
 The page is made by `e2e attack --table` from `tests/attacks/gates.txt`, whose parts `e2e attack --only GATE
 --without TEXT --record FILE` wrote.
 ";

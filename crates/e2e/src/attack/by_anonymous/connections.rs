@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use tokio::io::{AsyncRead, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::raw::{exchange, many, open_of_plain, open_of_tls, open_plain, open_tls};
 use crate::attack::scene::Scene;
@@ -11,6 +14,8 @@ use crate::attack::table::{Attack, Class, Done, On, Who};
 
 /// For as long as what was opened is looked at.
 const HOLD: Duration = Duration::from_secs(1);
+/// Within which one that does not go on is ended; the times of the limits are shorter.
+const TIMES: Duration = Duration::from_secs(23);
 /// Connections of strangers at the same time, at most; the limits are lower.
 const MOST_OPEN: usize = 400;
 
@@ -29,6 +34,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("600 requests that wait to be told to continue", |s| {
             tls(s, 600, b"POST /version HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 1000000\r\n\r\n")
         })
+        .add("connections that never go on", stuck)
         .add("1,500 connections one after the other", churn)
         .add("1,000 handshakes that are broken off", broken_handshakes)
         .gate("headers are bounded in size and number")
@@ -86,17 +92,42 @@ async fn tenants(scene: Arc<Scene>) -> Done {
     Ok(())
 }
 
+/// The other side ends each of them.
+async fn stuck(scene: Arc<Scene>) -> Done {
+    let handshake = async {
+        let mut stream = TcpStream::connect(scene.plane).await?;
+        stream.write_all(HALF_HELLO).await?;
+        ended(stream, &scene, "half a handshake").await
+    };
+    let request = async {
+        let mut stream = scene.anonymous.stream().await?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-a: ").await?;
+        ended(stream, &scene, "half a request").await
+    };
+    let nothing =
+        async { ended(scene.anonymous.stream().await?, &scene, "an idle connection").await };
+    tokio::try_join!(handshake, request, nothing).map(drop)
+}
+
+async fn ended(mut stream: impl AsyncRead + Unpin, scene: &Scene, what: &str) -> Done {
+    let mut sink = tokio::io::sink();
+    let reading = tokio::io::copy(&mut stream, &mut sink);
+    // However it ends.
+    let ended = timeout(TIMES * scene.slower, reading).await.is_ok();
+    ensure!(ended, "{what} has no end");
+    Ok(())
+}
+
 async fn churn(scene: Arc<Scene>) -> Done {
     for _ in 0..1500 {
-        drop(tokio::net::TcpStream::connect(scene.plane).await);
+        drop(TcpStream::connect(scene.plane).await);
     }
     Ok(())
 }
 
 async fn broken_handshakes(scene: Arc<Scene>) -> Done {
     for _ in 0..1000 {
-        if let Ok(mut stream) = tokio::net::TcpStream::connect(scene.plane).await {
-            use tokio::io::AsyncWriteExt as _;
+        if let Ok(mut stream) = TcpStream::connect(scene.plane).await {
             drop(stream.write_all(HALF_HELLO).await);
         }
     }

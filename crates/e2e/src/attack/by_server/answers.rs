@@ -186,6 +186,6 @@ async fn long_error(scene: Arc<Scene>, words: usize) -> Done {
     .await?;
     point(&scene, &hostile).await?;
     let shown = scene.shown().await?.len();
-    ensure!(shown < 50_000, "conditions and events hold {shown} bytes of what the server said");
+    ensure!(shown < 100_000, "conditions and events hold {shown} bytes of what the server said");
     Ok(())
 }

@@ -14,14 +14,16 @@ use crate::attack::table::{Attack, Class, Done, On, Who};
 
 pub(super) fn all() -> Vec<Attack> {
     Class::new("watches and lists", Who::Tenant, On::Serve)
-        .gate("requests in flight are counted, by user and in all; initial lists of watches are shared and streamed")
+        .gate("requests in flight are counted, by user and in all")
         .add("10,000 watches of one list", |s| watches(s, 10, 1000, "watch=true"))
+        .add("100 lists of a large collection at once", lists)
+        .add("lists whose answers nobody reads", unread)
+        .add("400 tables of a large object that nobody reads", |s| tables(s, 4, 100, ""))
+        .gate("what watches tell is made as it is taken, and once for all of them")
         .add("2,000 watches that want the list first", |s| {
             watches(s, 4, 500, "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")
         })
-        .add("100 lists of a large collection at once", lists)
-        .add("lists whose answers nobody reads", unread)
-        .add("tables of large objects that nobody reads", unread_tables)
+        .add("190 watches of a large object as tables", |s| tables(s, 2, 95, "watch=true&"))
         .add("watches that nobody reads while much is written", unread_watches)
         .end()
 }
@@ -115,14 +117,14 @@ async fn unread(scene: Arc<Scene>) -> Done {
     Ok(())
 }
 
-/// Each is made for itself, of objects that are whole in it.
-async fn unread_tables(scene: Arc<Scene>) -> Done {
+/// A table is made of each object for itself, and the whole object is in it.
+async fn tables(scene: Arc<Scene>, connections: usize, each: usize, query: &str) -> Done {
     let map = json!({ "metadata": { "name": "large" }, "data": { "a": "x".repeat(1_400_000) } });
     scene.tenant.post(&scene.core("configmaps"), &map).await?.granted()?;
-    let path = format!("{}?includeObject=Object", scene.core("configmaps"));
-    for _ in 0..4 {
+    let path = format!("{}?{query}includeObject=Object", scene.core("configmaps"));
+    for _ in 0..connections {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
-        if let Ok(streams) = open_as(&scene.tenant, 100, &path, table).await {
+        if let Ok(streams) = open_as(&scene.tenant, each, &path, table).await {
             scene.keep(streams);
         }
     }
