@@ -61,6 +61,10 @@ fn in_short(broken: &str) -> String {
             format!("{whose} ended: it had no more memory")
         }
         _ if first.starts_with("a panic:") => "a panic".to_owned(),
+        // What it wrote last is of no use without the rest.
+        _ if first.starts_with(&format!("{whose} ended (")) => {
+            first.split("): ").next().map(|status| format!("{status})")).unwrap_or_default()
+        }
         _ => first.chars().take(200).collect(),
     };
     short.replace('\t', " ")

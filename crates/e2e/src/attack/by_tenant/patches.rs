@@ -11,7 +11,7 @@ use crate::attack::text::{items, nested};
 
 pub(super) fn all() -> Vec<Attack> {
     Class::new("patches", Who::Tenant, On::Serve)
-        .gate("the value that a patch made goes through the gate of the store")
+        .gate("what a patch makes is counted in depth while it is made, and goes through the gate of the store")
         .add("a JSON patch of 901 operations that nest what was made before", nesting)
         .add("a JSON patch that moves a value into itself 5,000 times", moving)
         .gate("bytes that a patch copies are bounded, and its operations, as in Kubernetes")
