@@ -98,7 +98,8 @@ pub(super) fn check(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    use serde_json::{Value, json};
 
     use crate::{
         Plane, PlaneOptions, Quota,
@@ -110,65 +111,84 @@ mod tests {
         WriteOptions { who: Some(who), ..WriteOptions::default() }
     }
 
+    /// A kind with a status.
+    fn boxes() -> CustomResourceDefinition {
+        serde_json::from_value(json!({
+            "metadata": {"name": "boxes.example.com"},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced",
+                "names": {"kind": "Box", "listKind": "BoxList", "plural": "boxes", "singular": "box"},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": {
+                        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                    }},
+                }],
+            },
+        }))
+        .unwrap()
+    }
+
     #[tokio::test]
     async fn what_a_controller_makes_counts_and_it_can_always_clean_up() {
-        let pods = Quota {
-            resource: "services.".to_owned(),
+        let quota = Quota {
+            resource: "boxes.example.com".to_owned(),
             most: 2,
-            hint: Some("or have --services raised".to_owned()),
+            hint: Some("or have --boxes raised".to_owned()),
         };
-        let options = PlaneOptions { quotas: vec![pods], ..PlaneOptions::default() };
+        let options =
+            PlaneOptions { crds: vec![boxes()], quotas: vec![quota], ..PlaneOptions::default() };
         let api = Plane::open(options).await.unwrap().service().api;
-        let services = api.registry.tables().stored("services.").unwrap();
-        let service = |name: &str, port: u16| json!({"metadata": {"name": name, "finalizers": ["a/b"]}, "spec": {"ports": [{"port": port}]}});
-        let controller = by(Identity::controller("system:keeper"));
+        let boxes = api.registry.tables().stored("boxes.example.com").unwrap();
+        let one = |name: &str| {
+            Value::from_iter([("metadata", json!({"name": name, "finalizers": ["a/b"]}))])
+        };
+        let controller = by(Identity::controller("keeper"));
         for name in ["one", "two"] {
-            api.create(&services, "default", service(name, 1).into(), &controller).await.unwrap();
+            api.create(&boxes, "default", one(name).into(), &controller).await.unwrap();
         }
-        for who in [Identity::controller("system:keeper"), Identity::named("jane", Vec::new())] {
-            let (three, who) = (service("three", 1), by(who));
-            let refused = api.create(&services, "default", three.into(), &who).await.unwrap_err();
+        for who in [Identity::controller("keeper"), Identity::named("jane", Vec::new())] {
+            let (three, who) = (one("three"), by(who));
+            let refused = api.create(&boxes, "default", three.into(), &who).await.unwrap_err();
             assert_eq!(refused.code().as_u16(), 403);
-            let text = "the namespace default holds 2 services of at most 2; delete what is not \
-                needed, or have --services raised";
+            let text = "the namespace default holds 2 boxes of at most 2; delete what is not \
+                needed, or have --boxes raised";
             assert!(refused.message().contains(text), "{}", refused.message());
         }
         // Another namespace is another matter, and so is an operator.
-        api.create(&services, "kube-system", service("one", 1).into(), &controller).await.unwrap();
+        api.create(&boxes, "kube-system", one("one").into(), &controller).await.unwrap();
         let operator = by(Identity::default());
-        api.create(&services, "default", service("three", 1).into(), &operator).await.unwrap();
+        api.create(&boxes, "default", one("three").into(), &operator).await.unwrap();
         // Full of bytes too: nothing grows but a status, and what is on its way out.
         let maps = api.registry.tables().stored("configmaps.").unwrap();
         let map = json!({"metadata": {"name": "big"}, "data": {"a": "x".repeat(1_040_000)}});
         api.create(&maps, "default", map.into(), &operator).await.unwrap();
         let target = |subresource| Target {
-            resource: &services,
+            resource: &boxes,
             namespace: "default",
             name: "one",
             subresource,
         };
-        let note = |what: &'static str| {
-            move |old: &serde_json::Value| {
+        let grow = |field: &'static str| {
+            move |old: &Value| {
                 let mut new = old.clone();
-                new["metadata"]["annotations"] = json!({"a": "x".repeat(30_000)});
-                new[what]["loadBalancer"] = json!({"ingress": [{"hostname": "x".repeat(30_000)}]});
+                new[field]["text"] = json!("x".repeat(30_000));
                 Ok(new.into())
             }
         };
-        let refused = api.update(target(Subresource::None), &controller, note("status")).await;
+        let refused = api.update(target(Subresource::None), &controller, grow("spec")).await;
         assert_eq!(refused.unwrap_err().code().as_u16(), 403);
-        api.update(target(Subresource::Status), &controller, note("status")).await.unwrap();
-        api.delete(&services, "default", "one", &crate::api::DeleteOptions::default())
-            .await
-            .unwrap();
-        api.update(target(Subresource::None), &controller, note("status")).await.unwrap();
-        let free = |old: &serde_json::Value| {
+        api.update(target(Subresource::Status), &controller, grow("status")).await.unwrap();
+        let options = crate::api::DeleteOptions::default();
+        api.delete(&boxes, "default", "one", &options).await.unwrap();
+        api.update(target(Subresource::None), &controller, grow("spec")).await.unwrap();
+        let free = |old: &Value| {
             let mut new = old.clone();
             new["metadata"]["finalizers"] = json!([]);
             Ok(new.into())
         };
         api.update(target(Subresource::None), &controller, free).await.unwrap();
-        assert!(api.store.get("services.", "default", "one").is_none());
+        assert!(api.store.get("boxes.example.com", "default", "one").is_none());
     }
 
     #[tokio::test]
