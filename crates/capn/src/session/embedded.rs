@@ -145,14 +145,16 @@ impl Embedded {
     /// Serves the plane to others until it is closed, and tells them. Gives the URL.
     pub(super) fn serve(&mut self, door: Door) -> Result<String, CommandError> {
         door.announce()?;
-        let Door { listener, tls, url, kubeconfig, .. } = door;
+        let Door { listener, tls, url, kubeconfig, renewal, .. } = door;
         self.announced = Some(kubeconfig);
         let (plane, stop) = (self.plane.clone(), self.stopped());
         self.running.spawn(async move {
-            plane
-                .serve_https(listener, &tls, stop)
-                .await
-                .map_err(|error| CommandError::caused("the plane is no longer served", error))
+            let served = plane.serve_https(listener, &tls, stop);
+            let served = tokio::select! {
+                served = served => served,
+                () = renewal.run() => Ok(()),
+            };
+            served.map_err(|error| CommandError::caused("the plane is no longer served", error))
         });
         Ok(url)
     }

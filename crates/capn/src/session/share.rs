@@ -1,6 +1,7 @@
 //! Letting other processes reach the plane that this one has open.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use kube_plane::{Pki, ServerTls};
@@ -28,14 +29,60 @@ impl Holder {
     }
 }
 
+/// How often certificates are looked at. They are made anew 30 days before their end.
+const LOOK: Duration = Duration::from_secs(86_400);
+
 /// A listener, its certificates, and how to reach it.
 pub(super) struct Door {
     pub(super) listener: TcpListener,
     pub(super) tls: ServerTls,
     pub(super) url: String,
     pub(super) kubeconfig: Utf8PathBuf,
+    renewal: Renewal,
     pki: Pki,
     holder: Holder,
+}
+
+/// What it takes to make the certificates anew.
+pub(super) struct Renewal {
+    folder: Utf8PathBuf,
+    names: Vec<String>,
+    tls: ServerTls,
+    kubeconfig: Utf8PathBuf,
+    url: String,
+    holder: Holder,
+}
+
+impl Renewal {
+    /// Looks once a day whether certificates end within 30 days, and makes those anew: that of the
+    /// server, and the administrator's in the kubeconfig. Never ends.
+    pub(super) async fn run(self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.look().await;
+        }
+    }
+
+    async fn look(&self) {
+        let (folder, names) = (self.folder.clone(), self.names.clone());
+        let opened = tokio::task::spawn_blocking(move || Pki::open(folder.as_std_path(), &names));
+        // The task is neither cancelled nor does it panic.
+        let Ok(opened) = opened.await else { return };
+        let renewed = opened.and_then(|pki| {
+            let is_new = self.tls.renew(&pki)?;
+            let kubeconfig = self.kubeconfig.as_std_path();
+            pki.write_kubeconfig(kubeconfig, self.holder.context(), &self.url)?;
+            Ok(is_new)
+        });
+        match renewed {
+            Ok(true) => tracing::info!("the certificate of the plane was renewed"),
+            Ok(false) => {}
+            Err(error) => {
+                let doing = "the certificates of the plane are not renewed";
+                tracing::warn!("{}", CommandError::caused(doing, error).chain().join(": "));
+            }
+        }
+    }
 }
 
 impl Door {
@@ -60,7 +107,16 @@ impl Door {
         let host = hosts.first().cloned().or(ip).unwrap_or_else(|| "127.0.0.1".to_owned());
         let host = if host.contains(':') { format!("[{host}]") } else { host };
         let url = format!("https://{host}:{}", address.port());
-        Ok(Self { listener, tls, url, kubeconfig: state.plane_kubeconfig(), pki, holder })
+        let kubeconfig = state.plane_kubeconfig();
+        let renewal = Renewal {
+            folder: state.pki(),
+            names,
+            tls: tls.clone(),
+            kubeconfig: kubeconfig.clone(),
+            url: url.clone(),
+            holder,
+        };
+        Ok(Self { listener, tls, url, kubeconfig, renewal, pki, holder })
     }
 
     /// Writes the kubeconfig by which others find the plane.

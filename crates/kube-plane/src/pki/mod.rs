@@ -3,6 +3,7 @@
 mod files;
 mod issue;
 mod subject;
+mod tls;
 
 use std::{
     io,
@@ -14,10 +15,9 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::Timestamp;
-use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use self::issue::{Authority, Identity, Leaf};
+pub use self::tls::ServerTls;
 
 /// A certificate could not be made, read or used.
 #[derive(Debug, thiserror::Error)]
@@ -91,8 +91,11 @@ impl Pki {
     /// # Errors
     /// If the folder cannot be used, or holds something that is not a certificate or key.
     pub fn open(dir: &Path, hosts: &[String]) -> Result<Self, PkiError> {
+        Self::open_at(dir, hosts, Timestamp::now())
+    }
+
+    fn open_at(dir: &Path, hosts: &[String], now: Timestamp) -> Result<Self, PkiError> {
         files::make_private_dir(dir)?;
-        let now = Timestamp::now();
         let ca = issue::authority(dir, now)?;
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
         for host in hosts {
@@ -156,29 +159,7 @@ impl Pki {
     /// # Errors
     /// [`PkiError::Tls`] if rustls refuses the certificates.
     pub fn server_tls(&self) -> Result<ServerTls, PkiError> {
-        let tls = |error: &dyn std::fmt::Display| PkiError::Tls { message: error.to_string() };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(self.ca_certificate_pem().as_bytes()) {
-            roots.add(certificate.map_err(|e| tls(&e))?).map_err(|e| tls(&e))?;
-        }
-        let provider = Arc::new(ring::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .allow_unauthenticated()
-                .build()
-                .map_err(|e| tls(&e))?;
-        let chain = CertificateDer::pem_slice_iter(self.server.certificate.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| tls(&e))?;
-        let key = PrivateKeyDer::from_pem_slice(self.server.key.as_bytes()).map_err(|e| tls(&e))?;
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| tls(&e))?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .map_err(|e| tls(&e))?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(ServerTls { config: Arc::new(config), token: None })
+        ServerTls::new(self)
     }
 
     /// A kubeconfig for the administrator with everything inside. A secret.
@@ -296,28 +277,6 @@ impl std::fmt::Debug for ClientCertificate {
 /// A JSON string is a YAML string whatever it holds.
 fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// TLS of a server that asks for client certificates. Cloning is cheap.
-#[derive(Clone)]
-pub struct ServerTls {
-    pub(crate) config: Arc<ServerConfig>,
-    pub(crate) token: Option<Arc<str>>,
-}
-
-impl ServerTls {
-    /// Also lets in whoever sends this bearer token.
-    #[must_use]
-    pub fn with_bearer_token(mut self, token: impl Into<Arc<str>>) -> Self {
-        self.token = Some(token.into());
-        self
-    }
-}
-
-impl std::fmt::Debug for ServerTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerTls").field("token", &self.token.is_some()).finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]
