@@ -38,7 +38,7 @@ pub(super) struct Door {
     pub(super) tls: ServerTls,
     pub(super) url: String,
     pub(super) kubeconfig: Utf8PathBuf,
-    renewal: Renewal,
+    pub(super) renewal: Renewal,
     pki: Pki,
     holder: Holder,
 }
