@@ -297,8 +297,10 @@ fn scale(
     if was_rolling_out(kcp) && annotation(kcp.meta(), SKIP_KUBE_PROXY).is_none() {
         return plan.act(Action::UpdateKubeProxy);
     }
-    // Last, since it can take seconds and nothing waits for it.
-    plan.actions.extend(expiry::unknown(seen));
+    // Not beside anything else: it can take seconds, and nothing waits for it.
+    if plan.actions.is_empty() {
+        plan.actions = expiry::unknown(seen);
+    }
     plan
 }
 

@@ -111,8 +111,11 @@ fn joining(kcp: &KubeadmControlPlane, name: &str) -> OwnedMachine {
     owned
 }
 
+/// A machine with a node, of which it is known when its certificates end.
 fn with_node(mut owned: OwnedMachine) -> OwnedMachine {
     let name = owned.name();
+    let known = (labels::CERTIFICATES_EXPIRY.to_owned(), "2100-01-01T00:00:00Z".to_owned());
+    owned.config.as_mut().unwrap().annotations_mut().extend([known]);
     let status = owned.machine.status.as_mut().unwrap();
     status.node_ref = Some(capi_api::core::NodeRef { name });
     owned

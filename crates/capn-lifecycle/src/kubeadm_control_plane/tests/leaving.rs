@@ -77,6 +77,22 @@ fn a_machine_leaves_after_its_etcd_member() {
 }
 
 #[test]
+fn a_machine_is_asked_once_when_its_certificates_end() {
+    let three = kcp(json!({ "replicas": 3 }));
+    let good = |name: &str| well(owned(&three, name, 400));
+    let unknown = |name: &str| {
+        let mut owned = good(name);
+        owned.config.as_mut().unwrap().annotations_mut().clear();
+        owned
+    };
+    let mut seen = observed(vec![good("a"), unknown("b"), unknown("c")]);
+    seen.view = etcd(&["a", "b", "c"], &[]);
+    assert_eq!(words(&decide(&three, &seen)), "ask b:6443 for its end, ask c:6443 for its end");
+    seen.view = View::Silent;
+    assert_eq!(words(&decide(&three, &seen)), "");
+}
+
+#[test]
 fn a_member_without_a_machine_is_removed() {
     let three = kcp(json!({ "replicas": 3 }));
     let good = |name: &str| well(owned(&three, name, 400));
