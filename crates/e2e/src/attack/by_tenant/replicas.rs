@@ -29,6 +29,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("15 machine sets of 1,000 replicas", |s| sets(s, 15, 1_000))
         .add("200 machine sets of 100 replicas", |s| sets(s, 200, 100))
         .add("a machine deployment that is scaled up and down", up_and_down)
+        .add("1,100 machines, and a machine set for 100 more", filled)
         .gate("clusters of a namespace are counted, and its reconciles wait for each other alone")
         .add("clusters by the hundred, with load balancers", clusters)
         .end()
@@ -170,6 +171,31 @@ async fn up_and_down(scene: Arc<Scene>) -> Done {
         tokio::time::sleep(PAUSE).await;
     }
     scene.tenant.delete(&all).await?.granted().map(drop)
+}
+
+/// A namespace that the tenant has filled takes none of a controller either.
+async fn filled(scene: Arc<Scene>) -> Done {
+    templates(&scene).await?;
+    let machine = |number: usize| {
+        let machine = json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+            "metadata": {
+                "name": format!("own-{number}"), "annotations": { "cluster.x-k8s.io/paused": "" },
+            },
+            "spec": {
+                "clusterName": "attack", "bootstrap": { "dataSecretName": "none" },
+                "infrastructureRef": reference("infrastructure", "LXCMachine", "none"),
+            },
+        });
+        (scene.machines(), machine)
+    };
+    let answers = post_all(&scene, (0..1_100).map(machine).collect()).await?;
+    let refused = answers.into_iter().find(|answer| !answer.status.is_success());
+    let refused = refused.context("a namespace may hold 1,100 machines")?.text();
+    ensure!(refused.contains("exceeded quota"), "a machine is refused: {refused}");
+    let set = many("MachineSet", "more", 100);
+    scene.tenant.post(&path(&scene, "machinesets"), &set).await?.granted()?;
+    grown(&scene).await.map(drop)
 }
 
 async fn clusters(scene: Arc<Scene>) -> Done {
