@@ -52,6 +52,8 @@ pub struct Learnt {
     pub finds_none: bool,
     /// Subnets of the server's networks and interfaces, as far as they are known.
     pub taken: Vec<String>,
+    /// It was begun, and is not finished: whoever asked for it is gone, and the server has given it up.
+    pub abandoned: bool,
 }
 
 impl Learnt {
@@ -123,6 +125,7 @@ pub fn plan(wanted: &Wanted, learnt: &Learnt, seen: Option<&Network>) -> Plan {
     }
     match seen.status.as_str() {
         "" | "Created" => {}
+        "Pending" if learnt.abandoned && seen.used_by.is_empty() => return Plan::Do(Step::Delete),
         "Pending" => return Plan::Pending,
         other => return Plan::Broken(other.to_owned()),
     }

@@ -189,4 +189,8 @@ fn one_that_the_server_could_not_set_up_says_so() {
     assert_eq!(next, Plan::Broken("Unavailable".into()));
     let seen = Network { status: "Pending".into(), ..seen };
     assert_eq!(plan(&wanted(), &Learnt::default(), Some(&seen)), Plan::Pending, "it comes yet");
+    let abandoned = Learnt { abandoned: true, ..Learnt::default() };
+    assert_eq!(plan(&wanted(), &abandoned, Some(&seen)), Plan::Do(Step::Delete), "it never comes");
+    let used = Network { used_by: vec!["/1.0/instances/a".into()], ..seen.clone() };
+    assert_eq!(plan(&wanted(), &abandoned, Some(&used)), Plan::Pending, "somebody is on it");
 }

@@ -1,6 +1,8 @@
 //! The network of one cluster: looks at it, carries out what the plan says, and says what came of
 //! it.
 
+use std::time::Duration;
+
 use capn_api::{LXCCluster, NetworkMode};
 use capn_plan::{
     Owner, Ownership, Role,
@@ -23,6 +25,10 @@ use crate::{
 
 /// Interfaces of a host whose addresses are asked for, at most.
 const INTERFACES: usize = 64;
+/// How long a server has for a network that is begun. One takes it a second or two; it gives up when who
+/// asked is gone, and says so nowhere.
+const LOOKS: u32 = 15;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// What a server says that finds no free subnet by itself.
 const FINDS_NONE: &str = "automatically find an unused";
 
@@ -102,6 +108,10 @@ async fn own(
                 continue;
             }
             Plan::Ready => return Ok(name),
+            Plan::Pending if !learnt.abandoned => {
+                learnt.abandoned = !is_finished(remote, &name).await?;
+                continue;
+            }
             Plan::Pending => {
                 return Err(Failure::Unfinished {
                     message: format!(
@@ -126,6 +136,18 @@ async fn own(
     Err(Failure::Invalid {
         message: format!("network {name} has no subnet that does, after {MAX_STEPS} tries"),
     })
+}
+
+/// Waits for the server to finish a network that somebody began: this process asks for one and waits, so
+/// that it was one that was killed. Whether it did.
+async fn is_finished(remote: &Remote, name: &str) -> Result<bool, Failure> {
+    for _ in 0..LOOKS {
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        if look(remote, name).await?.is_none_or(|found| found.status != "Pending") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Deletes the cluster's own network, once nothing is on it. What still is, in words.
@@ -263,6 +285,7 @@ async fn apply(
                 Err(error) => return Err(failure("create")(error)),
             }
             learnt.choices = learnt.choices.saturating_add(1);
+            learnt.abandoned = false;
             ("NetworkCreated", format!("created {what}"))
         }
         Step::Move(config) => {
