@@ -13,4 +13,4 @@ mod tests;
 
 pub use limits::Limits;
 pub use places::Peer;
-pub use serve::serve;
+pub use serve::{listen, serve};

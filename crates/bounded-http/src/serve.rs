@@ -1,11 +1,15 @@
 //! Accepts connections.
 
-use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, Service};
@@ -22,6 +26,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// time for its handshake before it has to go itself.
 const PACE: Duration = Duration::from_millis(1);
 const CROWDED: usize = 4;
+
+/// Connections that wait to be accepted, as far as the system allows (`net.core.somaxconn`). Those beyond
+/// are dropped by it, and their clients try again after a second or three.
+const BACKLOG: u32 = 4096;
+
+/// Listens on an address, with room for many who come at once. Has to be called within a runtime.
+///
+/// # Errors
+///
+/// Those of the system, such as that the address is in use.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves HTTP/1.1 and 2 until `shutdown` is ready, then lets connections end within the grace time.
 ///

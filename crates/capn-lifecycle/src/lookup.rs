@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use capi_api::core::ContractRef;
+use kube::Resource;
 use kube::api::DynamicObject;
 
 use crate::Context;
 use crate::contract::{self, Said};
 use crate::error::{Failure, chain};
+use crate::objects::is_deleting;
 
 /// How soon to look again for a provider that is not installed.
 pub(crate) const PROVIDER_RECHECK: Duration = Duration::from_secs(30);
@@ -56,10 +58,34 @@ pub(crate) async fn look_up(
     reference: Option<&ContractRef>,
     on_behalf_of: &str,
 ) -> Result<Seen, Failure> {
+    find(ctx, namespace, reference, on_behalf_of, false).await
+}
+
+/// As [`look_up`], on behalf of an object that may be on its way out. A kind that nobody has defined has
+/// no objects, so that there is nothing it would have to wait for: a reference with a typing error holds
+/// up no deletion.
+pub(crate) async fn look_up_for<K: Resource>(
+    ctx: &Context,
+    namespace: &str,
+    reference: Option<&ContractRef>,
+    on_behalf_of: &str,
+    object: &K,
+) -> Result<Seen, Failure> {
+    find(ctx, namespace, reference, on_behalf_of, is_deleting(object.meta())).await
+}
+
+async fn find(
+    ctx: &Context,
+    namespace: &str,
+    reference: Option<&ContractRef>,
+    on_behalf_of: &str,
+    is_leaving: bool,
+) -> Result<Seen, Failure> {
     let Some(reference) = reference else { return Ok(Seen::NoReference) };
     let failed = |source| Failure::Contract { object: on_behalf_of.to_owned(), source };
     let (api, resource) = match ctx.contracts.api(namespace, reference).await {
         Ok(known) => known,
+        Err(contract::Error::NotDefined { .. }) if is_leaving => return Ok(Seen::Missing),
         Err(error @ (contract::Error::NotDefined { .. } | contract::Error::NoContract { .. })) => {
             return Ok(Seen::Unreadable(chain(&error)));
         }

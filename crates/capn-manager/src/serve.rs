@@ -256,10 +256,11 @@ impl Servers {
 }
 
 fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, Error> {
-    let listener = std::net::TcpListener::bind(address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .and_then(TcpListener::from_std)
-        .map_err(|source| Error::Listen { address, purpose, source })?;
+    let listener = bounded_http::listen(address).map_err(|source| Error::Listen {
+        address,
+        purpose,
+        source,
+    })?;
     let bound = listener.local_addr().unwrap_or(address);
     tracing::info!(address = %bound, purpose, "listening");
     Ok(listener)

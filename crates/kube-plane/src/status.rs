@@ -20,12 +20,39 @@ pub(crate) type Result<T, E = ApiError> = std::result::Result<T, E>;
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError(Box<Inner>);
 
+/// By how many characters of its begin a secret is found.
+const BEGIN: usize = 16;
+
 #[derive(Clone, Debug)]
 struct Inner {
     code: StatusCode,
     reason: &'static str,
     message: String,
     details: Option<Value>,
+}
+
+/// A text without a secret in base64, also where only its begin is in it.
+fn hidden(text: &str, secret: &str) -> String {
+    let begin = secret.get(..BEGIN).unwrap_or(secret);
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(begin) {
+        shown.push_str(&rest[..at]);
+        shown.push('…');
+        let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+        rest = rest[at..].trim_start_matches(is_base64);
+    }
+    shown + rest
+}
+
+/// Takes a text out of all texts of a value. Its depth is that of an answer of ours.
+fn hide(value: &mut Value, secret: &str) {
+    match value {
+        Value::String(text) => *text = hidden(text, secret),
+        Value::Array(items) => items.iter_mut().for_each(|item| hide(item, secret)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| hide(field, secret)),
+        _ => {}
+    }
 }
 
 impl ApiError {
@@ -56,6 +83,17 @@ impl ApiError {
 
     pub(crate) fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// The same without these texts: what somebody put elsewhere in an object by a patch may be a secret.
+    pub(crate) fn without(mut self, secrets: &[&str]) -> Self {
+        for secret in secrets {
+            self.0.message = hidden(&self.0.message, secret);
+            if let Some(details) = &mut self.0.details {
+                hide(details, secret);
+            }
+        }
+        self
     }
 
     /// The body of the answer.
@@ -324,4 +362,21 @@ fn about(resource: &Resource, name: &str) -> Value {
         details["group"] = json!(&*resource.group);
     }
     details
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_taken_out_of_an_answer_also_where_it_was_cut() {
+        let long = "QUJD".repeat(100);
+        let error =
+            ApiError::bad_request(format!("kind (VkFMNUVDUkVUeDk=), and {}… too", &long[..40]));
+        let error =
+            error.with_details(json!({ "causes": [{ "message": "x VkFMNUVDUkVUeDk= y" }] }));
+        let shown = error.without(&["VkFMNUVDUkVUeDk=", &long]).to_value();
+        assert_eq!(shown["message"], "kind (…), and …… too");
+        assert_eq!(shown["details"]["causes"][0]["message"], "x … y");
+    }
 }

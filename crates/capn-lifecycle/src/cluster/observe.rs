@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::descendants::Descendants;
 use crate::Context;
 use crate::error::{Failure, describe};
-use crate::lookup::{Seen, look_up};
+use crate::lookup::{Seen, look_up_for};
 use crate::nodes::{ClusterKey, Connection};
 use crate::objects::of_cluster;
 use crate::pki::{PemPair, Purpose};
@@ -57,8 +57,8 @@ pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed
     let on_behalf_of = describe(cluster);
     let spec = &cluster.spec;
     let (infrastructure, control_plane) = futures::try_join!(
-        look_up(ctx, &namespace, spec.infrastructure_ref.as_ref(), &on_behalf_of),
-        look_up(ctx, &namespace, spec.control_plane_ref.as_ref(), &on_behalf_of),
+        look_up_for(ctx, &namespace, spec.infrastructure_ref.as_ref(), &on_behalf_of, cluster),
+        look_up_for(ctx, &namespace, spec.control_plane_ref.as_ref(), &on_behalf_of, cluster),
     )?;
     let descendants = Descendants {
         machines: list::<Machine>(ctx, &namespace, &name).await?,

@@ -12,7 +12,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use super::deletion;
 use crate::Context;
 use crate::error::{Failure, chain, describe};
-use crate::lookup::{Seen, look_up};
+use crate::lookup::{Seen, look_up, look_up_for};
 use crate::nodes::{ClusterKey, Connection, has_nodes};
 use crate::objects::{is_deleting, label, of_cluster};
 
@@ -93,8 +93,8 @@ pub(super) async fn observe(
     let on_behalf_of = describe(machine);
     let spec = &machine.spec;
     let (bootstrap, infrastructure) = futures::try_join!(
-        look_up(ctx, &namespace, spec.bootstrap.config_ref.as_ref(), &on_behalf_of),
-        look_up(ctx, &namespace, Some(&spec.infrastructure_ref), &on_behalf_of),
+        look_up_for(ctx, &namespace, spec.bootstrap.config_ref.as_ref(), &on_behalf_of, machine),
+        look_up_for(ctx, &namespace, Some(&spec.infrastructure_ref), &on_behalf_of, machine),
     )?;
     let machine_set = owning_set(ctx, machine).await?;
     let machine_deployment = owning_deployment(ctx, machine_set.as_ref()).await?;

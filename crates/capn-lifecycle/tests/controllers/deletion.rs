@@ -171,3 +171,33 @@ async fn hooks_hold_a_machine_where_they_say() {
     world.patch::<Machine>(&worker, release(terminate)).await;
     world.wait_gone::<Machine>(&worker).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reference_to_a_kind_that_nobody_has_defined_holds_up_no_deletion() {
+    let world = World::new().await;
+    let unknown = |name: &str| json!({ "apiGroup": "typo.example.org", "kind": "Foo", "name": name });
+    world
+        .create(vec![
+            json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+                "metadata": { "name": "c" }, "spec": { "infrastructureRef": unknown("c") },
+            }),
+            json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+                "metadata": { "name": "m" },
+                "spec": {
+                    "clusterName": "c", "bootstrap": { "dataSecretName": "data" },
+                    "infrastructureRef": unknown("m"),
+                },
+            }),
+        ])
+        .await;
+    world
+        .wait::<Machine>("m", "has the finalizer", |machine| {
+            machine.finalizers().iter().any(|finalizer| finalizer.starts_with("machine."))
+        })
+        .await;
+    world.delete::<Cluster>("c").await;
+    world.wait_gone::<Machine>("m").await;
+    world.wait_gone::<Cluster>("c").await;
+}

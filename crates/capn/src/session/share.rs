@@ -93,7 +93,7 @@ impl Door {
         hosts: &[String],
         holder: Holder,
     ) -> Result<Self, CommandError> {
-        let listener = TcpListener::bind(listen).await.map_err(|error| {
+        let listener = bounded_http::listen(listen).map_err(|error| {
             CommandError::caused(format!("cannot listen on {listen}"), error)
                 .hint("choose another port: `--listen 127.0.0.1:0` takes any that is free")
         })?;

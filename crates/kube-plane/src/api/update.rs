@@ -21,6 +21,9 @@ use crate::{
 /// How often a change is tried when others write the same object.
 const TRIES: usize = 30;
 
+/// Fewer characters in base64 are not looked for in answers.
+const SHORTEST_SECRET: usize = 8;
+
 /// What is to be changed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
@@ -96,6 +99,25 @@ impl Api {
         change: impl Fn(&Value) -> Result<Body>,
         manage: Manage<'_>,
     ) -> Result<Written> {
+        let Target { resource, namespace, name, .. } = target;
+        let written = self.update_unhidden(target, options, change, manage).await;
+        let is_secret = resource.builtin && &*resource.kind == "Secret";
+        written.map_err(|error| match self.get(resource, namespace, name) {
+            Ok(object) if is_secret => object.value().map_or_else(
+                |_| ApiError::internal("the Secret cannot be read"),
+                |value| error.without(&secrets(&value)),
+            ),
+            _ => error,
+        })
+    }
+
+    async fn update_unhidden(
+        &self,
+        target: Target<'_>,
+        options: &WriteOptions,
+        change: impl Fn(&Value) -> Result<Body>,
+        manage: Manage<'_>,
+    ) -> Result<Written> {
         let Target { resource, namespace, name, subresource } = target;
         if resource.access != Access::Full {
             return Err(ApiError::method_not_allowed());
@@ -158,6 +180,13 @@ impl Api {
         let action = if gone { Action::Delete(value) } else { Action::Put(value) };
         self.store.write(Write { key, expected: Some(current.revision), action, schema }).await
     }
+}
+
+/// The values of a Secret, in base64 as a patch copies them. Short ones are words that occur anyway.
+fn secrets(value: &Value) -> Vec<&str> {
+    let data = value.get("data").and_then(Value::as_object);
+    let texts = data.into_iter().flat_map(|data| data.values()).filter_map(Value::as_str);
+    texts.filter(|text| text.len() >= SHORTEST_SECRET).collect()
 }
 
 pub(super) fn has_spec_finalizers(namespace: &Value) -> bool {

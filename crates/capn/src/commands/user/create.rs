@@ -38,7 +38,7 @@ pub struct UserCreateArgs {
     /// Namespace the user works in; made if it is absent
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: String,
-    /// What the user may do there: view, edit or admin, or the name of a Role of the namespace or of a ClusterRole
+    /// What the user may do there: view, edit or admin, or the name of a ClusterRole or of a Role of the namespace
     #[arg(long, value_name = "ROLE")]
     pub role: String,
     /// How long the certificate lasts, as 12h, 90d or 1y
@@ -129,10 +129,11 @@ async fn grant(client: &Client, args: &UserCreateArgs) -> Result<String, Command
     match bindings.create(&PostParams::default(), &binding).await {
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             let found = bindings.get(&named).await.doing(doing())?;
-            if !same_grant(&found, &binding) {
+            if found.metadata.deletion_timestamp.is_some() || !same_grant(&found, &binding) {
                 return Err(CommandError::new(format!(
                     "RoleBinding `{named}` in namespace `{namespace}` is not one that `capn user \
-                     create` made: it gives another role, or gives it to somebody else"
+                     create` made: it gives another role, gives it to somebody else, or is being \
+                     deleted"
                 ))
                 .hint("look who made it, and delete it; then run the command again"));
             }
@@ -167,12 +168,13 @@ async fn find_role(client: &Client, namespace: &str, role: &str) -> Result<RoleR
         return Ok(reference("ClusterRole", roles::cluster_role(role)));
     }
     let doing = || format!("cannot look for the role `{role}`");
+    // A tenant's Role of the same name is not what whoever runs capn means.
+    if Api::<ClusterRole>::all(client.clone()).get_opt(role).await.doing(doing())?.is_some() {
+        return Ok(reference("ClusterRole", role.to_owned()));
+    }
     let of_namespace = Api::<Role>::namespaced(client.clone(), namespace);
     if of_namespace.get_opt(role).await.doing(doing())?.is_some() {
         return Ok(reference("Role", role.to_owned()));
-    }
-    if Api::<ClusterRole>::all(client.clone()).get_opt(role).await.doing(doing())?.is_some() {
-        return Ok(reference("ClusterRole", role.to_owned()));
     }
     Err(CommandError::new(format!(
         "there is no Role `{role}` in namespace `{namespace}` and no ClusterRole of that name"

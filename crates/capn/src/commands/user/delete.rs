@@ -1,11 +1,12 @@
 //! `capn user delete`
 
 use clap::Args;
-use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::Api;
-use kube::api::DeleteParams;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, Subject};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
 
-use super::{Grant, grants, user_name};
+use super::{binding_name, grant, user_name};
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::session::{Need, Session};
@@ -27,39 +28,161 @@ pub(crate) async fn run(context: &Context, args: UserDeleteArgs) -> Result<(), C
     let state = StateDir::of(context)?;
     let session = Session::open(&state, Need::Objects).await?;
     let work = async {
-        let found = grants(session.client(), Some(&name), namespace.as_deref()).await?;
-        for grant in &found {
-            take(&session, grant).await?;
+        let (client, within) = (session.client(), namespace.as_deref());
+        let (ours, _) = bindings_of(client, &name, within).await?;
+        for binding in &ours {
+            take(client, binding, &name).await?;
         }
-        Ok::<_, CommandError>(found)
+        // What is left is what others made, or still there for whatever reason.
+        let (left, others) = bindings_of(client, &name, within).await?;
+        let everywhere = match within {
+            None => cluster_bindings_of(client, &name).await?,
+            Some(_) => Vec::new(),
+        };
+        let left = left.iter().chain(&others).map(what_it_gives).chain(everywhere).collect();
+        Ok::<_, CommandError>((ours, left))
     };
-    let taken = work.await;
+    let done = work.await;
     session.close().await?;
-    let taken = taken?;
-    for grant in &taken {
+    let (taken, left): (Vec<RoleBinding>, Vec<String>) = done?;
+    for binding in &taken {
         context.ui.say(format!(
-            "user `{name}` has the role `{}` in namespace `{}` no longer",
-            grant.role, grant.namespace
+            "user `{name}` no longer has the role `{}` in namespace `{}`",
+            binding.role_ref.name,
+            binding.namespace().unwrap_or_default()
         ));
     }
+    if !left.is_empty() {
+        let more = left.len().saturating_sub(SHOWN);
+        let mut shown = left.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+        if more > 0 {
+            shown.push_str(&format!("; and {more} more"));
+        }
+        return Err(CommandError::new(format!("user `{name}` still has roles: {shown}"))
+            .hint("`capn user create` did not make these: delete them with kubectl"));
+    }
     if taken.is_empty() {
-        context.ui.say(format!("user `{name}` has no role that `capn user create` gave"));
+        context.ui.say(format!("user `{name}` has no role"));
         return Ok(());
     }
     context.ui.note(
         "the certificate is good until it expires, but for nothing: whoever shows it may read what \
-         kinds there are. Another user of the same name would share his roles with it",
+         kinds there are. Another user of the same name would share the roles with it",
     );
     Ok(())
 }
 
-async fn take(session: &Session, grant: &Grant) -> Result<(), CommandError> {
-    let api = Api::<RoleBinding>::namespaced(session.client().clone(), &grant.namespace);
-    match api.delete(&grant.binding, &DeleteParams::default()).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        other => other.map(drop).doing(format!(
-            "cannot take the role `{}` in namespace `{}` from `{}`",
-            grant.role, grant.namespace, grant.user
-        )),
+/// Bindings that are named, at most.
+const SHOWN: usize = 10;
+
+/// The role bindings that name a user: those of `user create`, whatever became of them since, and others.
+async fn bindings_of(
+    client: &Client,
+    user: &str,
+    namespace: Option<&str>,
+) -> Result<(Vec<RoleBinding>, Vec<RoleBinding>), CommandError> {
+    let api: Api<RoleBinding> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let all = api.list(&ListParams::default()).await.doing("cannot list the role bindings")?;
+    let of_user = all.into_iter().filter(|binding| names(binding.subjects.as_deref(), user));
+    Ok(of_user.partition(|binding| is_ours(binding, user)))
+}
+
+fn is_ours(binding: &RoleBinding, user: &str) -> bool {
+    binding.name_any().starts_with(&binding_name(user, "")) || grant(binding).is_some()
+}
+
+fn names(subjects: Option<&[Subject]>, user: &str) -> bool {
+    subjects.unwrap_or_default().iter().any(|one| one.kind == "User" && one.name == user)
+}
+
+async fn cluster_bindings_of(client: &Client, user: &str) -> Result<Vec<String>, CommandError> {
+    let api: Api<ClusterRoleBinding> = Api::all(client.clone());
+    let all = api.list(&ListParams::default()).await;
+    let all = all.doing("cannot list the cluster role bindings")?;
+    let of_user = all.items.iter().filter(|binding| names(binding.subjects.as_deref(), user));
+    Ok(of_user
+        .map(|binding| {
+            let role = &binding.role_ref.name;
+            format!("`{role}` everywhere, by ClusterRoleBinding `{}`", binding.name_any())
+        })
+        .collect())
+}
+
+fn what_it_gives(binding: &RoleBinding) -> String {
+    format!(
+        "`{}` in namespace `{}`, by RoleBinding `{}`",
+        binding.role_ref.name,
+        binding.namespace().unwrap_or_default(),
+        binding.name_any()
+    )
+}
+
+/// Takes a binding away, also one that somebody gave finalizers: what gives rights has nothing to wait
+/// for.
+async fn take(client: &Client, binding: &RoleBinding, user: &str) -> Result<(), CommandError> {
+    let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
+    let api = Api::<RoleBinding>::namespaced(client.clone(), &namespace);
+    let doing = || {
+        let role = &binding.role_ref.name;
+        format!("cannot take the role `{role}` in namespace `{namespace}` from `{user}`")
+    };
+    let free = Patch::Merge(json!({ "metadata": { "finalizers": null }, "subjects": [] }));
+    for result in [
+        api.patch(&name, &PatchParams::default(), &free).await.map(drop),
+        api.delete(&name, &DeleteParams::default()).await.map(drop),
+    ] {
+        match result {
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            other => other.doing(doing())?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::open_plane;
+
+    fn binding(name: &str, users: &[&str]) -> RoleBinding {
+        let subjects: Vec<_> =
+            users.iter().map(|user| json!({ "kind": "User", "name": user })).collect();
+        serde_json::from_value(json!({
+            "metadata": { "name": name, "finalizers": ["x/hold"] }, "subjects": subjects,
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+                "name": "capn-edit" },
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_tenant_did_to_a_binding_keeps_no_role() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
+        let plane = open_plane(&state, 1000).await.ok().unwrap();
+        let client = plane.client();
+        let api = Api::<RoleBinding>::namespaced(client.clone(), "default");
+        // A finalizer, no label, and another subject beside.
+        for made in [binding("capn-user-jane-edit", &["jane", "joe"]), binding("keep", &["jane"])] {
+            api.create(&Default::default(), &made).await.unwrap();
+        }
+        let (ours, others) = bindings_of(&client, "jane", None).await.unwrap();
+        assert_eq!(
+            ours.iter().map(|one| one.name_any()).collect::<Vec<_>>(),
+            ["capn-user-jane-edit"]
+        );
+        for binding in &ours {
+            take(&client, binding, "jane").await.unwrap();
+        }
+        assert!(api.get_opt("capn-user-jane-edit").await.unwrap().is_none());
+        assert_eq!(
+            others.iter().map(what_it_gives).collect::<Vec<_>>(),
+            ["`capn-edit` in namespace `default`, by RoleBinding `keep`"]
+        );
+        assert_eq!(bindings_of(&client, "joe", None).await.unwrap().0.len(), 0);
+        plane.close().await;
     }
 }

@@ -25,7 +25,7 @@ pub struct UserListArgs {
 pub(crate) async fn run(context: &Context, args: UserListArgs) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
     let session = Session::open(&state, Need::Objects).await?;
-    let found = grants(session.client(), None, args.namespace.as_deref()).await;
+    let found = grants(session.client(), args.namespace.as_deref()).await;
     session.close().await?;
     let found = found?;
     let values = || -> Vec<serde_json::Value> {

@@ -22,8 +22,8 @@ const LONGEST_ROLE: usize = 128;
 struct Grant {
     user: String,
     namespace: String,
+    /// `Role/` before the name of one of the namespace's, which its tenants may write.
     role: String,
-    binding: String,
     since: Option<jiff::Timestamp>,
 }
 
@@ -46,27 +46,23 @@ fn grant(binding: &RoleBinding) -> Option<Grant> {
     (kind == "User" && plain && ours).then(|| Grant {
         user: user.clone(),
         namespace: binding.namespace().unwrap_or_default(),
-        role: role.to_owned(),
-        binding: named,
+        role: match binding.role_ref.kind.as_str() {
+            "ClusterRole" => role.to_owned(),
+            kind => format!("{kind}/{role}"),
+        },
         since: binding.creation_timestamp().map(|time| time.0),
     })
 }
 
-/// The grants that `user create` made, of all users or one, in all namespaces or one.
-async fn grants(
-    client: &Client,
-    user: Option<&str>,
-    namespace: Option<&str>,
-) -> Result<Vec<Grant>, CommandError> {
+/// The grants that `user create` made, in all namespaces or one.
+async fn grants(client: &Client, namespace: Option<&str>) -> Result<Vec<Grant>, CommandError> {
     let api: Api<RoleBinding> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
     let bindings = api.list(&ListParams::default().labels(LABEL)).await;
     let bindings = bindings.doing("cannot list the users' role bindings")?;
-    let grants = bindings.iter().filter_map(grant);
-    let mut grants: Vec<Grant> =
-        grants.filter(|grant| user.is_none_or(|user| user == grant.user)).collect();
+    let mut grants: Vec<Grant> = bindings.iter().filter_map(grant).collect();
     grants.sort_by(|a, b| (&a.user, &a.namespace).cmp(&(&b.user, &b.namespace)));
     Ok(grants)
 }
