@@ -44,9 +44,9 @@ fn a_user_is_made_listed_and_deleted() {
     assert!(ran.out.contains("joe   team-b     cluster-admin"), "{ran}");
     assert_snapshot!(home.capn(&["user", "delete", "jane"]), @r"
     ------- stderr -------
-    user `jane` has the role `capn-admin` in namespace `team-a` no longer
-    user `jane` has the role `capn-edit` in namespace `team-a` no longer
-    · the certificate is good until it expires, but for nothing: whoever shows it may read what kinds there are. Another user of the same name would share his roles with it
+    user `jane` no longer has the role `capn-admin` in namespace `team-a`
+    user `jane` no longer has the role `capn-edit` in namespace `team-a`
+    · the certificate is good until it expires, but for nothing: whoever shows it may read what kinds there are. Another user of the same name would share the roles with it
     [exit: Done]
     ");
     assert_eq!(home.capn(&["user", "list", "-o", "name"]).out, "joe\n");
