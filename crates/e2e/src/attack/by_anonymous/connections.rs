@@ -17,7 +17,7 @@ const HOLD: Duration = Duration::from_secs(1);
 /// Within which one that does not go on is ended; the times of the limits are shorter.
 const TIMES: Duration = Duration::from_secs(23);
 /// Connections of strangers at the same time, at most; the limits are lower.
-const MOST_OPEN: usize = 400;
+const MOST_OPEN: usize = 600;
 
 pub(super) fn all() -> Vec<Attack> {
     Class::new("connections", Who::Anonymous, On::Serve)
