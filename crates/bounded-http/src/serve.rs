@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Pause after so many connections that took the place of another: however fast they come, one has the
 /// time for its handshake before it has to go itself.
 const PACE: Duration = Duration::from_millis(1);
-const CROWDED: usize = 4;
+const CROWDED: usize = 8;
 
 /// Connections that wait to be accepted, as far as the system allows (`net.core.somaxconn`). Those beyond
 /// are dropped by it, and their clients try again after a second or three.
