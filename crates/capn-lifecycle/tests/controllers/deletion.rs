@@ -175,7 +175,8 @@ async fn hooks_hold_a_machine_where_they_say() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reference_to_a_kind_that_nobody_has_defined_holds_up_no_deletion() {
     let world = World::new().await;
-    let unknown = |name: &str| json!({ "apiGroup": "typo.example.org", "kind": "Foo", "name": name });
+    let unknown =
+        |name: &str| json!({ "apiGroup": "typo.example.org", "kind": "Foo", "name": name });
     world
         .create(vec![
             json!({
