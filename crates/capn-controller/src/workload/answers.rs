@@ -205,7 +205,9 @@ impl Bounded {
             && until.as_mut().poll(cx).is_ready()
         {
             let late = match self.kind {
-                Kind::Watch(_) => "the API server's watch is silent: the connection is given up",
+                Kind::Watch(_) => {
+                    "the watch of the API server sent nothing for too long; the connection is closed"
+                }
                 Kind::Whole | Kind::Log => {
                     "the API server's answer did not come in within 30 seconds"
                 }

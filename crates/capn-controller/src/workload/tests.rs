@@ -260,7 +260,7 @@ async fn a_watch_that_is_silent_ends() {
     let events = events.await.expect("the watch ends");
     assert!(events[0].is_ok(), "{events:?}");
     let error = events.last().unwrap().as_ref().unwrap_err();
-    assert!(format!("{error:?}").contains("watch is silent"), "{error:?}");
+    assert!(format!("{error:?}").contains("sent nothing for too long"), "{error:?}");
 }
 
 #[tokio::test]

@@ -130,7 +130,10 @@ pub(super) async fn apply(
             Action::NoteExpiry { config, node, port } => {
                 if let Some(cluster) = &seen.cluster {
                     let client = client(ctx, kcp, cluster).await?;
-                    expiry::note(ctx, cluster, &client, config, node, *port).await?;
+                    // The others would be as slow; all are asked again with the next pass.
+                    if !expiry::note(ctx, cluster, &client, config, node, *port).await? {
+                        break;
+                    }
                 }
             }
             Action::Create { join, failure_domain } => {

@@ -52,8 +52,7 @@ fn port(config: &KubeadmConfig) -> u16 {
     port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).unwrap_or(PORT)
 }
 
-/// Asks an API server and notes what it shows. One that does not answer is asked again later: nothing
-/// waits for it.
+/// Asks an API server and notes what it shows. Says whether it answered; nothing waits for it.
 pub(super) async fn note(
     ctx: &Context,
     cluster: &Cluster,
@@ -61,7 +60,7 @@ pub(super) async fn note(
     config: &str,
     node: &str,
     port: u16,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let namespace = cluster.namespace().unwrap_or_default();
     let asked = Asked {
         namespace: namespace.clone(),
@@ -73,16 +72,16 @@ pub(super) async fn note(
         Ok(end) => end,
         Err(error) => {
             let error = chain(&error);
-            tracing::debug!(namespace, node, error, "not known until when certificates are valid");
-            return Ok(());
+            tracing::debug!(namespace, node, error, "cannot read when the certificates expire");
+            return Ok(false);
         }
     };
     let api: Api<KubeadmConfig> = Api::namespaced(ctx.client.clone(), &namespace);
     let text = end.to_string();
     let change = json!({ "metadata": { "annotations": { labels::CERTIFICATES_EXPIRY: text } } });
     match api.patch(config, &PatchParams::default(), &Patch::Merge(&change)).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_not_found(&error) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if is_not_found(&error) => Ok(true),
         Err(error) => Err(Failure::api_named("patch", "KubeadmConfig", &namespace, config)(error)),
     }
 }

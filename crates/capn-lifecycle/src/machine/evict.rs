@@ -88,16 +88,14 @@ pub(super) async fn evict(
     for pod in pods {
         match evict_one(&client, pod).await {
             Ok(()) => {}
-            Err(cluster::Error::Request { source, .. }) if refusal(&source).is_some() => {
-                if let Some(why) = refusal(&source) {
-                    obstacles.pod(pod, &why);
+            Err(error) => match refusal(&error) {
+                Some(why) => obstacles.pod(pod, &why),
+                // Nobody answers: the others would wait for nothing as well.
+                None => {
+                    obstacles.node = Some(shown(&chain(&error)));
+                    break;
                 }
-            }
-            // Nobody answers: the others would wait for nothing as well.
-            Err(error) => {
-                obstacles.node = Some(shown(&chain(&error)));
-                break;
-            }
+            },
         }
     }
     obstacles
@@ -123,8 +121,9 @@ async fn evict_one(client: &Client, pod: &Evict) -> Result<(), cluster::Error> {
 
 /// Why an API server does not let a pod leave, with the disruption budget that it names. `None` if it
 /// was not the API server that answered.
-fn refusal(error: &kube::Error) -> Option<String> {
-    let kube::Error::Api(status) = error else { return None };
+fn refusal(error: &cluster::Error) -> Option<String> {
+    let cluster::Error::Request { source, .. } = error else { return None };
+    let kube::Error::Api(status) = source.as_ref() else { return None };
     let causes = status.details.iter().flat_map(|details| &details.causes);
     if causes.clone().any(|cause| cause.reason == NAMESPACE_TERMINATING) {
         return Some("its namespace is being deleted".to_owned());
@@ -150,7 +149,8 @@ mod tests {
 
     fn refused(status: serde_json::Value) -> String {
         let status: Status = serde_json::from_value(status).unwrap();
-        refusal(&kube::Error::Api(Box::new(status))).unwrap()
+        let source = Box::new(kube::Error::Api(Box::new(status)));
+        refusal(&cluster::Error::Request { act: "evict a pod", source }).unwrap()
     }
 
     #[test]

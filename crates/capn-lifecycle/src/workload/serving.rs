@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// How long the port-forward and the handshake may take.
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(5);
 const NAMESPACE: &str = "kube-system";
 /// A name that the certificate has, for the handshake.
 const NAME: &str = "kubernetes";
@@ -80,7 +80,7 @@ pub type Answerer =
 ///
 /// # Errors
 ///
-/// When the pod cannot be reached, or shows none within ten seconds.
+/// When the pod cannot be reached, or shows none within five seconds.
 pub(super) async fn expiry(client: &Client, asked: &Asked) -> Result<Timestamp, Error> {
     let pod = format!("kube-apiserver-{}", asked.node);
     match tokio::time::timeout(WITHIN, look(client, &pod, asked.port)).await {

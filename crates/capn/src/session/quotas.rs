@@ -17,7 +17,7 @@ pub(super) fn quotas(machines: usize) -> Vec<Quota> {
         most,
         hint: hint.map(str::to_owned),
     };
-    let raise = "or have whoever runs capn serve raise --machines-per-namespace";
+    let raise = "or ask whoever runs capn serve to raise --machines-per-namespace";
     vec![
         quota("machines", machines, Some(raise)),
         quota("clusters", CLUSTERS, None),

@@ -29,8 +29,9 @@ impl Holder {
     }
 }
 
-/// How often certificates are looked at. They are made anew 30 days before their end.
-const LOOK: Duration = Duration::from_secs(86_400);
+/// How often certificates are looked at. They are renewed 30 days before they expire; a laptop that sleeps
+/// most of the day is awake for so long in that time.
+const LOOK: Duration = Duration::from_secs(3_600);
 
 /// A listener, its certificates, and how to reach it.
 pub(super) struct Door {
@@ -51,34 +52,40 @@ pub(super) struct Renewal {
     kubeconfig: Utf8PathBuf,
     url: String,
     holder: Holder,
+    /// The administrator's certificate that the kubeconfig has.
+    admin: String,
 }
 
 impl Renewal {
-    /// Looks once a day whether certificates end within 30 days, and makes those anew: that of the
-    /// server, and the administrator's in the kubeconfig. Never ends.
-    pub(super) async fn run(self) {
+    /// Renews certificates that expire within 30 days: that of the server, and the administrator's in the
+    /// kubeconfig. Never ends.
+    pub(super) async fn run(mut self) {
         loop {
             tokio::time::sleep(LOOK).await;
             self.look().await;
         }
     }
 
-    async fn look(&self) {
+    async fn look(&mut self) {
         let (folder, names) = (self.folder.clone(), self.names.clone());
         let opened = tokio::task::spawn_blocking(move || Pki::open(folder.as_std_path(), &names));
         // The task is neither cancelled nor does it panic.
         let Ok(opened) = opened.await else { return };
         let renewed = opened.and_then(|pki| {
             let is_new = self.tls.renew(&pki)?;
-            let kubeconfig = self.kubeconfig.as_std_path();
-            pki.write_kubeconfig(kubeconfig, self.holder.context(), &self.url)?;
+            // What is the same is not written: the file is taken away when the plane is closed.
+            if pki.admin_certificate_pem() != self.admin {
+                let kubeconfig = self.kubeconfig.as_std_path();
+                pki.write_kubeconfig(kubeconfig, self.holder.context(), &self.url)?;
+                self.admin = pki.admin_certificate_pem().to_owned();
+            }
             Ok(is_new)
         });
         match renewed {
-            Ok(true) => tracing::info!("the certificate of the plane was renewed"),
+            Ok(true) => tracing::info!("renewed the certificate of the plane"),
             Ok(false) => {}
             Err(error) => {
-                let doing = "the certificates of the plane are not renewed";
+                let doing = "cannot renew the certificates of the plane";
                 tracing::warn!("{}", CommandError::caused(doing, error).chain().join(": "));
             }
         }
@@ -115,6 +122,7 @@ impl Door {
             kubeconfig: kubeconfig.clone(),
             url: url.clone(),
             holder,
+            admin: pki.admin_certificate_pem().to_owned(),
         };
         Ok(Self { listener, tls, url, kubeconfig, renewal, pki, holder })
     }

@@ -101,13 +101,15 @@ impl Api {
     ) -> Result<Written> {
         let Target { resource, namespace, name, .. } = target;
         let written = self.update_unhidden(target, options, change, manage).await;
-        let is_secret = resource.builtin && &*resource.kind == "Secret";
+        if !(resource.builtin && &*resource.kind == "Secret") {
+            return written;
+        }
         written.map_err(|error| match self.get(resource, namespace, name) {
-            Ok(object) if is_secret => object.value().map_or_else(
+            Ok(object) => object.value().map_or_else(
                 |_| ApiError::internal("the Secret cannot be read"),
                 |value| error.without(&secrets(&value)),
             ),
-            _ => error,
+            Err(_) => error,
         })
     }
 

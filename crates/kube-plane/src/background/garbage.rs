@@ -186,7 +186,9 @@ pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
             continue;
         }
         let holds = dependent.owners.iter().any(|o| o.uid == object.uid && o.blocks);
-        blocked |= holds && names(api, dependent, &object) && !waits_for(api, dependent, &object);
+        // One is enough: each is read for it.
+        blocked = blocked
+            || (holds && names(api, dependent, &object) && !waits_for(api, dependent, &object));
         check_owners(api, &dependent.key).await.or_else(ignore_missing)?;
     }
     if blocked {

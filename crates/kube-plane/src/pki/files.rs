@@ -62,7 +62,7 @@ fn read_with(path: &Path, refused: u32, what: &str) -> Result<Option<String>, Pk
     let mode = found.mode() & 0o7777;
     if mode & refused != 0 {
         let message = format!(
-            "other users may {what} it (its mode is {mode:04o}). If nobody did: chmod 600 {}",
+            "other users can {what} it (mode {mode:04o}); if you trust its content: chmod 600 {}",
             path.display()
         );
         return Err(PkiError::Broken { path: path.to_owned(), message });
@@ -78,8 +78,7 @@ fn own(path: &Path, found: &Metadata) -> Result<(), PkiError> {
     if owner == user {
         return Ok(());
     }
-    let message =
-        format!("it belongs to the user with the id {owner}, and this process runs as {user}");
+    let message = format!("it belongs to user ID {owner}, but this process runs as user ID {user}");
     Err(PkiError::Broken { path: path.to_owned(), message })
 }
 
@@ -106,12 +105,12 @@ mod tests {
             assert_eq!(read_key(&path).is_ok(), is_key, "{mode:o}");
         }
         let error = read_key(&path).unwrap_err().to_string();
-        assert!(error.contains("its mode is 0666). If nobody did: chmod 600 "), "{error}");
+        assert!(error.contains("(mode 0666); if you trust its content: chmod 600 "), "{error}");
         // Only root can give a file away.
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         if chown(&path, Some(12345), None).is_ok() {
             let error = read(&path).unwrap_err().to_string();
-            assert!(error.contains("the user with the id 12345"), "{error}");
+            assert!(error.contains("belongs to user ID 12345"), "{error}");
         }
     }
 

@@ -60,7 +60,8 @@ impl ServerTls {
     /// know the one before. The server then goes on with what it has.
     pub fn renew(&self, pki: &Pki) -> Result<bool, PkiError> {
         if *self.authority != *pki.ca_certificate_pem() {
-            let message = "the authority was made anew; it counts from the next start".to_owned();
+            let message =
+                "the certificate authority is new; restart the server to use it".to_owned();
             return Err(PkiError::Tls { message });
         }
         let key = certified(pki, self.config.crypto_provider())?;
@@ -137,7 +138,7 @@ mod tests {
         let tls = ServerTls::new(&Pki::open(one.path(), &[]).unwrap()).unwrap();
         let before = shown(&tls);
         let error = tls.renew(&Pki::open(other.path(), &[]).unwrap()).unwrap_err();
-        assert!(error.to_string().contains("from the next start"), "{error}");
+        assert!(error.to_string().contains("restart the server to use it"), "{error}");
         assert_eq!(shown(&tls), before);
     }
 }

@@ -121,7 +121,7 @@ fn what_it_gives(binding: &RoleBinding) -> String {
 }
 
 /// Takes a binding away, also one that somebody gave finalizers: what gives rights has nothing to wait
-/// for.
+/// for. Once it is being deleted it gets no new ones.
 async fn take(client: &Client, binding: &RoleBinding, user: &str) -> Result<(), CommandError> {
     let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
     let api = Api::<RoleBinding>::namespaced(client.clone(), &namespace);
@@ -129,10 +129,10 @@ async fn take(client: &Client, binding: &RoleBinding, user: &str) -> Result<(), 
         let role = &binding.role_ref.name;
         format!("cannot take the role `{role}` in namespace `{namespace}` from `{user}`")
     };
-    let free = Patch::Merge(json!({ "metadata": { "finalizers": null }, "subjects": [] }));
+    let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
     for result in [
-        api.patch(&name, &PatchParams::default(), &free).await.map(drop),
         api.delete(&name, &DeleteParams::default()).await.map(drop),
+        api.patch(&name, &PatchParams::default(), &free).await.map(drop),
     ] {
         match result {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
