@@ -83,11 +83,14 @@ sum() { grep -E '^test result: ' "$2" | grep -oE "[0-9]+ $1" | awk '{ n += $1 } 
 
 finish() {
   printf '\n'
-  # Told again at the end: the end is what a log of CI keeps.
+  # Told again at the end: the end is what a log of CI keeps. Names come last of all, so that none is cut.
   local at
   for at in "${!failures[@]}"; do
     printf 'FAILED: %s\n' "${failures[$at]}"
-    tail -n 40 <<<"${reports[$at]:-}" | sed 's/^/  | /'
+    tail -n 25 <<<"${reports[$at]:-}" | cut -c -300 | sed 's/^/  | /'
+  done
+  for at in "${!failures[@]}"; do
+    printf 'FAILED: %s: %s\n' "${failures[$at]}" "$(grep -v '^ *$' <<<"${reports[$at]:-}" | tail -n 1 | cut -c -160)"
   done
   printf '%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
   [ "$failed" = 0 ] || exit 1

@@ -37,11 +37,16 @@ conformance_check() {
   conformance_run "$1" "$output" --focus="($(conformance_pattern "$2")).*\\[Conformance\\]" || true
   check "Kubernetes' own tests: $3 and more of [Conformance] pass" conformance_verdict "$output" --at-least "$3"
 }
-# conformance_verdict OUTPUT FLAG... : fails if a test failed that is not known to; says which.
+# conformance_verdict OUTPUT FLAG... : fails if a test failed that is not known to; says which, and how the
+# cluster is.
 conformance_verdict() {
   local output=$1 junit
   shift
   mapfile -t junit < <(find "$output" -name 'junit*.xml')
   "$e2e_bin" verdict --known tests/conformance/known.txt "$@" "${junit[@]}" ||
-    { find "$output" -name log -exec tail -n 40 {} +; return 1; }
+    {
+      if [ ${#junit[@]} -eq 0 ]; then find "$output" -name log -exec tail -n 40 {} +; fi
+      app_kubectl get nodes,pods -A -o wide --no-headers | tail -n 30
+      return 1
+    }
 }

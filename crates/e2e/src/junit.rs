@@ -3,6 +3,9 @@
 use anyhow::Context as _;
 use camino::Utf8Path;
 
+/// Of a failure's text, what is kept: what was expected and what there was.
+const LINES: usize = 6;
+
 /// What became of one test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
@@ -16,7 +19,7 @@ pub(crate) struct Case {
     /// As Kubernetes names it, without the kind of node: `[sig-apps] Job should …`.
     pub(crate) name: String,
     pub(crate) outcome: Outcome,
-    /// The first line of what it said, if it failed.
+    /// The first lines of what it said, if it failed; at most [`LINES`].
     pub(crate) message: String,
 }
 
@@ -58,8 +61,9 @@ fn parse(text: &str) -> anyhow::Result<Vec<Case>> {
             _ => continue,
         };
         let message = failure.and_then(|node| node.attribute("message").or(node.text()));
-        let message = message.unwrap_or_default().trim().lines().next().unwrap_or_default();
-        cases.push(Case { name: name.to_owned(), outcome, message: message.to_owned() });
+        let lines = message.unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty());
+        let message = lines.take(LINES).collect::<Vec<_>>().join("\n  ");
+        cases.push(Case { name: name.to_owned(), outcome, message });
     }
     Ok(cases)
 }
@@ -90,7 +94,7 @@ mod tests {
                 ("SynchronizedAfterSuite", Outcome::Failed)
             ]
         );
-        assert_eq!(cases[1].message, "timed out");
+        assert_eq!(cases[1].message, "timed out\n  second line");
         assert!(parse("no xml").is_err());
     }
 }
