@@ -61,7 +61,8 @@ fn parse(text: &str) -> anyhow::Result<Vec<Case>> {
             _ => continue,
         };
         let message = failure.and_then(|node| node.attribute("message").or(node.text()));
-        let lines = message.unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines =
+            message.unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty());
         let message = lines.take(LINES).collect::<Vec<_>>().join("\n  ");
         cases.push(Case { name: name.to_owned(), outcome, message });
     }
