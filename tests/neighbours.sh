@@ -115,7 +115,10 @@ near_deleted() { capn delete cluster "$near" && capn delete cluster "$far" && [ 
 near_networks() { incus network list -f csv | grep -E "cluster default/($near|$far)(,|$)"; }
 near_leftovers() { { instances_of "$near"; instances_of "$far"; } | xargs -r incus delete --force; }
 # It ends with 1 where the host has another problem.
-near_doctor() { { capn doctor 2>/dev/null || true; } | has "2 clusters are on network .*default/$far, default/$near"; }
+near_doctor() {
+  capn doctor >"$scratch/doctor" 2>&1 || true
+  has "clusters are on network .*default/$far, default/$near" "$scratch/doctor" || { grep -i network "$scratch/doctor"; return 1; }
+}
 near_apart() { [ "$(near_networks | wc -l)" = 2 ] && [ "$(near_network "$(near_node "$near")")" != "$(near_network "$(near_node "$far")")" ]; }
 near_gone() { near_deleted && if near_networks; then return 1; fi; }
 

@@ -223,11 +223,6 @@ pub(crate) fn node(runtime: NodeRuntime) -> Role {
             0o644,
             include_str!("../recipe/node/capn-pod-network.service"),
         ),
-        file(
-            "/etc/systemd/system/capn-pod-network.path",
-            0o644,
-            include_str!("../recipe/node/capn-pod-network.path"),
-        ),
         file("/usr/local/lib/capn/pod-network", 0o755, POD_NETWORK_SCRIPT),
     ]);
     files.extend(user_namespaces::files());
@@ -247,7 +242,6 @@ pub(crate) fn node(runtime: NodeRuntime) -> Role {
             "containerd.service",
             "capn-cgroup-v1.service",
             "capn-pod-network.service",
-            "capn-pod-network.path",
         ],
     }
 }

@@ -3,17 +3,21 @@
 use std::{
     num::NonZeroU32,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use futures::future::BoxFuture;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{Quota, RateLimiter};
 use http::Request;
 use kube::{
     Client,
     client::{Body, ClientBuilder},
 };
-use tower::{Layer, Service};
+use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
+use tower::{Layer, Service, ServiceExt as _};
+
+use crate::turns::{self, Turns};
 
 /// How many requests a second a client may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +28,8 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
-/// A client that keeps to `rate`; `None`: as fast as the API server answers.
+/// A client that keeps to `rate`, with namespaces taking turns; `None`: as fast as the API server answers.
+/// It has to be made within a tokio runtime.
 ///
 /// # Errors
 ///
@@ -37,12 +42,22 @@ pub fn client(config: kube::Config, rate: Option<Rate>) -> kube::Result<Client> 
     })
 }
 
-struct Limit(Arc<DefaultDirectRateLimiter>);
+/// Turns, and the task that gives them at the rate.
+#[derive(Clone)]
+struct Limit {
+    turns: Arc<Turns>,
+    _giver: Arc<AbortOnDropHandle<()>>,
+}
 
 impl Limit {
     fn new(rate: Rate) -> Self {
         let quota = Quota::per_second(rate.qps).allow_burst(rate.burst);
-        Self(Arc::new(RateLimiter::direct(quota)))
+        let (turns, limit) = (Arc::new(Turns::default()), Arc::new(RateLimiter::direct(quota)));
+        let giver = Arc::clone(&turns).give_all(move || {
+            let limit = Arc::clone(&limit);
+            async move { limit.until_ready().await }
+        });
+        Self { turns, _giver: Arc::new(AbortOnDropHandle::new(tokio::spawn(giver))) }
     }
 }
 
@@ -50,47 +65,39 @@ impl<S> Layer<S> for Limit {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Limited<S> {
-        Limited { limit: Arc::clone(&self.0), turn: Turn::Unasked, inner }
+        Limited { limit: self.clone(), inner: Arc::new(Mutex::new(inner)) }
     }
-}
-
-/// Whether the next request may be sent.
-enum Turn {
-    Unasked,
-    Waiting(BoxFuture<'static, ()>),
-    Come,
 }
 
 struct Limited<S> {
-    limit: Arc<DefaultDirectRateLimiter>,
-    turn: Turn,
-    inner: S,
+    limit: Limit,
+    inner: Arc<Mutex<S>>,
 }
 
-impl<S: Service<Request<Body>>> Service<Request<Body>> for Limited<S> {
+impl<S> Service<Request<Body>> for Limited<S>
+where
+    S: Service<Request<Body>> + Send + 'static,
+    S::Future: Send,
+{
     type Response = S::Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        loop {
-            match &mut self.turn {
-                Turn::Unasked => {
-                    let limit = Arc::clone(&self.limit);
-                    self.turn = Turn::Waiting(Box::pin(async move { limit.until_ready().await }));
-                }
-                Turn::Waiting(wait) => {
-                    ready!(wait.as_mut().poll(cx));
-                    self.turn = Turn::Come;
-                }
-                Turn::Come => return self.inner.poll_ready(cx),
-            }
-        }
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // Each request waits for itself, or one namespace would hold up the others here.
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> S::Future {
-        self.turn = Turn::Unasked;
-        self.inner.call(request)
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (limit, inner) = (self.limit.clone(), Arc::clone(&self.inner));
+        Box::pin(async move {
+            limit.turns.wait(turns::namespace(request.uri().path())).await;
+            let answer = {
+                let mut inner = inner.lock().await;
+                inner.ready().await?.call(request)
+            };
+            answer.await
+        })
     }
 }
 

@@ -17,6 +17,7 @@ mod error;
 mod health;
 mod lease;
 mod serve;
+mod turns;
 
 pub use client::{Rate, client};
 pub use diagnostics::{

@@ -11,8 +11,10 @@ use sha2::{Digest, Sha256};
 
 /// Where the container runtime finds the network.
 pub const CONFLIST_PATH: &str = "/etc/cni/net.d/10-capn.conflist";
-/// Where the node's `capn-pod-network.service` finds routes and masquerading.
+/// Where the node's [`POD_NETWORK_UNIT`] finds routes and masquerading.
 pub const POD_NETWORK_PATH: &str = "/etc/capn/pod-network.env";
+/// Applies [`POD_NETWORK_PATH`] when the node boots, and when capn restarts it.
+pub const POD_NETWORK_UNIT: &str = "capn-pod-network.service";
 
 /// One node, as far as its pod network goes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -134,6 +134,20 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// A command in an instance that ended without success.
+    pub(crate) fn command(
+        act: &'static str,
+        instance: &str,
+        output: &incus_client::ExecOutput,
+    ) -> Self {
+        Self::Command {
+            act,
+            instance: instance.to_owned(),
+            exit_code: output.exit_code,
+            output: output.last_lines(3),
+        }
+    }
+
     /// Wraps an error of the Kubernetes API: `map_err(Failure::kube("change", &machine))`.
     pub(crate) fn kube<K: Resource<DynamicType = ()>>(
         act: &'static str,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -79,8 +80,22 @@ impl Client {
     /// # Errors
     /// [`Error::Tls`] when the URL, a certificate or the key cannot be used.
     pub fn https_builder(remote: &HttpsRemote) -> Result<ClientBuilder> {
-        let tls =
+        Self::https_builder_within(remote, |_| true)
+    }
+
+    /// Like [`Client::https_builder`], and connects to no address that `permits` refuses, whatever the
+    /// host's name leads to: for URLs that come from somebody else. [`Error::not_permitted`] tells such a
+    /// refusal.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] when the URL, a certificate or the key cannot be used.
+    pub fn https_builder_within(
+        remote: &HttpsRemote,
+        permits: fn(IpAddr) -> bool,
+    ) -> Result<ClientBuilder> {
+        let mut tls =
             Tls::new(remote).map_err(|source| Error::Tls { url: remote.url.clone(), source })?;
+        tls.permits = permits;
         let authority = if tls.host.contains(':') {
             format!("[{}]:{}", tls.host, tls.port)
         } else {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use incus_api::{ReplyError, StatusCode};
 
+use crate::transport::is_not_permitted;
+
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -314,6 +316,13 @@ impl Error {
                 | Self::WebSocket { .. }
                 | Self::ExecStreams { .. }
         )
+    }
+
+    /// No address of the server may be connected to by this client, as
+    /// [`Client::https_builder_within`](crate::Client::https_builder_within) was told.
+    #[must_use]
+    pub fn not_permitted(&self) -> bool {
+        matches!(self, Self::Connect { source, .. } if is_not_permitted(source))
     }
 
     /// Worth another try with the same input: no connection, a server that is starting or busy,

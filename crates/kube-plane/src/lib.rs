@@ -46,6 +46,7 @@ mod openapi;
 mod patch;
 mod pki;
 mod plane;
+mod private;
 mod protobuf;
 mod rbac;
 mod registry;

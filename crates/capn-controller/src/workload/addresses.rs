@@ -9,20 +9,21 @@ use futures::future::BoxFuture;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
 
-/// Where a kubeconfig may lead to.
+/// Where a kubeconfig or an identity may lead to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reach {
     /// Anywhere but to addresses that only this machine can reach, and link-local ones: for a
-    /// kubeconfig that somebody else may have written.
+    /// kubeconfig or an identity that somebody else may have written.
     #[default]
     Network,
-    /// To this machine as well: for a kubeconfig of whoever runs capn.
+    /// To this machine as well: for what whoever runs capn wrote.
     ThisMachine,
 }
 
 impl Reach {
     /// Whether an address is within reach, however it is written.
-    pub(super) fn has(self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn has(self, address: IpAddr) -> bool {
         match address.to_canonical() {
             ip if ip.is_loopback() => self == Self::ThisMachine,
             IpAddr::V4(ip) => {

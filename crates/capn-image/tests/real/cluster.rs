@@ -96,7 +96,8 @@ async fn connect(client: &Client) {
         let conflist = include_str!("bridge.json").replace("SUBNET", subnet);
         let path = "/etc/cni/net.d/10-capn.conflist";
         client.push_file(name, path, conflist, &options).await.unwrap();
-        // The unit watches the file.
+        // As capn does after it wrote the file.
+        sh(client, name, "systemctl restart capn-pod-network.service").await;
         let route = format!("ip route show proto 202 | grep '{peer} via {via}'");
         until(client, name, "the route to the other node", &route).await;
     }

@@ -26,7 +26,7 @@ pub(crate) struct World {
     pub(crate) workload: Workload,
     /// What the providers saw, in order.
     pub(crate) log: Log,
-    requests: Arc<AtomicUsize>,
+    requests: Arc<Requests>,
     /// What controllers make by it counts.
     counted: Client,
     controllers: Option<JoinHandle<()>>,
@@ -83,7 +83,7 @@ impl World {
             ..PlaneOptions::default()
         };
         let plane = Plane::open(options).await.expect("a plane in memory opens");
-        let requests = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::new(Requests::default());
         let client = counting(plane.service(), requests.clone());
         let counted = counting(plane.controller_service("controllers"), requests.clone());
         let workload = Workload::new();
@@ -103,7 +103,12 @@ impl World {
 
     /// How many requests the plane has had.
     pub(crate) fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
+        self.requests.all.load(Ordering::SeqCst)
+    }
+
+    /// How many requests the plane has refused: a namespace was full, or a right was missing.
+    pub(crate) fn refusals(&self) -> usize {
+        self.requests.refused.load(Ordering::SeqCst)
     }
 
     /// Starts the controllers.
@@ -289,11 +294,25 @@ impl World {
     }
 }
 
+/// Counts of requests to a plane.
+#[derive(Debug, Default)]
+struct Requests {
+    all: AtomicUsize,
+    refused: AtomicUsize,
+}
+
 /// A client of a plane that counts its requests.
-fn counting(service: kube_plane::PlaneService, requests: Arc<AtomicUsize>) -> Client {
+fn counting(service: kube_plane::PlaneService, requests: Arc<Requests>) -> Client {
     let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-        requests.fetch_add(1, Ordering::SeqCst);
-        tower::ServiceExt::oneshot(service.clone(), request)
+        requests.all.fetch_add(1, Ordering::SeqCst);
+        let (service, requests) = (service.clone(), requests.clone());
+        async move {
+            let answer = tower::ServiceExt::oneshot(service, request).await?;
+            if answer.status() == http::StatusCode::FORBIDDEN {
+                requests.refused.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     Client::new(service, NAMESPACE)
 }

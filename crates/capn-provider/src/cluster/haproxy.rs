@@ -99,7 +99,7 @@ async fn in_system_container(
     match output.exit_code {
         0 => Ok(()),
         REFUSED => Err(refused(subject, &output)),
-        _ => Err(failed(subject, &output)),
+        _ => Err(Failure::command("configure", subject.name.as_str(), &output)),
     }
 }
 
@@ -157,29 +157,13 @@ async fn run(
 /// haproxy does not take the configuration. Only the user can help if it is the user's own.
 fn refused(subject: &Subject, output: &ExecOutput) -> Failure {
     if !subject.has_template() {
-        return failed(subject, output);
+        return Failure::command("configure", subject.name.as_str(), output);
     }
     Failure::Invalid {
         message: format!(
             "haproxy refuses what spec.loadBalancer.{}.customHAProxyConfigTemplate renders to (line numbers are of the result): {}",
             subject.kind.as_str(),
-            last_lines(output)
+            output.last_lines(3)
         ),
     }
-}
-
-fn failed(subject: &Subject, output: &ExecOutput) -> Failure {
-    Failure::Command {
-        act: "configure",
-        instance: subject.name.as_str().to_owned(),
-        exit_code: output.exit_code,
-        output: last_lines(output),
-    }
-}
-
-fn last_lines(output: &ExecOutput) -> String {
-    let said = [output.stderr.as_ref(), output.stdout.as_ref()].concat();
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.iter().rev().take(3).rev().copied().collect::<Vec<_>>().join("; ")
 }

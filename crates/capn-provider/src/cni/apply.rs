@@ -1,7 +1,8 @@
 //! Writes a node's pod network into its instance.
 
 use capn_plan::cni;
-use incus_client::FileOptions;
+use futures::{StreamExt as _, stream};
+use incus_client::{Client, ExecRequest, FileOptions};
 use kube::{Api, runtime::events::EventType};
 use serde_json::json;
 
@@ -10,27 +11,52 @@ use capn_api::{LXCMachine, keys};
 use super::{observe::Found, validate::Change};
 use crate::{context::Context, failure::Failure, notice::tell, patch, references::namespace};
 
-/// Writes the files, then notes in the machine that it has them.
+/// How many nodes are written to side by side.
+const WIDTH: usize = 8;
+
+/// Writes to each node what it needs. One that fails holds up no other.
+///
+/// # Errors
+///
+/// The first failure, after all nodes were tried.
 ///
 /// # Cancellation
 ///
-/// Without the note the files are written again.
-pub(crate) async fn write(ctx: &Context, found: &Found, change: &Change) -> Result<(), Failure> {
-    let Change { machine, files } = change;
+/// What was not noted is written again.
+pub(crate) async fn write_all(
+    ctx: &Context,
+    found: &Found,
+    changes: Vec<Change>,
+) -> Result<(), Failure> {
+    let written = stream::iter(changes).map(|change| write(ctx, found, change));
+    let failures = written.buffer_unordered(WIDTH).filter_map(async |written| written.err());
+    let mut failures = std::pin::pin!(failures);
+    let first = failures.next().await;
+    while let Some(other) = failures.next().await {
+        tracing::warn!(error = other.message(), "cannot write the pod network of another node");
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// Writes the files and applies them, then notes in the machine that it has them.
+///
+/// # Cancellation
+///
+/// Without the note the files are written and applied again.
+async fn write(ctx: &Context, found: &Found, change: Change) -> Result<(), Failure> {
+    let Change { machine, files } = &change;
     let instance = machine.instance_name();
-    // Routes first: with the plugins' configuration the node becomes ready and gets pods.
-    for (path, text) in
-        [(cni::POD_NETWORK_PATH, &files.pod_network), (cni::CONFLIST_PATH, &files.conflist)]
-    {
+    let client = &found.remote.client;
+    let push = async |path, text: &str| {
         let options =
             FileOptions { mode: Some(0o644), make_parents: true, ..FileOptions::default() };
-        found
-            .remote
-            .client
-            .push_file(instance, path, text.clone().into_bytes(), &options)
-            .await
-            .map_err(Failure::server("write the pod network of", instance))?;
-    }
+        let pushed = client.push_file(instance, path, text.to_owned().into_bytes(), &options).await;
+        pushed.map_err(Failure::server("write the pod network of", instance))
+    };
+    // Routes first: with the plugins' configuration the node becomes ready and gets pods.
+    push(cni::POD_NETWORK_PATH, &files.pod_network).await?;
+    apply(client, instance).await?;
+    push(cni::CONFLIST_PATH, &files.conflist).await?;
     let api: Api<LXCMachine> = Api::namespaced(ctx.client.clone(), namespace(&machine.metadata));
     let note =
         json!({ "metadata": { "annotations": { keys::POD_NETWORK_ANNOTATION: files.hash } } });
@@ -38,4 +64,24 @@ pub(crate) async fn write(ctx: &Context, found: &Found, change: &Change) -> Resu
     let note = format!("wrote the pod network of instance {instance}");
     tell(ctx, machine, EventType::Normal, "PodNetworkWritten", note).await;
     Ok(())
+}
+
+/// Has the node read its routes anew.
+///
+/// A path unit of systemd would not do: it loses a change that comes while the service still applies the
+/// one before, as when two nodes join at once.
+async fn apply(client: &Client, instance: &str) -> Result<(), Failure> {
+    let act = "apply the pod network of";
+    let request = ExecRequest::new(["systemctl", "restart", cni::POD_NETWORK_UNIT]);
+    // The exit code says it all unless it failed, and costs one request; output costs six.
+    let code =
+        client.exec_code(instance, &request).await.map_err(Failure::server(act, instance))?;
+    if code == 0 {
+        return Ok(());
+    }
+    let output = client.exec(instance, request).await.map_err(Failure::server(act, instance))?;
+    match output.success() {
+        true => Ok(()),
+        false => Err(Failure::command(act, instance, &output)),
+    }
 }

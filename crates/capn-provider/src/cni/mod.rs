@@ -3,7 +3,7 @@
 //! with `flannel` the plugins likewise, and flannel's daemon in place of routes.
 //!
 //! A node's subnet is known only to the workload cluster, so its nodes are watched there. What a
-//! node needs is written into its instance, where a service applies it at boot and on change:
+//! node needs is written into its instance, where a service applies it, at boot too:
 //! the network survives a restart of the node without this process.
 
 mod apply;
@@ -89,8 +89,7 @@ async fn reconcile(
         true => carriers.get(machine.instance_name()).copied(),
         false => Some(Carrier::Routes),
     };
-    for change in validate::changes(&ranges, &found.nodes, &found.machines, carrier) {
-        apply::write(ctx, &found, &change).await?;
-    }
+    let changes = validate::changes(&ranges, &found.nodes, &found.machines, carrier);
+    apply::write_all(ctx, &found, changes).await?;
     Ok(Action::requeue(ctx.options.resync))
 }

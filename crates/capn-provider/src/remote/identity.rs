@@ -1,7 +1,8 @@
 //! The identity for a server, as it stands in a Secret.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
+use capn_controller::workload::Reach;
 use incus_client::{Client, ClientBuilder, HttpsRemote, Observation, TlsError};
 use k8s_openapi::api::core::v1::Secret;
 use thiserror::Error;
@@ -95,6 +96,14 @@ pub enum IdentityError {
         /// The namespace.
         namespace: String,
     },
+    /// An address of this machine, in a namespace whose identities may name none.
+    #[error(
+        "identities in namespace {namespace} may not lead to a loopback or link-local address of the machine that capn runs on"
+    )]
+    ThisMachine {
+        /// The namespace.
+        namespace: String,
+    },
     /// No usual socket answers.
     #[error("no Incus or LXD socket answers ({})", SOCKETS.join(", "))]
     NoSocket,
@@ -129,8 +138,8 @@ impl IdentityError {
             Self::NoSocket => {
                 "start Incus or LXD on this machine, let this process use its socket, or name the socket as unix:///path"
             }
-            Self::LocalSocket { .. } => {
-                "whoever runs capn can allow it with --local-socket-namespaces (of `capn serve` and `capn manager`); an identity with https:// needs no permission, and `capn identity create` makes one"
+            Self::LocalSocket { .. } | Self::ThisMachine { .. } => {
+                "whoever runs capn can allow it with --local-socket-namespaces (of `capn serve` and `capn manager`); an identity with an https:// address of the network needs no permission, and `capn identity create` makes one"
             }
             Self::Tls { .. } => "the keys server-crt, client-crt and client-key must be PEM",
         }
@@ -178,7 +187,12 @@ impl Identity {
         Ok(Self { server, project: text("project")? })
     }
 
-    async fn builder(&self) -> Result<ClientBuilder, IdentityError> {
+    /// A client of the server; over HTTPS to addresses that `reach` has.
+    async fn builder(&self, reach: Reach) -> Result<ClientBuilder, IdentityError> {
+        let permits: fn(IpAddr) -> bool = match reach {
+            Reach::Network => |address| Reach::Network.has(address),
+            Reach::ThisMachine => |address| Reach::ThisMachine.has(address),
+        };
         match &self.server {
             Server::Unix(Some(path)) => Ok(Client::unix_builder(path).stranger(false)),
             Server::Unix(None) => Ok(Client::unix_builder(first_socket().await?).stranger(false)),
@@ -190,7 +204,7 @@ impl Identity {
                 insecure_skip_verify,
             } => {
                 let member = |url: &String| {
-                    Client::https_builder(&HttpsRemote {
+                    let remote = HttpsRemote {
                         url: url.clone(),
                         server_certificate_pem: server_certificate
                             .clone()
@@ -198,8 +212,9 @@ impl Identity {
                         client_certificate_pem: client_certificate.clone(),
                         client_key_pem: client_key.clone(),
                         insecure_skip_verify: *insecure_skip_verify,
-                    })
-                    .map_err(|error| IdentityError::Tls { problem: of_tls(&error) })
+                    };
+                    Client::https_builder_within(&remote, permits)
+                        .map_err(|error| IdentityError::Tls { problem: of_tls(&error) })
                 };
                 let mut members = urls.iter().map(member);
                 let first = members.next().ok_or(IdentityError::Missing { key: "server" })??;
@@ -273,11 +288,12 @@ impl Connect {
     pub(super) async fn client(
         &self,
         identity: &Identity,
+        reach: Reach,
         observe: impl Fn(&Observation<'_>) + Send + Sync + 'static,
     ) -> Result<Client, IdentityError> {
         let builder = match self.0.as_ref().and_then(|custom| custom(identity)) {
             Some(builder) => builder,
-            None => identity.builder().await?,
+            None => identity.builder(reach).await?,
         };
         let client = builder.observe(observe).build();
         Ok(match &identity.project {
@@ -358,11 +374,11 @@ mod tests {
             identity(&[("server", server), keys[0], keys[1], ("server-crt", &pinned)]).unwrap()
         };
         let members = of("https://10.0.0.1:8443, https://10.0.0.2:8443");
-        let client = Connect::default().client(&members, |_| {}).await.unwrap();
+        let client = Connect::default().client(&members, Reach::Network, |_| {}).await.unwrap();
         assert_eq!(client.endpoint(), "https://10.0.0.1:8443, https://10.0.0.2:8443");
         let keys = [("client-crt", &*certificate), ("client-key", "hunter2")];
         let wrong = identity(&[("server", "https://10.0.0.1"), keys[0], keys[1]]).unwrap();
-        let error = Connect::default().client(&wrong, |_| {}).await.unwrap_err();
+        let error = Connect::default().client(&wrong, Reach::Network, |_| {}).await.unwrap_err();
         assert!(matches!(error, IdentityError::Tls { .. }), "{error}");
         let said = crate::failure::chain(&error);
         assert!(said.contains("client key") && !said.contains("hunter2"), "{said}");

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use capn_controller::workload::Reach;
 use capn_plan::{launch::ServerFacts, modules::Unloadable};
 use incus_client::{Client, Observation};
 use jiff::Timestamp;
@@ -178,10 +179,12 @@ impl Remotes {
         let name = ServerName::default();
         let (metrics, named) = (self.metrics.clone(), name.clone());
         let observe = move |seen: &Observation<'_>| metrics.servers().observe(&named, seen);
-        let client = self.connect.client(&identity, observe).await.map_err(bad)?;
-        let server = client.server().await.map_err(|source| Failure::Reach {
-            secret: key.to_string(),
-            source: Box::new(source),
+        let local = self.local.allow(&key.namespace);
+        let reach = if local { Reach::ThisMachine } else { Reach::Network };
+        let client = self.connect.client(&identity, reach, observe).await.map_err(bad)?;
+        let server = client.server().await.map_err(|source| match source.not_permitted() {
+            true => bad(IdentityError::ThisMachine { namespace: key.namespace.clone() }),
+            false => Failure::Reach { secret: key.to_string(), source: Box::new(source) },
         })?;
         if !server.is_trusted() {
             return Err(Failure::Untrusted {

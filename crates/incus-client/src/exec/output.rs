@@ -41,6 +41,16 @@ impl ExecOutput {
         String::from_utf8_lossy(&self.stdout)
     }
 
+    /// The last lines that have something in them, at most so many: of what it printed after those of the
+    /// error output, with semicolons between.
+    #[must_use]
+    pub fn last_lines(&self, most: usize) -> String {
+        let text = [self.stderr.as_ref(), self.stdout.as_ref()].concat();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(most)..].join("; ")
+    }
+
     /// The error output as text.
     #[must_use]
     pub fn stderr_text(&self) -> Cow<'_, str> {

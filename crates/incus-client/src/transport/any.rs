@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Connector, Stream};
+use super::{Connector, NotPermitted, Stream, is_not_permitted};
 use crate::observer::{Observation, Observer};
 
 /// How long one address may take to connect. Two addresses that do not answer leave time for a
@@ -55,6 +55,7 @@ impl Endpoints {
         let first = self.current.load(Ordering::Relaxed);
         let mut refusals = Vec::new();
         let mut kind = io::ErrorKind::Other;
+        let mut permitted = false;
         for (at, endpoint) in self.list.iter().enumerate().cycle().skip(first).take(self.list.len())
         {
             let error = match tokio::time::timeout(CONNECT, endpoint.connector.connect()).await {
@@ -65,11 +66,15 @@ impl Endpoints {
                 Ok(Err(error)) => error,
                 Err(_) => io::ErrorKind::TimedOut.into(),
             };
+            permitted |= !is_not_permitted(&error);
             kind = error.kind();
             refusals.push(format!("{}: {error}", endpoint.name));
             self.leave(at, &endpoint.name);
         }
-        Err(io::Error::new(kind, NoneConnects(refusals)))
+        match permitted {
+            true => Err(io::Error::new(kind, NoneConnects(refusals))),
+            false => Err(io::Error::new(kind, NotPermitted)),
+        }
     }
 
     /// Goes on to the next endpoint, unless somebody else has done so.

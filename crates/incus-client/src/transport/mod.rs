@@ -17,13 +17,13 @@ use std::task::{Context, Poll};
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 pub(crate) use any::Endpoint;
 pub use shown::server_certificate;
 pub(crate) use stream::Stream;
-pub(crate) use tls::Tls;
 pub use tls::{HttpsRemote, TlsError, certificate_fingerprint};
+pub(crate) use tls::{NotPermitted, Tls, is_not_permitted};
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
@@ -70,11 +70,7 @@ impl Connector {
             }
             Self::Tls(tls) => {
                 let tls = Arc::clone(tls);
-                Box::pin(async move {
-                    let tcp = TcpStream::connect((tls.host.as_str(), tls.port)).await?;
-                    tcp.set_nodelay(true)?;
-                    Ok(Stream::new(tls.connector.connect(tls.server_name.clone(), tcp).await?))
-                })
+                Box::pin(async move { Ok(Stream::new(tls.connect().await?)) })
             }
             Self::Custom(connect) => connect(),
             Self::Any(endpoints) => {

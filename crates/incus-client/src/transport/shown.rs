@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
-use tokio::net::TcpStream;
 
 use super::{HttpsRemote, Tls, TlsError};
 use crate::error::{Error, Result};
@@ -28,12 +27,8 @@ pub async fn server_certificate(url: &str, fingerprint: &str) -> Result<String> 
 async fn fetch(url: &str, fingerprint: &str) -> Result<String, TlsError> {
     let remote =
         HttpsRemote { url: url.to_owned(), insecure_skip_verify: true, ..HttpsRemote::default() };
-    let Tls { host, port, server_name, connector } = Tls::new(&remote)?;
-    let handshake = async {
-        let tcp = TcpStream::connect((host.as_str(), port)).await?;
-        connector.connect(server_name, tcp).await
-    };
-    let stream = match tokio::time::timeout(DEADLINE, handshake).await {
+    let tls = Tls::new(&remote)?;
+    let stream = match tokio::time::timeout(DEADLINE, tls.connect()).await {
         Ok(stream) => stream.map_err(TlsError::Connect)?,
         Err(_) => return Err(TlsError::Timeout { after: DEADLINE }),
     };

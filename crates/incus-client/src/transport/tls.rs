@@ -1,6 +1,8 @@
 //! TLS with a pinned server certificate and a client certificate.
 
 use std::fmt;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -8,6 +10,8 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::verify::{AnyCertificate, PinnedCertificate};
 
@@ -96,7 +100,12 @@ pub(crate) struct Tls {
     pub(crate) port: u16,
     pub(crate) server_name: ServerName<'static>,
     pub(crate) connector: tokio_rustls::TlsConnector,
+    /// Whether an address may be connected to.
+    pub(crate) permits: Permits,
 }
+
+/// Decides whether a client may connect to an address.
+pub(crate) type Permits = fn(IpAddr) -> bool;
 
 impl Tls {
     pub(crate) fn new(remote: &HttpsRemote) -> Result<Self, TlsError> {
@@ -123,8 +132,37 @@ impl Tls {
             builder.with_client_auth_cert(chain, key).map_err(TlsError::ClientCertificate)?
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { host, port, server_name, connector: Arc::new(config).into() })
+        let permits: Permits = |_| true;
+        Ok(Self { host, port, server_name, connector: Arc::new(config).into(), permits })
     }
+
+    /// Opens a connection to the first address of the host that is permitted and answers.
+    ///
+    /// # Errors
+    /// When the name has no address, none is permitted, or none answers.
+    pub(crate) async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
+        let permitted: Vec<_> = found.filter(|address| (self.permits)(address.ip())).collect();
+        if permitted.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, NotPermitted));
+        }
+        let tcp = TcpStream::connect(permitted.as_slice()).await?;
+        tcp.set_nodelay(true)?;
+        self.connector.connect(self.server_name.clone(), tcp).await
+    }
+}
+
+/// No address of a server may be connected to.
+#[derive(Debug, thiserror::Error)]
+#[error("the address of the server is one that this client may not connect to")]
+pub(crate) struct NotPermitted;
+
+/// Whether a chain of errors says [`NotPermitted`].
+pub(crate) fn is_not_permitted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    io.is_some_and(|inner| inner.is::<NotPermitted>())
+        || error.is::<NotPermitted>()
+        || error.source().is_some_and(is_not_permitted)
 }
 
 enum Trust {

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use futures::StreamExt;
-use incus_client::{Client, Error, EventItem, Observation};
+use incus_client::{Client, Error, EventItem, HttpsRemote, Observation};
 
 use crate::support::{Connections, within};
 
@@ -144,4 +144,27 @@ async fn an_address_that_does_not_answer_takes_three_seconds() {
     let begin = tokio::time::Instant::now();
     client.projects().await.unwrap();
     assert_eq!(begin.elapsed().as_secs(), Duration::from_secs(3).as_secs());
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_permitted_is_not_connected_to() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let remote = |host: &str| HttpsRemote {
+        url: format!("https://{host}:{port}"),
+        insecure_skip_verify: true,
+        ..HttpsRemote::default()
+    };
+    for host in ["127.0.0.1", "localhost"] {
+        let within =
+            |host| Client::https_builder_within(&remote(host), |ip| !ip.is_loopback()).unwrap();
+        let alone = within(host).build();
+        let several = within(host).or(within("127.0.0.1")).build();
+        for client in [alone, several] {
+            let error = client.server().await.unwrap_err();
+            assert!(error.not_permitted(), "{error:?}");
+        }
+    }
+    let connected = tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept());
+    assert!(connected.await.is_err(), "somebody connected");
 }

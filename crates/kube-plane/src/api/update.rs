@@ -67,7 +67,7 @@ impl Api {
     }
 
     /// As [`Api::update`], also for an object that its schema would no longer accept: the
-    /// background work has to get rid of those too. Only metadata and finalizers may change.
+    /// background work has to get rid of those too. Only metadata, finalizers and status may change.
     pub(crate) async fn update_unchecked(
         &self,
         target: Target<'_>,

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -37,7 +38,12 @@ const EXPIRY: Duration = Duration::from_secs(300);
 
 /// Starts the task; it ends with the token.
 pub(crate) fn spawn(api: &Arc<Api>, shutdown: &CancellationToken) {
-    let worker = Worker { api: Arc::clone(api), work: Queue::default() };
+    let worker = Worker {
+        api: Arc::clone(api),
+        work: Queue::default(),
+        later: Vec::new(),
+        reports: namespaces::Reports::default(),
+    };
     let shutdown = shutdown.clone();
     tokio::spawn(async move {
         tokio::select! {
@@ -86,6 +92,9 @@ impl Queue {
 struct Worker {
     api: Arc<Api>,
     work: Queue,
+    /// Namespaces to look at again after a pause.
+    later: Vec<Work>,
+    reports: namespaces::Reports,
 }
 
 impl Worker {
@@ -94,8 +103,14 @@ impl Worker {
         let mut position = self.look_at_all();
         let mut expiry = tokio::time::interval(EXPIRY);
         expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut again = None;
         loop {
             news.mark_unchanged();
+            // Also while there is news all the time.
+            if again.is_some_and(|at| at <= Instant::now()) {
+                again = None;
+                self.later.drain(..).for_each(|work| self.work.push(work));
+            }
             match self.api.store.since(position, None) {
                 Ok((revision, events)) => {
                     position = revision;
@@ -106,6 +121,9 @@ impl Worker {
                 Err(_) => position = self.look_at_all(),
             }
             let failed = self.drain().await;
+            if !self.later.is_empty() {
+                again.get_or_insert_with(|| Instant::now() + namespaces::PACE);
+            }
             if news.has_changed().unwrap_or(false) {
                 continue;
             }
@@ -121,6 +139,7 @@ impl Worker {
                         tracing::warn!(error = %error, "cannot delete old events");
                     }
                 }
+                () = until(again) => {}
                 () = tokio::time::sleep(pause) => position = self.look_at_all(),
             }
         }
@@ -145,11 +164,16 @@ impl Worker {
         any
     }
 
-    async fn work_on(&self, work: &Work) -> Result<(), ApiError> {
+    async fn work_on(&mut self, work: &Work) -> Result<(), ApiError> {
         match work {
             Work::Owners(key) => garbage::check_owners(&self.api, key).await,
             Work::Waiting(key) => garbage::check_dependents(&self.api, key).await,
-            Work::Namespace(name) => namespaces::empty(&self.api, name).await,
+            Work::Namespace(name) => {
+                if namespaces::empty(&self.api, name, &self.reports).await? {
+                    self.later.push(work.clone());
+                }
+                Ok(())
+            }
             Work::Definition(name) => definitions::empty(&self.api, name).await,
             Work::Roles => roles::aggregate(&self.api).await,
         }
@@ -161,20 +185,21 @@ impl Worker {
         if *key.resource == *CLUSTER_ROLES {
             self.work.push(Work::Roles);
         }
+        // One that is being emptied may have waited for this, or has something else to tell of.
+        if let Some(namespace) = self.api.store.get(NAMESPACES, "", &key.namespace)
+            && namespace.deleting
+        {
+            self.work.push(Work::Namespace(Arc::clone(&key.namespace)));
+        }
         if event.change == Change::Deleted {
             for dependent in self.api.store.dependents(&object.uid) {
                 self.work.push(Work::Owners(dependent.key.clone()));
             }
-            // Owners, a namespace or a definition may have waited for it.
+            // Owners or a definition may have waited for it.
             for owner in &object.owners {
                 if let Some(owner) = self.api.store.by_uid(&owner.uid) {
                     self.look_at_waiting(&owner);
                 }
-            }
-            if let Some(namespace) = self.api.store.get(NAMESPACES, "", &key.namespace)
-                && namespace.deleting
-            {
-                self.work.push(Work::Namespace(Arc::clone(&key.namespace)));
             }
             if let Some(definition) = self.api.store.get(CRDS, "", &key.resource)
                 && definition.deleting
@@ -222,5 +247,13 @@ impl Worker {
             }
         }
         revision
+    }
+}
+
+/// Comes back at a time, or never.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

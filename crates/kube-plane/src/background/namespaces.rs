@@ -1,23 +1,59 @@
 //! A deleted namespace is emptied, and goes when it is empty.
 
-use std::sync::Arc;
+mod conditions;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use self::conditions::Remaining;
 use crate::{
     api::{Api, Body, DeleteOptions, Propagation, Subresource, Target, WriteOptions},
     json,
+    registry::Resource,
     status::Result,
-    store::NAMESPACES,
+    store::{NAMESPACES, Object},
 };
 
-/// Deletes what is in a namespace; takes the namespace away when nothing is left.
-pub(super) async fn empty(api: &Arc<Api>, name: &str) -> Result<()> {
+/// Pause between writes of what is left in a namespace. Most are empty before.
+pub(super) const PACE: Duration = Duration::from_secs(1);
+
+/// When something was written about each namespace that is being emptied.
+#[derive(Debug, Default)]
+pub(super) struct Reports(Mutex<HashMap<Box<str>, Instant>>);
+
+impl Reports {
+    /// Whether it is time for a report on a namespace.
+    fn due(&self, namespace: &str) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let last = last.entry(namespace.into()).or_insert(now);
+        let due = last.elapsed() >= PACE;
+        if due {
+            *last = now;
+        }
+        due
+    }
+
+    fn forget(&self, namespace: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
+    }
+}
+
+/// Deletes what is in a namespace; takes the namespace away when nothing is left. Conditions of the
+/// namespace tell what is left. True if it has to be called again after [`PACE`].
+pub(super) async fn empty(api: &Arc<Api>, name: &str, reports: &Reports) -> Result<bool> {
     let Some(namespace) = api.store.get(NAMESPACES, "", name).filter(|n| n.deleting) else {
-        return Ok(());
+        reports.forget(name);
+        return Ok(false);
     };
     let tables = api.registry.tables();
-    let mut left = false;
+    let mut remaining = Remaining::default();
     for storage in api.store.resources() {
         let Some(resource) = tables.stored(&storage).filter(|resource| resource.namespaced) else {
             continue;
@@ -26,30 +62,72 @@ pub(super) async fn empty(api: &Arc<Api>, name: &str) -> Result<()> {
         for object in objects.into_iter().filter(|object| !object.deleting) {
             let options = DeleteOptions::of_uid(&object.uid, Propagation::Background);
             match api.delete(&resource, name, &object.key.name, &options).await {
-                Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
+                Err(error) if !error.is_not_found() && !error.is_conflict() => {
+                    remaining
+                        .failed(format!("cannot delete {storage} {}: {error}", object.key.name));
+                }
                 _ => {}
             }
         }
-        left |= !api.store.is_empty(&storage, Some(name));
+        let (_, left) = api.store.list(&storage, Some(name));
+        remaining.add(&storage, left.iter().map(|object| &*object.finalizers));
+        // Lists leave out what cannot be read.
+        if left.is_empty() && !api.store.is_empty(&storage, Some(name)) {
+            remaining.failed(format!("{storage} has objects that cannot be read"));
+        }
     }
-    if left {
-        return Ok(());
+    let Some(resource) = tables.stored(NAMESPACES) else { return Ok(false) };
+    if remaining.is_nothing() {
+        release(api, &resource, &namespace).await?;
+        return Ok(false);
     }
-    let Some(resource) = tables.stored(NAMESPACES) else { return Ok(()) };
-    let target = Target {
-        resource: &resource,
-        namespace: "",
-        name: &namespace.key.name,
-        subresource: Subresource::Finalize,
-    };
-    let options = WriteOptions { manager: "namespace-controller".to_owned(), ..Default::default() };
-    let edit = |old: &Value| {
-        let mut value = old.clone();
-        let finalizers = json::at(&value, &["spec", "finalizers"]).and_then(Value::as_array);
+    if !reports.due(name) {
+        return Ok(true);
+    }
+    tell(api, &resource, &namespace, &remaining).await?;
+    Ok(remaining.has_failures())
+}
+
+/// Writes conditions, unless they say the same already.
+async fn tell(
+    api: &Arc<Api>,
+    resource: &Resource,
+    namespace: &Object,
+    remaining: &Remaining,
+) -> Result<()> {
+    let now = crate::meta::timestamp();
+    edit(api, resource, namespace, Subresource::Status, |value| {
+        let before = json::at(value, &["status", "conditions"]).and_then(Value::as_array);
+        let conditions = remaining.conditions(before.map_or(&[], Vec::as_slice), &now);
+        json::set(value, &["status", "conditions"], Value::Array(conditions));
+    })
+    .await
+}
+
+/// Lets a namespace go that is empty.
+async fn release(api: &Arc<Api>, resource: &Resource, namespace: &Object) -> Result<()> {
+    edit(api, resource, namespace, Subresource::Finalize, |value| {
+        let finalizers = json::at(value, &["spec", "finalizers"]).and_then(Value::as_array);
         let others: Vec<Value> =
             finalizers.into_iter().flatten().filter(|f| *f != "kubernetes").cloned().collect();
-        json::set(&mut value, &["spec", "finalizers"], json!(others));
+        json::set(value, &["spec", "finalizers"], json!(others));
+    })
+    .await
+}
+
+async fn edit(
+    api: &Arc<Api>,
+    resource: &Resource,
+    namespace: &Object,
+    subresource: Subresource,
+    change: impl Fn(&mut Value),
+) -> Result<()> {
+    let target = Target { resource, namespace: "", name: &namespace.key.name, subresource };
+    let options = WriteOptions { manager: "namespace-controller".to_owned(), ..Default::default() };
+    let change = |old: &Value| {
+        let mut value = old.clone();
+        change(&mut value);
         Ok(Body::from(value))
     };
-    api.update_unchecked(target, &options, edit).await.map(drop)
+    api.update_unchecked(target, &options, change).await.map(drop)
 }

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{DirBuilder, OpenOptions},
+    io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,7 +13,10 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{Change, Event, History, Key, Object, lock::Lock, state::State};
-use crate::Error;
+use crate::{
+    Error,
+    private::{self, Refused},
+};
 
 /// Format of the file, in `user_version`.
 const FORMAT: i64 = 1;
@@ -141,20 +145,27 @@ fn prepare(path: &Path) -> Result<(), Error> {
         .map_err(|source| Error::Prepare { path: dir.to_owned(), source })
 }
 
-/// The file holds secrets. SQLite gives its side files the mode of the main file.
+/// The file holds secrets, and what is in it is trusted. SQLite gives its side files the mode of the main
+/// file.
 fn make_private(path: &Path) -> Result<(), Error> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .and_then(|file| {
-            use fs::Permissions;
-            use std::os::unix::fs::PermissionsExt;
-            file.set_permissions(Permissions::from_mode(0o600))
-        })
-        .map_err(|source| Error::Prepare { path: path.to_owned(), source })
+    let prepare = |path: &Path, source| Error::Prepare { path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    private::open(path, &mut options, private::CHANGE)
+        .map_err(Refused::into_io)
+        .and_then(|file| private::hide(&file))
+        .map_err(|source| prepare(path, source))?;
+    for suffix in ["-wal", "-shm"] {
+        let mut side = path.as_os_str().to_owned();
+        side.push(suffix);
+        let side = Path::new(&side);
+        match private::open(side, OpenOptions::new().write(true), private::CHANGE) {
+            Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(refused) => return Err(prepare(side, refused.into_io())),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
 }
 
 struct Row {

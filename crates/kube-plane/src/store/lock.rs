@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Error;
+use crate::{Error, private};
 
 /// Held as long as the database is open. The kernel gives it free when the process dies.
 #[derive(Debug)]
@@ -20,14 +20,10 @@ impl Lock {
     pub(super) fn take(database: &Path) -> Result<Self, Error> {
         let path = lock_path(database);
         let prepare = |source| Error::Prepare { path: path.clone(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(prepare)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = private::open(&path, &mut options, private::CHANGE)
+            .map_err(|refused| prepare(refused.into_io()))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -252,3 +252,30 @@ proptest! {
         runtime.block_on(run(operations));
     }
 }
+
+#[tokio::test]
+async fn a_database_that_others_may_change_is_refused_and_one_that_they_may_read_is_hidden() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plane.db");
+    open(Some(&path), History::default()).unwrap().close().await;
+    let chmod = |name: &str, mode| {
+        let file = dir.path().join(name);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    chmod("plane.db", 0o644);
+    open(Some(&path), History::default()).unwrap().close().await;
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    for name in ["plane.db", "plane.lock"] {
+        chmod(name, 0o666);
+        let error = open(Some(&path), History::default()).unwrap_err();
+        let Error::Prepare { path: refused, source } = &error else { panic!("{error:?}") };
+        assert_eq!(*refused, dir.path().join(name));
+        assert!(source.to_string().contains("other users can change it (mode 0666)"), "{source}");
+        chmod(name, 0o600);
+    }
+    std::fs::write(dir.path().join("plane.db-wal"), "").unwrap();
+    chmod("plane.db-wal", 0o666);
+    assert!(matches!(open(Some(&path), History::default()), Err(Error::Prepare { .. })));
+}

@@ -127,7 +127,17 @@ async fn a_namespace_is_emptied_and_then_goes() {
         maps.get("held").await.unwrap().metadata.deletion_timestamp.is_some()
     })
     .await;
-    assert!(namespaces.get_opt("n").await.unwrap().is_some());
+    eventually("the namespace tells what holds it", || async {
+        let found = namespaces.get("n").await.unwrap();
+        let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+        let told = |kind: &str, text: &str| {
+            let found = conditions.iter().find(|c| c.type_ == kind && c.status == "True");
+            found.and_then(|c| c.message.as_deref()).is_some_and(|message| message.contains(text))
+        };
+        told("NamespaceContentRemaining", "configmaps has 1 resource instances")
+            && told("NamespaceFinalizersRemaining", "example.org/hold in 1 resource instances")
+    })
+    .await;
     let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     maps.patch("held", &PatchParams::default(), &free).await.unwrap();
     eventually("the namespace is gone", || async {

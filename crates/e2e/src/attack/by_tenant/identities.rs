@@ -18,6 +18,8 @@ pub(super) fn all() -> Vec<Attack> {
         .gate("the local socket is for namespaces that the one who runs capn allows")
         .add("an identity that names a socket of the host", socket)
         .add("an identity that names the host's Incus", host_socket)
+        .gate("an identity leads to no address of this machine alone")
+        .add("an identity that leads to the loopback address", loopback)
         .gate("what a server said is shown only after it was recognised as Incus or LXD")
         .add("an identity that names another service of the host", service)
         .add("an identity that names the plane itself", plane)
@@ -61,6 +63,14 @@ async fn host_socket(scene: Arc<Scene>) -> Done {
         "the host was looked at for sockets: {text}"
     );
     Ok(())
+}
+
+async fn loopback(scene: Arc<Scene>) -> Done {
+    let hostile =
+        Hostile::on_loopback(|_| reply("404 Not Found", "text/plain", b"nothing")).await?;
+    asked(&scene, identity(&hostile.url(), &hostile.pair)?).await?;
+    let told = "a service of this machine alone was asked";
+    scene.never(Duration::from_millis(800), told, || hostile.connections() > 0).await
 }
 
 async fn service(scene: Arc<Scene>) -> Done {

@@ -1,0 +1,141 @@
+//! What holds a namespace that is being deleted, in the conditions that Kubernetes' namespace controller
+//! writes. Types, reasons and forms of messages are those of
+//! `k8s.io/kubernetes/pkg/controller/namespace/deletion`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+/// Most bytes of a message: a namespace may have many kinds of objects and finalizers.
+const LONGEST: usize = 4096;
+
+/// What is left in a namespace.
+#[derive(Debug, Default)]
+pub(super) struct Remaining {
+    /// Objects by resource, as `machines.cluster.x-k8s.io`.
+    objects: BTreeMap<String, usize>,
+    /// Objects by finalizer.
+    finalizers: BTreeMap<String, usize>,
+    /// What could not be deleted, and why.
+    failures: Vec<String>,
+}
+
+impl Remaining {
+    /// Counts the objects of a resource, each given by its finalizers.
+    pub(super) fn add<'a>(
+        &mut self,
+        resource: &str,
+        objects: impl Iterator<Item = &'a [Box<str>]>,
+    ) {
+        for finalizers in objects {
+            *self.objects.entry(resource.to_owned()).or_default() += 1;
+            for finalizer in finalizers {
+                *self.finalizers.entry(finalizer.to_string()).or_default() += 1;
+            }
+        }
+    }
+
+    pub(super) fn failed(&mut self, why: String) {
+        self.failures.push(why);
+    }
+
+    pub(super) fn has_failures(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
+    pub(super) fn is_nothing(&self) -> bool {
+        self.objects.is_empty() && self.failures.is_empty()
+    }
+
+    /// The conditions; those that say what they said before keep the time of their last transition.
+    pub(super) fn conditions(&self, before: &[Value], now: &str) -> Vec<Value> {
+        let counted = |counts: &BTreeMap<String, usize>, verb: &str| {
+            let mut text = String::new();
+            for (name, count) in counts {
+                let comma = if text.is_empty() { "" } else { ", " };
+                // Writing to a String cannot fail.
+                _ = write!(text, "{comma}{name} {verb} {count} resource instances");
+            }
+            text
+        };
+        let rows = [
+            (
+                "NamespaceDeletionContentFailure",
+                ["ContentDeleted", "ContentDeletionFailed"],
+                "All content successfully deleted, may be waiting on finalizers",
+                self.failures.join("; "),
+            ),
+            (
+                "NamespaceContentRemaining",
+                ["ContentRemoved", "SomeResourcesRemain"],
+                "All content successfully removed",
+                prefixed("Some resources are remaining: ", counted(&self.objects, "has")),
+            ),
+            (
+                "NamespaceFinalizersRemaining",
+                ["ContentHasNoFinalizers", "SomeFinalizersRemain"],
+                "All content-preserving finalizers finished",
+                prefixed(
+                    "Some content in the namespace has finalizers remaining: ",
+                    counted(&self.finalizers, "in"),
+                ),
+            ),
+        ];
+        let ours = rows.map(|(kind, [fine, bad], none, mut problem)| {
+            let (status, reason) = if problem.is_empty() { ("False", fine) } else { ("True", bad) };
+            if problem.is_empty() {
+                none.clone_into(&mut problem);
+            }
+            if problem.len() > LONGEST {
+                problem.truncate(problem.floor_char_boundary(LONGEST));
+                problem.push('…');
+            }
+            let old = before.iter().find(|old| old["type"] == kind && old["status"] == status);
+            let since = old.and_then(|old| old["lastTransitionTime"].as_str()).unwrap_or(now);
+            json!({
+                "type": kind, "status": status, "reason": reason, "message": problem,
+                "lastTransitionTime": since,
+            })
+        });
+        let others = before.iter().filter(|old| !ours.iter().any(|our| our["type"] == old["type"]));
+        others.cloned().chain(ours.iter().cloned()).collect()
+    }
+}
+
+fn prefixed(prefix: &str, text: String) -> String {
+    if text.is_empty() { text } else { format!("{prefix}{text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_counted_by_resource_and_by_finalizer() {
+        let mut remaining = Remaining::default();
+        assert!(remaining.is_nothing());
+        let held: [Box<str>; 1] = ["example.org/hold".into()];
+        remaining.add("configmaps", [&held[..], &held, &[]].into_iter());
+        remaining.add("secrets", [&[][..]].into_iter());
+        remaining.add("leases.coordination.k8s.io", std::iter::empty());
+        assert!(!remaining.is_nothing());
+        let first = remaining.conditions(&[json!({"type": "Other"})], "then");
+        let told: Vec<_> = first[1..].iter().map(|c| c["message"].as_str().unwrap()).collect();
+        assert_eq!(
+            told,
+            [
+                "All content successfully deleted, may be waiting on finalizers",
+                "Some resources are remaining: configmaps has 3 resource instances, secrets has 1 resource instances",
+                "Some content in the namespace has finalizers remaining: example.org/hold in 2 resource instances",
+            ]
+        );
+        assert_eq!(first[0]["type"], "Other");
+        assert_eq!(remaining.conditions(&first, "now"), first, "nothing changed");
+        remaining.failed("cannot delete secrets a: the disk is full".to_owned());
+        let second = remaining.conditions(&first, "now");
+        assert_eq!(second[1]["status"], "True");
+        assert_eq!(second[1]["lastTransitionTime"], "now");
+        assert_eq!(second[2]["lastTransitionTime"], "then");
+    }
+}
