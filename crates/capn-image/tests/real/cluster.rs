@@ -100,6 +100,8 @@ async fn connect(client: &Client) {
         sh(client, name, "systemctl restart capn-pod-network.service").await;
         let route = format!("ip route show proto 202 | grep '{peer} via {via}'");
         until(client, name, "the route to the other node", &route).await;
+        // A pod of a node that nobody knows.
+        sh(client, name, "if ip route get 10.244.255.1; then exit 1; fi").await;
     }
 }
 
