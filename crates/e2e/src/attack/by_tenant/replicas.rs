@@ -32,6 +32,9 @@ pub(super) fn all() -> Vec<Attack> {
         .add("1,100 machines, and a machine set for 100 more", filled)
         .gate("clusters of a namespace are counted, and its reconciles wait for each other alone")
         .add("clusters by the hundred, with load balancers", clusters)
+        .on(On::Manager)
+        .gate("namespaces take turns at the manager's rate of requests")
+        .add("1,000 machines at the manager's rate of requests", |s| sets(s, 1, 1_000))
         .end()
 }
 
