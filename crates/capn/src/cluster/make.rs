@@ -20,7 +20,7 @@ use crate::preflight;
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::{StateDir, write_private};
-use crate::watch::{self, Asked, Deadline, Objects, Readiness, Verdict};
+use crate::watch::{self, Asked, Deadline, Objects, Readiness, Scope, Verdict};
 
 /// How long is waited for a cluster, as long as `--timeouts` does not make it longer.
 const WAIT: Duration = Duration::from_secs(15 * 60);
@@ -101,13 +101,14 @@ impl Work<'_> {
         let existing = find(&self.client, namespace, self.name).await?;
         let mut prepared = prepare(self.context, self.name, self.args, existing.as_ref()).await?;
         let asked = asked(&prepared.request);
+        let scope = scope(&prepared.request);
         let wait = self.wait.unwrap_or(WAIT * prepared.request.timeouts.factor());
         let deadline = Deadline::after(wait);
         let unproven = !wait.is_zero() && services::are_due(&prepared.request, existing.as_ref());
         let mut known = HashSet::new();
         if existing.is_some() {
             self.known.store(true, Ordering::Relaxed);
-            let view = watch::read(&self.client, namespace, self.name).await;
+            let view = scope.narrow(watch::read(&self.client, namespace, self.name).await);
             if watch::verdict(&view, &asked) == Verdict::Holds {
                 if !unproven {
                     let ui = &self.context.ui;
@@ -148,7 +149,7 @@ impl Work<'_> {
                 .note("recorded; `capn serve` makes it, or this command without `--wait 0`");
             return Ok(Made::recorded(&prepared.request));
         }
-        let mut objects = Objects::of(&self.client, namespace, self.name);
+        let mut objects = Objects::of(&self.client, namespace, self.name).within(scope);
         let deadline = Deadline::after(wait);
         watch::follow(&self.context.ui, &mut objects, &asked, deadline, known).await?;
         self.outcome(&prepared, true, unproven.then_some(deadline)).await
@@ -306,6 +307,17 @@ async fn root_on_zfs(server: &incus_client::Client, request: &ClusterRequest) ->
             tracing::debug!(%error, "the storage of machines is not known");
             false
         })
+}
+
+/// What a request is about: not the machines of deployments that somebody made beside it.
+fn scope(request: &ClusterRequest) -> Scope {
+    match request.bootstrap {
+        // Its machines stand alone.
+        Bootstrap::None => Scope::All,
+        Bootstrap::Kubeadm => {
+            Scope::Some { control_planes: true, deployment: Some(request.workers_name()) }
+        }
+    }
 }
 
 /// What has to hold for a request.

@@ -19,7 +19,7 @@ use crate::preflight;
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::StateDir;
-use crate::watch::{self, Asked, Deadline, Objects};
+use crate::watch::{self, Asked, Deadline, Objects, Scope};
 
 /// Options of `scale`.
 #[derive(Clone, Debug, Args)]
@@ -67,9 +67,16 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
     let client = session.client().clone();
     let work = async {
         let existing = cluster::existing(&client, &namespace, &name).await?;
-        let before = watch::read(&client, &namespace, &name).await;
-        let known = watch::reached(&before, &Asked::by(&before));
         let recorded = existing.request.as_ref();
+        let deployment =
+            recorded.map_or_else(|| format!("{name}-md-0"), |request| request.workers_name());
+        // What is not scaled may be lost or fail; that is told, and no failure of this command.
+        let scope = Scope::Some {
+            control_planes: control_planes.is_some(),
+            deployment: workers.map(|_| deployment.clone()),
+        };
+        let before = scope.narrow(watch::read(&client, &namespace, &name).await);
+        let known = watch::reached(&before, &Asked::by(&before));
         if let (Some(recorded), Some(identity)) = (recorded, &existing.identity) {
             let wanted = ClusterRequest {
                 control_planes: control_planes.unwrap_or(recorded.control_planes),
@@ -90,14 +97,12 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
             set_replicas::<KubeadmControlPlane>(&client, &namespace, &object, wanted).await?;
         }
         if let Some(wanted) = workers {
-            let object =
-                recorded.map_or_else(|| format!("{name}-md-0"), |request| request.workers_name());
-            set_replicas::<MachineDeployment>(&client, &namespace, &object, wanted).await?;
+            set_replicas::<MachineDeployment>(&client, &namespace, &deployment, wanted).await?;
         }
         if wait.is_zero() {
             return Ok(());
         }
-        let mut objects = Objects::of(&client, &namespace, &name);
+        let mut objects = Objects::of(&client, &namespace, &name).within(scope.clone());
         let deadline = Deadline::after(wait);
         let view = watch::follow_wanted(&context.ui, &mut objects, deadline, known).await?;
         let has = Asked::by(&view);
@@ -107,6 +112,11 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
         ];
         let counted: Vec<String> = counted.into_iter().flatten().collect();
         context.ui.say(format!("cluster `{name}` has {}", counted.join(" and ")));
+        let (_, others) = scope.split(watch::read(&client, &namespace, &name).await);
+        if let Some((object, problem)) = watch::stuck(&others) {
+            let hint = format!("see `capn describe cluster {name}`");
+            context.ui.note(format!("not scaled, and in trouble: {object}: {problem}; {hint}"));
+        }
         Ok(())
     };
     let result = tokio::select! {

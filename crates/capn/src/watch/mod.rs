@@ -6,11 +6,13 @@
 mod follow;
 mod objects;
 mod removal;
+mod scope;
 mod steps;
 mod view;
 
 pub use follow::{Deadline, follow, follow_removal, follow_wanted, reached};
 pub use objects::{Objects, read};
-pub use steps::{Asked, Readiness, State, StepView, Verdict, steps, verdict};
+pub use scope::Scope;
+pub use steps::{Asked, Readiness, State, StepView, Verdict, steps, stuck, verdict};
 pub use view::View;
 pub(crate) use view::{address, complaint};

@@ -14,7 +14,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
-use super::View;
+use super::{Scope, View};
 
 /// Changes that come within this time of each other are shown as one.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -28,6 +28,7 @@ pub struct Objects {
     machines: Store<Machine>,
     lxc_machines: Store<LXCMachine>,
     changes: SelectAll<BoxStream<'static, ()>>,
+    scope: Scope,
 }
 
 impl Objects {
@@ -45,7 +46,15 @@ impl Objects {
             machines: store(client, namespace, labelled.clone(), &mut changes),
             lxc_machines: store(client, namespace, labelled, &mut changes),
             changes,
+            scope: Scope::All,
         }
+    }
+
+    /// The same with nothing but what is within a scope.
+    #[must_use]
+    pub fn within(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
     }
 
     /// Waits until something changed and gives what there is now. The first call waits until
@@ -89,15 +98,15 @@ impl Objects {
     }
 
     fn view(&self) -> View {
-        View {
+        let view = View {
             cluster: self.cluster.state().into_iter().next(),
             lxc_cluster: self.lxc_clusters.state().into_iter().next(),
             control_plane: self.control_planes.state().into_iter().next(),
             deployments: self.deployments.state(),
             machines: self.machines.state(),
             lxc_machines: self.lxc_machines.state(),
-        }
-        .sorted()
+        };
+        self.scope.narrow(view.sorted())
     }
 }
 

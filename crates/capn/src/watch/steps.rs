@@ -139,8 +139,8 @@ pub fn verdict(view: &View, asked: &Asked) -> Verdict {
     }
 }
 
-/// The first object that says only a user can help.
-fn stuck(view: &View) -> Option<(String, String)> {
+/// The first object that says only a user can help, and what it says.
+pub fn stuck(view: &View) -> Option<(String, String)> {
     if let Some(lxc_cluster) = &view.lxc_cluster
         && let Some(found) = condition(cluster_conditions(lxc_cluster), LOAD_BALANCER_AVAILABLE)
         && [reasons::LOAD_BALANCER_PROVISIONING_ABORTED, reasons::ADDRESS_MISSING]
@@ -149,7 +149,7 @@ fn stuck(view: &View) -> Option<(String, String)> {
         let object = format!("the load balancer of cluster `{}`", lxc_cluster.name_any());
         return Some((object, complaint(found)));
     }
-    let failed_inside = view.lxc_machines.iter().find_map(|machine| {
+    let failed_inside = view.staying().find_map(|machine| {
         let found = condition(machine_conditions(machine), BOOTSTRAP_SUCCEEDED)?;
         (found.reason == reasons::BOOTSTRAP_FAILED)
             .then(|| (format!("the node of machine `{}`", machine.name_any()), complaint(found)))
@@ -158,7 +158,7 @@ fn stuck(view: &View) -> Option<(String, String)> {
 }
 
 fn never_provisioned(view: &View) -> Option<(String, String)> {
-    view.lxc_machines.iter().find_map(|machine| {
+    view.staying().find_map(|machine| {
         let found = condition(machine_conditions(machine), INSTANCE_PROVISIONED)?;
         let is_final = found.status != "True"
             && [

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::watch::Scope;
 
 const ONE_EACH: Asked = Asked { control_planes: 1, workers: 1, readiness: Readiness::ReadyNodes };
 
@@ -260,4 +261,60 @@ fn a_network_of_the_clusters_own_is_the_first_step() {
         "{failed:?}"
     );
     assert_eq!(of(json!({ "mode": "shared" }), json!({})).key, "load-balancer");
+}
+
+/// A machine of a MachineDeployment.
+fn deployed(name: &str, deployment: &str, status: Value) -> Value {
+    let mut machine = machine(name, false, status);
+    machine["metadata"]["labels"] = json!({ "cluster.x-k8s.io/deployment-name": deployment });
+    machine
+}
+
+fn failed() -> Value {
+    json!({ "conditions": condition_of(
+        "InstanceProvisioned", "False", "InstanceDeleted", "the instance is gone") })
+}
+
+#[test]
+fn what_is_out_of_scope_is_not_waited_for_and_is_told() {
+    let whole = || {
+        view(
+            &[
+                machine("lost", true, json!({})),
+                deployed("a", "demo-md-0", ready("a")),
+                deployed("b", "demo-gpu", json!({})),
+            ],
+            &[
+                lxc_machine("lost", failed()),
+                lxc_machine("a", running()),
+                lxc_machine("b", failed()),
+            ],
+        )
+    };
+    let asked = Asked { control_planes: 0, ..ONE_EACH };
+    assert!(matches!(verdict(&whole(), &asked), Verdict::Never { .. }));
+    let workers = Scope::Some { control_planes: false, deployment: Some("demo-md-0".into()) };
+    let (inside, outside) = workers.split(whole());
+    assert_eq!(verdict(&inside, &asked), Verdict::Holds);
+    let (object, problem) = stuck(&outside).unwrap();
+    assert_eq!((object.as_str(), problem.as_str()), ("machine `lost`", "the instance is gone"));
+    let both = Scope::Some { control_planes: true, deployment: Some("demo-md-0".into()) };
+    let (inside, outside) = both.split(whole());
+    assert!(matches!(verdict(&inside, &ONE_EACH), Verdict::Never { .. }));
+    assert_eq!(stuck(&outside).unwrap().0, "machine `b`");
+    let none = Scope::Some { control_planes: true, deployment: None };
+    assert_eq!(none.narrow(whole()).machines.len(), 1);
+    assert_eq!(Scope::All.narrow(whole()).machines.len(), 3);
+}
+
+#[test]
+fn a_failed_machine_that_leaves_ends_no_wait() {
+    let mut leaving = deployed("b", "demo-md-0", json!({}));
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let view = view(
+        &[machine("a", true, ready("a")), leaving],
+        &[lxc_machine("a", running()), lxc_machine("b", failed())],
+    );
+    assert_eq!(verdict(&view, &ONE_EACH), Verdict::NotYet);
+    assert_eq!(stuck(&view), None);
 }

@@ -35,8 +35,22 @@ impl View {
 
     /// The infrastructure object of a machine.
     pub fn lxc_machine(&self, machine: &Machine) -> Option<&LXCMachine> {
-        let name = &machine.spec.infrastructure_ref.name;
-        self.lxc_machines.iter().find(|found| found.name_any() == *name).map(Arc::as_ref)
+        self.lxc_machines.iter().find(|found| Self::is_of(found, machine)).map(Arc::as_ref)
+    }
+
+    /// Whether an LXCMachine is the infrastructure of a machine.
+    pub(super) fn is_of(lxc_machine: &LXCMachine, machine: &Machine) -> bool {
+        lxc_machine.name_any() == machine.spec.infrastructure_ref.name
+    }
+
+    /// The infrastructure of machines that are to stay.
+    pub(super) fn staying(&self) -> impl Iterator<Item = &LXCMachine> {
+        let leaves = |lxc_machine: &&LXCMachine| {
+            let machine = self.machines.iter().find(|machine| Self::is_of(lxc_machine, machine));
+            lxc_machine.metadata.deletion_timestamp.is_some()
+                || machine.is_some_and(|machine| machine.metadata.deletion_timestamp.is_some())
+        };
+        self.lxc_machines.iter().map(Arc::as_ref).filter(move |machine| !leaves(machine))
     }
 }
 
