@@ -55,6 +55,10 @@ pub enum Command {
     Kubeconfig(commands::kubeconfig::KubeconfigArgs),
     /// Change the number of machines of a cluster
     Scale(commands::scale::ScaleArgs),
+    /// Stop changing a cluster: its nodes run on, and nothing is made, replaced or deleted
+    Pause(commands::pause::PauseArgs),
+    /// Go on with a cluster that is paused
+    Resume(commands::pause::PauseArgs),
     /// Delete a cluster with everything it has on the server
     #[command(subcommand)]
     Delete(DeleteWhat),

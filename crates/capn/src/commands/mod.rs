@@ -13,6 +13,7 @@ pub mod identity;
 pub mod image;
 pub mod kubeconfig;
 pub mod manager;
+pub mod pause;
 pub mod scale;
 pub mod serve;
 pub mod simplestreams;
@@ -40,6 +41,8 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
         Command::Describe(DescribeWhat::Cluster(args)) => describe::run(context, args).await,
         Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
         Command::Scale(args) => scale::run(context, args).await,
+        Command::Pause(args) => pause::run(context, args, true).await,
+        Command::Resume(args) => pause::run(context, args, false).await,
         Command::Delete(DeleteWhat::Cluster(args)) => delete::run(context, args).await,
         Command::Generate(GenerateWhat::Cluster(args)) => generate::run(context, *args).await,
         Command::Generate(GenerateWhat::Provider(args)) => generate::provide(context, &args),

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use kube::ResourceExt as _;
 use tokio::time::Instant;
 
 use super::removal;
-use super::steps::{Asked, State, StepView, Verdict, steps, verdict};
+use super::steps::{Asked, State, StepView, Verdict, is_paused, steps, verdict};
 use super::{Objects, View};
 use crate::error::CommandError;
 use crate::ui::{Step, Ui};
@@ -94,6 +95,7 @@ async fn until(
         match verdict(&view, &asked) {
             Verdict::Holds => return Ok(view),
             Verdict::NotYet => {}
+            Verdict::Paused => return Err(paused(&view)),
             Verdict::Never { object, problem } => {
                 shown.fail();
                 return Err(CommandError::caused(format!("{object} cannot be made"), problem));
@@ -115,6 +117,9 @@ pub async fn follow_removal(
     let mut shown = Shown::new(ui);
     loop {
         let view = next(objects, deadline, &shown).await?;
+        if is_paused(&view) {
+            return Err(paused(&view));
+        }
         let left = removal::steps(&view);
         let is_gone = left.is_empty();
         shown.keep_only(left);
@@ -122,6 +127,13 @@ pub async fn follow_removal(
             return Ok(());
         }
     }
+}
+
+/// Why waiting for a paused cluster is in vain.
+fn paused(view: &View) -> CommandError {
+    let name = view.cluster.as_ref().map(|cluster| cluster.name_any()).unwrap_or_default();
+    CommandError::new(format!("cluster `{name}` is paused, so nothing is made, changed or deleted"))
+        .hint(format!("go on with it: `capn resume {name}`; what was asked for is recorded"))
 }
 
 async fn next(

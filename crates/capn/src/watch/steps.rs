@@ -98,6 +98,8 @@ pub enum Verdict {
         /// What it says.
         problem: String,
     },
+    /// Not while the cluster is paused.
+    Paused,
 }
 
 /// The steps in the order in which they are shown.
@@ -133,10 +135,17 @@ pub fn verdict(view: &View, asked: &Asked) -> Verdict {
     let complete =
         control_planes == asked.control_planes && workers == asked.workers && leaving == 0;
     if complete && steps(view, asked).iter().all(|step| step.state == State::Done) {
-        Verdict::Holds
-    } else {
-        Verdict::NotYet
+        return Verdict::Holds;
     }
+    match is_paused(view) {
+        true => Verdict::Paused,
+        false => Verdict::NotYet,
+    }
+}
+
+/// Whether nothing is done about the cluster.
+pub(super) fn is_paused(view: &View) -> bool {
+    view.cluster.as_ref().is_some_and(|cluster| cluster.spec.paused == Some(true))
 }
 
 /// The first object that says only a user can help, and what it says.

@@ -318,3 +318,18 @@ fn a_failed_machine_that_leaves_ends_no_wait() {
     assert_eq!(verdict(&view, &ONE_EACH), Verdict::NotYet);
     assert_eq!(stuck(&view), None);
 }
+
+#[test]
+fn a_paused_cluster_that_is_not_as_asked_will_not_be() {
+    let cluster = json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+        "metadata": { "name": "demo" }, "spec": { "paused": true },
+    });
+    let of = |workers: &[Value]| {
+        let machines = [&[machine("a", true, ready("a"))], workers].concat();
+        let running = [lxc_machine("a", running()), lxc_machine("b", running())];
+        View { cluster: Some(object(cluster.clone())), ..view(&machines, &running) }
+    };
+    assert_eq!(verdict(&of(&[]), &ONE_EACH), Verdict::Paused);
+    assert_eq!(verdict(&of(&[machine("b", false, ready("b"))]), &ONE_EACH), Verdict::Holds);
+}

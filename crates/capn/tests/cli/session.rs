@@ -127,3 +127,34 @@ fn a_remote_that_is_not_configured_says_how_to_add_it() {
     [exit: Failed]
     ");
 }
+
+#[test]
+fn a_paused_cluster_is_named_by_commands_that_would_wait_for_it() {
+    let home = Home::new();
+    assert_eq!(apply(&home, &manifests(&home, "demo")).exit, Exit::Done);
+    assert_snapshot!(home.capn(&["resume", "demo"]), @r"
+    ------- stderr -------
+    cluster `demo` is not paused: nothing to do
+    [exit: Done]
+    ");
+    assert_snapshot!(home.capn(&["pause", "demo"]), @r"
+    ------- stderr -------
+    cluster `demo` is paused: its nodes run on, and nothing is changed until `capn resume demo`
+    [exit: Done]
+    ");
+    let file = home.path().join("file.yaml");
+    for (arguments, told) in [
+        (
+            &["apply", "-f", file.to_str().unwrap()][..],
+            "cluster `demo` is paused, so nothing is made",
+        ),
+        (&["delete", "cluster", "demo"], "it is paused, so nothing of it is deleted"),
+    ] {
+        let ran = home.capn(arguments);
+        assert_eq!(ran.exit, Exit::Failed, "{ran}");
+        assert!(ran.err.contains(told), "{ran}");
+        assert!(ran.err.contains("`capn resume demo`"), "{ran}");
+    }
+    let absent = home.capn(&["pause", "other"]);
+    assert!(absent.err.contains("there is no cluster `other`"), "{absent}");
+}

@@ -58,22 +58,23 @@ pub(super) async fn empty(api: &Arc<Api>, name: &str, reports: &Reports) -> Resu
         let Some(resource) = tables.stored(&storage).filter(|resource| resource.namespaced) else {
             continue;
         };
+        // Those of the core group are stored with a dot behind their name.
+        let shown = storage.trim_end_matches('.');
         let (_, objects) = api.store.list(&storage, Some(name));
         for object in objects.into_iter().filter(|object| !object.deleting) {
             let options = DeleteOptions::of_uid(&object.uid, Propagation::Background);
             match api.delete(&resource, name, &object.key.name, &options).await {
                 Err(error) if !error.is_not_found() && !error.is_conflict() => {
-                    remaining
-                        .failed(format!("cannot delete {storage} {}: {error}", object.key.name));
+                    remaining.failed(format!("cannot delete {shown} {}: {error}", object.key.name));
                 }
                 _ => {}
             }
         }
         let (_, left) = api.store.list(&storage, Some(name));
-        remaining.add(&storage, left.iter().map(|object| &*object.finalizers));
+        remaining.add(shown, left.iter().map(|object| &*object.finalizers));
         // Lists leave out what cannot be read.
         if left.is_empty() && !api.store.is_empty(&storage, Some(name)) {
-            remaining.failed(format!("{storage} has objects that cannot be read"));
+            remaining.failed(format!("{shown} has objects that cannot be read"));
         }
     }
     let Some(resource) = tables.stored(NAMESPACES) else { return Ok(false) };
