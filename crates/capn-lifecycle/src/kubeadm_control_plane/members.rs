@@ -8,7 +8,7 @@ use capi_api::controlplane::machine_conditions as health;
 
 use super::health::{EtcdSeen, View};
 use super::observe::{Observed, OwnedMachine};
-use super::plan::Action;
+use super::step::Action;
 use crate::workload::etcd;
 
 /// What has to be done about etcd before the instance of a machine may go. Empty: nothing.
@@ -24,19 +24,65 @@ pub(super) fn before_leaving(
     let name = leaving.name();
     let node = leaving.machine.node_name().unwrap_or(&name);
     let Some(member) = view.on(node) else { return Ok(Vec::new()) };
-    let stays = |owned: &&OwnedMachine| owned.name() != leaving.name() && !owned.is_deleting();
-    let others: Vec<&OwnedMachine> = seen.machines.iter().filter(stays).collect();
-    if view.leader == Some(member.id) {
-        let heir = others.iter().find_map(|owned| {
-            let other = view.on(owned.machine.node_name()?)?;
-            (!other.is_learner && is_healthy(owned)).then_some(other.id)
-        });
-        let Some(to) = heir else {
-            return Err(format!("no other healthy etcd member can take over from {node}"));
-        };
-        return Ok(vec![Action::TransferLeadership { from: node.to_owned(), to }]);
+    let others = staying(seen, leaving);
+    if let Some(hand_over) = hand_over(seen, view, member, &others)? {
+        return Ok(vec![hand_over]);
     }
     remove(view, member, &others).map(|action| vec![action])
+}
+
+/// Why a machine may not be taken from etcd now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// It cannot be said what would be left.
+    Unknown(String),
+    /// Too little would be left.
+    TooMuch(String),
+}
+
+/// What has to be done about etcd before a machine that is to be replaced is deleted: a leader hands
+/// over. Its member goes later, when its pods are gone.
+///
+/// # Errors
+///
+/// Why it may not be deleted: the members that stay would have no quorum of healthy ones.
+pub(super) fn without(seen: &Observed, leaving: &OwnedMachine) -> Result<Option<Action>, Loss> {
+    let view = answered(seen).map_err(Loss::Unknown)?;
+    let name = leaving.name();
+    let node = leaving.machine.node_name().unwrap_or(&name);
+    let (member, others) = (view.on(node), staying(seen, leaving));
+    quorum(view, member, &others).map_err(|why| Loss::TooMuch(format!("{why} without {name}")))?;
+    let Some(member) = member else { return Ok(None) };
+    hand_over(seen, view, member, &others).map_err(Loss::TooMuch)
+}
+
+/// Machines that stay when one leaves.
+fn staying<'a>(seen: &'a Observed, leaving: &OwnedMachine) -> Vec<&'a OwnedMachine> {
+    let stays = |owned: &&OwnedMachine| owned.name() != leaving.name() && !owned.is_deleting();
+    seen.machines.iter().filter(stays).collect()
+}
+
+/// If a member leads: that it hands over to another. `None` also if it cannot be told to, because
+/// its node is silent; the others elect a leader when it is removed.
+fn hand_over(
+    seen: &Observed,
+    view: &etcd::View,
+    member: &etcd::Member,
+    others: &[&OwnedMachine],
+) -> Result<Option<Action>, String> {
+    let from = &member.name;
+    let is_silent = matches!(&seen.view, View::Seen(components) if components.is_silent(from));
+    if view.leader != Some(member.id) || is_silent {
+        return Ok(None);
+    }
+    let heir = others.iter().find_map(|owned| {
+        let other = view.on(owned.machine.node_name()?)?;
+        (!other.is_learner && is_healthy(owned)).then_some(other.id)
+    });
+    match heir {
+        Some(to) => Ok(Some(Action::TransferLeadership { from: from.clone(), to })),
+        None => Err(format!("no other healthy etcd member can take over from {from}")),
+    }
 }
 
 /// Removes a member that belongs to no machine: one was lost, with its instance, before it could
@@ -92,25 +138,34 @@ fn remove(
     member: &etcd::Member,
     others: &[&OwnedMachine],
 ) -> Result<Action, String> {
-    let voters = view.members.iter().filter(|other| !other.is_learner && other.id != member.id);
-    let voters = voters.count();
+    match quorum(view, Some(member), others) {
+        Ok(via) => Ok(Action::RemoveMember { via, member: member.id }),
+        Err(why) => Err(format!("{why} without {}", member.name)),
+    }
+}
+
+/// The node of a healthy member, if those that stay when one goes have a quorum of healthy ones.
+fn quorum(
+    view: &etcd::View,
+    going: Option<&etcd::Member>,
+    others: &[&OwnedMachine],
+) -> Result<String, String> {
+    let stays = |other: &etcd::Member| {
+        !other.is_learner && going.is_none_or(|member| member.id != other.id)
+    };
+    let voters = view.members.iter().filter(|other| stays(other)).count();
     let quorum = voters / 2 + 1;
     let healthy: Vec<&str> = others
         .iter()
         .filter(|owned| is_healthy(owned))
         .filter_map(|owned| owned.machine.node_name())
-        .filter(|node| {
-            view.on(node).is_some_and(|other| !other.is_learner && other.id != member.id)
-        })
+        .filter(|node| view.on(node).is_some_and(stays))
         .collect();
     match healthy.first() {
-        Some(via) if healthy.len() >= quorum => {
-            Ok(Action::RemoveMember { via: (*via).to_owned(), member: member.id })
-        }
+        Some(via) if healthy.len() >= quorum => Ok((*via).to_owned()),
         _ => Err(format!(
-            "etcd would have {} healthy members of {voters} without {}, {quorum} are needed",
-            healthy.len(),
-            member.name
+            "etcd needs {quorum} healthy members of {voters}, and would have {}",
+            healthy.len()
         )),
     }
 }
