@@ -1,14 +1,12 @@
 //! Which etcd member may go, and what has to happen before. Pure.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-
 use capi_api::conditions;
 use capi_api::controlplane::machine_conditions as health;
 
 use super::health::{EtcdSeen, View};
 use super::observe::{Observed, OwnedMachine};
 use super::step::Action;
+use super::stray;
 use crate::workload::etcd;
 
 /// What has to be done about etcd before the instance of a machine may go. Empty: nothing.
@@ -21,9 +19,7 @@ pub(super) fn before_leaving(
     leaving: &OwnedMachine,
 ) -> Result<Vec<Action>, String> {
     let view = answered(seen)?;
-    let name = leaving.name();
-    let node = leaving.machine.node_name().unwrap_or(&name);
-    let Some(member) = view.on(node) else { return Ok(Vec::new()) };
+    let Some(member) = stray::of_machine(leaving, view) else { return Ok(Vec::new()) };
     let others = staying(seen, leaving);
     if let Some(hand_over) = hand_over(seen, view, member, &others)? {
         return Ok(vec![hand_over]);
@@ -48,10 +44,9 @@ pub(super) enum Loss {
 /// Why it may not be deleted: the members that stay would have no quorum of healthy ones.
 pub(super) fn without(seen: &Observed, leaving: &OwnedMachine) -> Result<Option<Action>, Loss> {
     let view = answered(seen).map_err(Loss::Unknown)?;
-    let name = leaving.name();
-    let node = leaving.machine.node_name().unwrap_or(&name);
-    let (member, others) = (view.on(node), staying(seen, leaving));
-    quorum(view, member, &others).map_err(|why| Loss::TooMuch(format!("{why} without {name}")))?;
+    let (member, others) = (stray::of_machine(leaving, view), staying(seen, leaving));
+    quorum(view, member, &others)
+        .map_err(|why| Loss::TooMuch(format!("{why} without {}", leaving.name())))?;
     let Some(member) = member else { return Ok(None) };
     hand_over(seen, view, member, &others).map_err(Loss::TooMuch)
 }
@@ -85,61 +80,33 @@ fn hand_over(
     }
 }
 
-/// Removes a member that belongs to no machine: one was lost, with its instance, before it could
-/// be removed. `None` if there is none, or if a machine is on its way that it may belong to.
+/// Removes a member that belongs to no machine. `None` if there is none, or if etcd would lose its
+/// quorum with it.
 pub(super) fn stray(seen: &Observed) -> Option<Action> {
     let view = answered(seen).ok()?;
-    if let Some(learner) = lost_learner(seen, view) {
-        return remove(view, learner, &seen.machines.iter().collect::<Vec<_>>()).ok();
-    }
-    if seen.machines.iter().any(|owned| owned.machine.node_name().is_none()) {
-        return None;
-    }
-    let known: BTreeSet<&str> =
-        seen.machines.iter().filter_map(|owned| owned.machine.node_name()).collect();
-    // A member that has just been added has no name yet.
-    let stray = view
-        .members
-        .iter()
-        .find(|member| !member.name.is_empty() && !known.contains(member.name.as_str()))?;
-    let others: Vec<&OwnedMachine> = seen.machines.iter().collect();
-    remove(view, stray, &others).ok()
+    let stray = stray::of_nobody(&seen.machines, view)?;
+    remove(view, stray, &seen.machines.iter().collect::<Vec<_>>()).ok()
 }
 
-/// A member of a machine that was lost before etcd started there. etcd takes one learner at a time, so that no
-/// machine could join any more. The member has no name, but an address.
-fn lost_learner<'a>(seen: &Observed, view: &'a etcd::View) -> Option<&'a etcd::Member> {
-    let mut known: Vec<IpAddr> = Vec::new();
-    for owned in &seen.machines {
-        let status = owned.machine.status.as_ref();
-        let addresses = status.and_then(|status| status.addresses.as_deref()).unwrap_or_default();
-        let found = addresses.iter().filter_map(|found| found.address.parse::<IpAddr>().ok());
-        let before = known.len();
-        known.extend(found);
-        // It may be the one that the member was added for.
-        if known.len() == before {
-            return None;
-        }
-    }
-    let is_known = |member: &etcd::Member| member.peers.iter().any(|peer| known.contains(peer));
-    // Where etcd uses addresses that machines do not show, nothing can be told from them.
-    if !view.members.iter().any(|member| !member.name.is_empty() && is_known(member)) {
-        return None;
-    }
-    view.members.iter().find(|member| {
-        let is_nameless = member.is_learner && member.name.is_empty();
-        is_nameless && !member.peers.is_empty() && !is_known(member)
-    })
-}
-
-/// The removal, if the members that stay keep a quorum of healthy ones.
+/// The removal, if the members that stay keep a quorum of healthy ones. A learner does not vote, so
+/// that nothing is lost with it.
 fn remove(
     view: &etcd::View,
     member: &etcd::Member,
     others: &[&OwnedMachine],
 ) -> Result<Action, String> {
-    match quorum(view, Some(member), others) {
+    let asked = if member.is_learner {
+        let healthy = healthy(view, Some(member), others);
+        let why = || "no etcd member is healthy".to_owned();
+        healthy.first().map(|node| (*node).to_owned()).ok_or_else(why)
+    } else {
+        quorum(view, Some(member), others)
+    };
+    match asked {
         Ok(via) => Ok(Action::RemoveMember { via, member: member.id }),
+        Err(why) if member.name.is_empty() => {
+            Err(format!("{why} without the one that has no name yet"))
+        }
         Err(why) => Err(format!("{why} without {}", member.name)),
     }
 }
@@ -150,17 +117,9 @@ fn quorum(
     going: Option<&etcd::Member>,
     others: &[&OwnedMachine],
 ) -> Result<String, String> {
-    let stays = |other: &etcd::Member| {
-        !other.is_learner && going.is_none_or(|member| member.id != other.id)
-    };
-    let voters = view.members.iter().filter(|other| stays(other)).count();
+    let voters = view.members.iter().filter(|other| votes_without(other, going)).count();
     let quorum = voters / 2 + 1;
-    let healthy: Vec<&str> = others
-        .iter()
-        .filter(|owned| is_healthy(owned))
-        .filter_map(|owned| owned.machine.node_name())
-        .filter(|node| view.on(node).is_some_and(stays))
-        .collect();
+    let healthy = healthy(view, going, others);
     match healthy.first() {
         Some(via) if healthy.len() >= quorum => Ok((*via).to_owned()),
         _ => Err(format!(
@@ -168,6 +127,24 @@ fn quorum(
             healthy.len()
         )),
     }
+}
+
+/// Nodes of healthy members that vote when one goes.
+fn healthy<'a>(
+    view: &etcd::View,
+    going: Option<&etcd::Member>,
+    others: &[&'a OwnedMachine],
+) -> Vec<&'a str> {
+    others
+        .iter()
+        .filter(|owned| is_healthy(owned))
+        .filter_map(|owned| owned.machine.node_name())
+        .filter(|node| view.on(node).is_some_and(|other| votes_without(other, going)))
+        .collect()
+}
+
+fn votes_without(member: &etcd::Member, going: Option<&etcd::Member>) -> bool {
+    !member.is_learner && going.is_none_or(|going| going.id != member.id)
 }
 
 fn answered(seen: &Observed) -> Result<&etcd::View, String> {

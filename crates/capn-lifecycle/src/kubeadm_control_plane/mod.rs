@@ -34,6 +34,7 @@ mod remediation;
 mod report;
 mod report_conditions;
 mod step;
+mod stray;
 mod up_to_date;
 mod upgrade;
 mod validate;

@@ -30,6 +30,7 @@ use crate::workload::etcd;
 mod deciding;
 mod leaving;
 mod machines;
+mod members;
 mod remediating;
 mod reporting;
 

@@ -10,6 +10,7 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::kubeadm::{control_plane_machines, kubeadm_manifests, nothing_is_left_over, settled};
+use crate::workload::address;
 use crate::world::{World, condition, until};
 
 /// What a machine was made for, as an annotation says.
@@ -197,4 +198,43 @@ async fn the_first_machine_is_replaced_before_it_initializes() {
     world.workload.hold_joins(false);
     settled(&world, 1, "v1.36.0").await;
     assert_eq!(control_plane_machines(&world).await[0].name_any(), second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_that_nobody_started_goes_and_the_next_machines_join() {
+    let world = World::new().await;
+    world.create(kubeadm_manifests(1, 0)).await;
+    settled(&world, 1, "v1.36.0").await;
+    world.workload.lose_learner("10.255.255.1");
+    world.patch::<KubeadmControlPlane>("cp", json!({ "spec": { "replicas": 3 } })).await;
+    settled(&world, 3, "v1.36.0").await;
+    nothing_is_left_over(&world).await;
+    assert_eq!(world.workload.etcd_log(), ["a learner removed"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_is_lost_while_it_joins_is_replaced_and_its_learner_goes() {
+    let world = World::new().await;
+    world.create(kubeadm_manifests(1, 0)).await;
+    settled(&world, 1, "v1.36.0").await;
+    world.workload.hold_joins(true);
+    world.patch::<KubeadmControlPlane>("cp", json!({ "spec": { "replicas": 3 } })).await;
+    let machines = world
+        .wait_machines("a second machine has an address", |machines| {
+            let has_address = |machine: &Machine| {
+                machine.status.as_ref().is_some_and(|status| status.addresses.is_some())
+            };
+            machines.iter().filter(|machine| has_address(machine)).count() == 2
+        })
+        .await;
+    let second = machines.iter().find(|machine| machine.node_name().is_none()).unwrap().name_any();
+    world.workload.lose_learner(&address(&second));
+    world.give_up(&second).await;
+    world.wait_gone::<Machine>(&second).await;
+    replacement(&world, &second).await;
+    world.workload.hold_joins(false);
+    settled(&world, 3, "v1.36.0").await;
+    nothing_is_left_over(&world).await;
+    assert_eq!(world.workload.etcd_log(), ["a learner removed"]);
+    assert_eq!(last(&world).await, (second, 0));
 }
