@@ -67,6 +67,9 @@ impl Case<'_> {
         if let Some(leaving) = seen.machines.iter().find(|owned| owned.is_deleting()) {
             return Err(Refusal::deferred(waiting_for_deletion(&leaving.name())));
         }
+        if seen.template.found().is_none() {
+            return Err(Refusal::deferred("the infrastructure template does not exist"));
+        }
         if !seen.initialized {
             // There is nothing to lose yet. The others wait for this one; it is no fault of theirs.
             if !initializes(chosen) {

@@ -4,6 +4,7 @@ use capi_api::controlplane::{REMEDIATION_FOR, REMEDIATION_IN_PROGRESS};
 
 use super::*;
 
+mod first;
 mod limits;
 
 /// A condition that does not hold.
@@ -34,7 +35,7 @@ fn machine_of(kcp: &KubeadmControlPlane, name: &str, state: &str, age: i64) -> O
     };
     match state.trim_end_matches('*') {
         "marked" | "lost" | "leaving" | "first!" | "joiner!" | "silent" => {
-            fails(&mut found, &marks)
+            fails(&mut found, &marks);
         }
         "wished" => {
             fails(&mut found, &marks);
@@ -327,55 +328,4 @@ fn the_next_machine_replaces_the_one_that_is_gone() {
     seen.machines[2].machine.annotations_mut().insert(REMEDIATION_FOR.into(), other);
     seen.machines.remove(1);
     assert_eq!(outcome(&three, &seen), "wait for Preflight", "one of an earlier time is another");
-}
-
-#[test]
-fn those_that_are_missed_least_go_first() {
-    let last_two = "d:ok e:ok f:ok g:ok";
-    for (machines, first) in [
-        ("a:marked b:marked c:marked", "a"),
-        ("a:marked b:api c:marked", "b"),
-        ("a:marked b:api c:etcd", "c"),
-        ("a:api b:etcd c:lost", "c"),
-        ("a:etcd b:lost c:wished", "c"),
-        ("a:wished b:wished c:lost", "a"),
-        ("a:lost b:lost c:etcd", "a"),
-        ("a:etcd b:etcd c:api", "a"),
-    ] {
-        let seven = kcp(json!({ "replicas": 7 }));
-        let seen = situation(&seven, &format!("{machines} {last_two}"));
-        let expected = format!("note {first} 0, delete {first}");
-        assert_eq!(outcome(&seven, &seen), expected, "{machines}");
-    }
-}
-
-#[test]
-fn before_the_control_plane_is_initialized_the_first_machine_may_be_replaced() {
-    let wait = "wait for Initialization";
-    check(&[
-        ("nothing is wrong", 1, "a:first", "", wait),
-        ("the only one", 1, "a:first!", "", "note a 0, delete a"),
-        ("the first of three", 3, "a:first! b:joiner c:joiner", "", "note a 0, delete a"),
-        ("all of three", 3, "a:first! b:joiner! c:joiner!", "", "note a 0, delete a"),
-        ("the first is the newest", 3, "b:joiner! c:joiner! d:first!", "", "note d 0, delete d"),
-        (
-            "one that waits for the first",
-            3,
-            "a:first b:joiner! c:joiner",
-            "",
-            "wait for Initialization | b RemediationDeferred",
-        ),
-        ("the first is going", 1, "a:first-", "a", wait),
-        (
-            "nothing is made in its place before it is gone",
-            3,
-            "a:first- b:joiner",
-            "a",
-            "wait for Machines",
-        ),
-        ("it is gone", 3, "b:joiner c:joiner", "a", "initialize for a"),
-        ("the only one is gone", 1, "", "a", "initialize for a"),
-        ("it is well again", 1, "a:first", "a", "forget the note"),
-        ("a pass ended before it was deleted", 1, "a:first!", "a", "delete a"),
-    ]);
 }

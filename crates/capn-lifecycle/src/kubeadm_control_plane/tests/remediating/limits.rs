@@ -47,8 +47,11 @@ fn retries_have_limits() {
 }
 
 #[test]
-fn nothing_is_replaced_while_etcd_cannot_be_asked() {
+fn nothing_is_replaced_without_a_template_or_an_answer_of_etcd() {
     let three = kcp(json!({ "replicas": 3 }));
+    let mut seen = situation(&three, "a:ok b:ok c:etcd");
+    seen.template = Seen::Missing;
+    assert_eq!(outcome(&three, &seen), " | c RemediationDeferred");
     let mut seen = situation(&three, "a:ok b:ok c:etcd");
     seen.view = View::Silent;
     assert_eq!(outcome(&three, &seen), " | c RemediationDeferred");
