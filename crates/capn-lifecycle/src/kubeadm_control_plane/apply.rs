@@ -2,26 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use capi_api::controlplane::PRE_TERMINATE_HOOK;
+use capi_api::controlplane::{PRE_TERMINATE_HOOK, REMEDIATION_IN_PROGRESS};
 use capi_api::core::ContractRef;
 use capi_api::{Cluster, KubeadmControlPlane, Machine, labels};
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::observe::{Observed, wanted};
-use super::plan::{Action, Plan};
+use super::observe::Observed;
+use super::step::{Action, Plan};
 use super::validate::Valid;
-use super::{create, expiry, kubelet_access, upgrade, workload};
+use super::{certificates, create, expiry, kubelet_access, upgrade, workload};
 use crate::Context;
 use crate::contract;
-use crate::error::{Failure, chain, describe, is_conflict, is_not_found};
-use crate::kubeconfig;
-use crate::objects::controller_of;
+use crate::error::{Failure, chain, describe, is_not_found};
 use crate::patch;
-use crate::pki::Purpose;
-use crate::pki::set::generate;
 use crate::workload::etcd::{Error as EtcdError, Etcd};
 
 /// What a plan has changed.
@@ -66,11 +61,11 @@ pub(super) async fn apply(
             }
             Action::MakeCertificates(purposes) => {
                 if let Some(cluster) = &seen.cluster {
-                    make_certificates(ctx, kcp, cluster, purposes).await?;
+                    certificates::make(ctx, kcp, cluster, purposes).await?;
                 }
                 done.again = true;
             }
-            Action::WriteKubeconfig => write_kubeconfig(ctx, kcp, seen).await?,
+            Action::WriteKubeconfig => certificates::write_kubeconfig(ctx, kcp, seen).await?,
             Action::Sync { machine, change } => {
                 patch_machine(ctx, kcp, machine, change).await?;
                 done.touched.insert(machine.clone());
@@ -136,19 +131,15 @@ pub(super) async fn apply(
                     }
                 }
             }
-            Action::Create { join, failure_domain } => {
+            Action::Create { join, failure_domain, replaces } => {
                 let (Some(cluster), Some(valid)) = (&seen.cluster, valid) else { continue };
                 let template = seen.template.found();
-                let machine = create::create(
-                    ctx,
-                    kcp,
-                    valid,
-                    cluster,
-                    template,
-                    *join,
-                    failure_domain.clone(),
-                )
-                .await?;
+                let new = create::New {
+                    join: *join,
+                    failure_domain: failure_domain.clone(),
+                    replaces: replaces.clone(),
+                };
+                let machine = create::create(ctx, kcp, valid, cluster, template, new).await?;
                 ctx.full.forget(&namespace);
                 done.touched.insert(machine.name_any());
                 done.again = true;
@@ -156,6 +147,15 @@ pub(super) async fn apply(
             Action::Delete { machine } => {
                 delete_machine(ctx, kcp, machine).await?;
                 done.touched.insert(machine.clone());
+            }
+            Action::NoteRemediation(record) => {
+                tracing::info!(namespace, machine = record.machine, "replace an unhealthy machine");
+                annotate(&api, kcp, Some(record.text())).await?;
+                done.again = true;
+            }
+            Action::ForgetRemediation => {
+                annotate(&api, kcp, None).await?;
+                done.again = true;
             }
         }
     }
@@ -186,58 +186,21 @@ fn etcd_failure(kcp: &KubeadmControlPlane) -> impl FnOnce(EtcdError) -> Failure 
     move |error| Failure::Invalid { object, problem: chain(&error) }
 }
 
-async fn make_certificates(
-    ctx: &Context,
+/// Writes what the control plane notes of the replacement of a machine.
+async fn annotate(
+    api: &Api<KubeadmControlPlane>,
     kcp: &KubeadmControlPlane,
-    cluster: &Cluster,
-    purposes: &[Purpose],
+    note: Option<String>,
 ) -> Result<(), Failure> {
-    let namespace = kcp.namespace().unwrap_or_default();
-    let set = generate(&wanted(kcp), purposes, ctx.now())
-        .await
-        .map_err(|error| Failure::Invalid { object: describe(kcp), problem: chain(&error) })?;
-    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &namespace);
-    for (purpose, pair) in set {
-        let name = purpose.secret_name(&cluster.name_any());
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                namespace: Some(namespace.clone()),
-                labels: Some([(labels::CLUSTER_NAME.to_owned(), cluster.name_any())].into()),
-                owner_references: controller_of(kcp).map(|owner| vec![owner]),
-                ..ObjectMeta::default()
-            },
-            type_: Some(labels::CLUSTER_SECRET_TYPE.to_owned()),
-            data: Some(pair.to_data()),
-            ..Secret::default()
-        };
-        match api.create(&PostParams::default(), &secret).await {
-            Ok(_) => {}
-            // Somebody made it in the meantime; theirs is the one.
-            Err(error) if is_conflict(&error) => {}
-            Err(error) => {
-                return Err(Failure::api_named("create", "Secret", &namespace, &name)(error));
-            }
-        }
-    }
-    tracing::info!(namespace, cluster = cluster.name_any(), "certificates are there");
-    Ok(())
-}
-
-async fn write_kubeconfig(
-    ctx: &Context,
-    kcp: &KubeadmControlPlane,
-    seen: &Observed,
-) -> Result<(), Failure> {
-    let cluster = seen.cluster.as_ref();
-    let endpoint = cluster.and_then(|cluster| cluster.endpoint());
-    let authority = seen.certificates.get(&Purpose::ClusterCa);
-    let (Some(cluster), Some(endpoint), Some(authority), Some(owner)) =
-        (cluster, endpoint, authority, controller_of(kcp))
-    else {
-        return Ok(());
+    let change = json!({ "metadata": { "annotations": { REMEDIATION_IN_PROGRESS: note } } });
+    let params = PatchParams {
+        field_manager: Some(labels::MANAGER_KUBEADM_CONTROL_PLANE.to_owned()),
+        ..PatchParams::default()
     };
-    kubeconfig::write(ctx, cluster, seen.kubeconfig.as_ref(), authority, endpoint, owner).await
+    api.patch(&kcp.name_any(), &params, &Patch::Merge(change))
+        .await
+        .map(drop)
+        .map_err(Failure::api("patch", kcp))
 }
 
 async fn patch_machine(

@@ -1,5 +1,6 @@
 //! Makes one machine: infrastructure object, KubeadmConfig, Machine.
 
+use capi_api::controlplane::REMEDIATION_FOR;
 use capi_api::core::ContractRef;
 use capi_api::{Cluster, KubeadmConfig, KubeadmControlPlane, Machine, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -7,12 +8,24 @@ use kube::api::{DynamicObject, PostParams};
 use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::desired::{kubeadm_config, machine, machine_annotations, machine_labels, machine_name};
+use super::remediation::Record;
 use super::validate::Valid;
 use crate::Context;
 use crate::contract;
 use crate::error::{Failure, describe};
 use crate::objects::random;
 use crate::template::{made_kind, make};
+
+/// What a new machine is made for.
+#[derive(Clone, Debug)]
+pub(super) struct New {
+    /// It joins; otherwise it initializes the control plane.
+    pub(super) join: bool,
+    /// Failure domain for it.
+    pub(super) failure_domain: Option<String>,
+    /// The machine that it replaces because that was unhealthy.
+    pub(super) replaces: Option<Record>,
+}
 
 /// Makes one machine with a new name.
 ///
@@ -27,9 +40,9 @@ pub(super) async fn create(
     valid: &Valid,
     cluster: &Cluster,
     template: Option<&DynamicObject>,
-    join: bool,
-    failure_domain: Option<String>,
+    new: New,
 ) -> Result<Machine, Failure> {
+    let New { join, failure_domain, replaces } = new;
     let cluster = cluster.name_any();
     let namespace = kcp.namespace().unwrap_or_default();
     let name = machine_name(kcp, &cluster, &random())
@@ -45,7 +58,10 @@ pub(super) async fn create(
     configs.create(&params, &config).await.map_err(Failure::api("create", &config))?;
 
     let machines: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
-    let machine = machine(kcp, &cluster, &name, failure_domain);
+    let mut machine = machine(kcp, &cluster, &name, failure_domain);
+    if let Some(record) = replaces {
+        machine.annotations_mut().insert(REMEDIATION_FOR.to_owned(), record.text());
+    }
     let made =
         machines.create(&params, &machine).await.map_err(Failure::api("create", &machine))?;
     tracing::info!(namespace, control_plane = kcp.name_any(), machine = name, join, "machine made");

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::health::View;
 use super::observe::{Observed, OwnedMachine};
-use super::plan::Action;
+use super::step::Action;
 use crate::Context;
 use crate::error::{Failure, chain, is_not_found};
 use crate::objects::annotation;

@@ -57,6 +57,12 @@ impl Components {
     pub(super) fn has_etcd(&self, node: &str) -> bool {
         of_pod(self.pods.get(&format!("etcd-{node}"))).status == Status::True
     }
+
+    /// The kubelet of a node does not answer, and so nothing on the node can be asked.
+    pub(super) fn is_silent(&self, node: &str) -> bool {
+        let node = self.nodes.get(node);
+        node.is_some_and(|node| is_ready_unknown(node) || has_taint(node, UNREACHABLE, "NoExecute"))
+    }
 }
 
 /// What etcd says.

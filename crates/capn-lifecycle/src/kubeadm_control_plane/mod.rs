@@ -11,24 +11,30 @@
 //! A machine leaves in this order: it is deleted, its node is drained, then our hook holds it until
 //! its etcd member is removed (a leader hands over first), then its instance goes. A machine that is
 //! outdated is replaced like that, one at a time: with `maxSurge` 1 its replacement comes first.
+//! One that a health check finds unhealthy goes first, and only where etcd keeps its quorum (see
+//! `remediation`).
 //!
 //! # Limits
 //!
-//! * Unhealthy machines are not replaced; the condition `Remediating` says so.
 //! * When the version changes, CoreDNS is left as it is.
 
 mod apply;
+mod certificates;
 mod create;
 pub(crate) mod desired;
 mod expiry;
 mod health;
 pub(crate) mod kubelet_access;
+mod leave;
 mod members;
 mod observe;
 mod plan;
 mod preflight;
+mod remediation;
 mod report;
 mod report_conditions;
+mod step;
+mod stray;
 mod up_to_date;
 mod upgrade;
 mod validate;
@@ -130,7 +136,7 @@ async fn reconcile(
         Err(error) => {
             // Tried again in any case; but a user has to make room first, so say it.
             if let Some(full) = error.over_quota() {
-                plan.waiting = Some(plan::WaitingOn::User(full));
+                plan.waiting = Some(step::WaitingOn::User(full));
                 let known = Known { kcp: &kcp, seen: &seen, valid, plan: &plan, now };
                 report::write(&ctx, known, &apply::Applied::default()).await?;
             }

@@ -4,159 +4,27 @@ use std::time::Duration;
 
 use capi_api::conditions;
 use capi_api::controlplane::{PRE_TERMINATE_HOOK, SKIP_KUBE_PROXY};
-use capi_api::core::ContractRef;
-use capi_api::{Cluster, KubeadmControlPlane, Machine, labels, refs};
+use capi_api::{Cluster, KubeadmControlPlane, labels, refs};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
-use serde_json::Value;
 
 use super::desired::in_place_change;
 use super::health::View;
 use super::kubelet_access::Access;
+use super::leave::{leave, may_go};
 use super::observe::{Observed, OwnedMachine, wanted};
+use super::remediation::Creation;
+use super::step::{Action, Plan, WaitingOn};
 use super::up_to_date::differences;
-use super::validate::{Problem, Valid, has_stacked_etcd};
-use super::{expiry, members, preflight, victim};
+use super::validate::{Problem, Valid};
+use super::{expiry, members, preflight, remediation, victim};
 use crate::kubeconfig::{self, Need};
 use crate::objects::{annotation, has_finalizer, is_deleting, plain_owner};
 use crate::pki::Purpose;
-use crate::workload::etcd::MemberId;
 
 /// How soon to look again at what may pass without an event.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-
-/// One indivisible effect.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Action {
-    /// Add our finalizer; nothing else is done before.
-    AddFinalizer,
-    /// Remove our finalizer: the control plane may go.
-    RemoveFinalizer,
-    /// Make the cluster an owner of the infrastructure template, so that they move together.
-    OwnTemplate(Vec<OwnerReference>),
-    /// Make certificates and keys.
-    MakeCertificates(Vec<Purpose>),
-    /// Make or renew the kubeconfig.
-    WriteKubeconfig,
-    /// Change a machine in place.
-    Sync {
-        /// Name of the machine.
-        machine: String,
-        /// Merge patch.
-        change: Value,
-    },
-    /// Delete parts of machines that were never made.
-    DeleteOrphans(Vec<ContractRef>),
-    /// Let go of a machine that is being deleted.
-    DropHook {
-        /// Name of the machine.
-        machine: String,
-    },
-    /// Make another etcd member the leader.
-    TransferLeadership {
-        /// Node of the leader.
-        from: String,
-        /// The other member.
-        to: MemberId,
-    },
-    /// Remove a member from etcd.
-    RemoveMember {
-        /// Node of the member that is asked.
-        via: String,
-        /// The member that goes.
-        member: MemberId,
-    },
-    /// Give API servers the right to reach kubelets.
-    WriteKubeletAccess(Box<ClusterRoleBinding>),
-    /// Bring kubeadm's configuration in the workload cluster up to date, for machines that join.
-    UpdateKubeadmConfig,
-    /// Bring kube-proxy up to date.
-    UpdateKubeProxy,
-    /// Note until when the certificates of a machine are valid, as its API server shows it.
-    NoteExpiry {
-        /// Name of the machine's KubeadmConfig, which keeps it.
-        config: String,
-        /// Node of the machine.
-        node: String,
-        /// Port of its API server.
-        port: u16,
-    },
-    /// Make a machine.
-    Create {
-        /// It joins; otherwise it initializes the control plane.
-        join: bool,
-        /// Failure domain for it.
-        failure_domain: Option<String>,
-    },
-    /// Delete a machine.
-    Delete {
-        /// Name of the machine.
-        machine: String,
-    },
-}
-
-/// What nothing more can be done without.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum WaitingOn {
-    /// The Cluster, to become the owner.
-    Cluster,
-    /// The infrastructure of the cluster.
-    Infrastructure,
-    /// A certificate that its user supplies.
-    UserCertificate(Purpose),
-    /// A certificate that was there when the control plane was initialized. It is not made again:
-    /// nothing in the cluster would accept what a new one signs.
-    LostCertificate(Purpose),
-    /// Where the API server will answer.
-    Endpoint,
-    /// The infrastructure template.
-    Template,
-    /// kubeadm to initialize the control plane.
-    Initialization,
-    /// What has to be well before a machine is added or taken away; a line for each.
-    Preflight(Vec<String>),
-    /// Workers, which go first.
-    Workers(Vec<String>),
-    /// Machines on their way out.
-    Machines(Vec<String>),
-    /// A user.
-    User(String),
-}
-
-/// What to do about a control plane.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[must_use = "a plan does nothing until it is applied"]
-pub(super) struct Plan {
-    /// In this order.
-    pub(super) actions: Vec<Action>,
-    /// Why there is nothing more; `None` means that all is as it should be.
-    pub(super) waiting: Option<WaitingOn>,
-    /// When to look again although nothing happens.
-    pub(super) recheck: Option<Duration>,
-}
-
-impl Plan {
-    fn wait(self, on: WaitingOn) -> Self {
-        Self { waiting: Some(on), ..self }
-    }
-
-    /// Without new machines, of which the namespace takes no more.
-    pub(super) fn held_up(mut self, why: String, recheck: Duration) -> Self {
-        let before = self.actions.len();
-        self.actions.retain(|action| !matches!(action, Action::Create { .. }));
-        if self.actions.len() == before {
-            return self;
-        }
-        Self { waiting: Some(WaitingOn::User(why)), recheck: Some(recheck), ..self }
-    }
-
-    fn act(mut self, action: Action) -> Self {
-        self.actions.push(action);
-        self
-    }
-}
 
 /// Decides.
 pub(super) fn plan(
@@ -187,7 +55,8 @@ pub(super) fn plan(
         let early = annotation(kcp.meta(), labels::BEFORE_INFRASTRUCTURE) == Some("true");
         let is_new = seen.machines.is_empty() && seen.orphans.is_empty() && !seen.initialized;
         if early && is_new && valid.is_ok() && seen.template.found().is_some() {
-            return plan.act(Action::Create { join: false, failure_domain: None });
+            let first = Action::Create { join: false, failure_domain: None, replaces: None };
+            return plan.act(first);
         }
         return plan.wait(WaitingOn::Infrastructure);
     }
@@ -226,7 +95,16 @@ pub(super) fn plan(
         return plan.act(Action::DeleteOrphans(seen.orphans.clone()));
     }
     match valid {
-        Ok(valid) => scale(kcp, cluster, seen, valid, plan, now),
+        Ok(valid) => {
+            let decision = remediation::decide(kcp, seen, valid, now);
+            plan.remediation = decision.said;
+            plan.recheck = [plan.recheck, decision.recheck].into_iter().flatten().min();
+            if !decision.actions.is_empty() {
+                plan.actions.extend(decision.actions);
+                return plan;
+            }
+            scale(kcp, cluster, seen, valid, plan, &decision.creation, now)
+        }
         Err(problem) => plan.wait(WaitingOn::User(problem.to_string())),
     }
 }
@@ -238,14 +116,20 @@ fn scale(
     seen: &Observed,
     valid: &Valid,
     mut plan: Plan,
+    creation: &Creation,
     now: Timestamp,
 ) -> Plan {
     let create = |plan: Plan, join| {
+        let replaces = match creation {
+            Creation::Free => None,
+            Creation::Replaces(record) => Some(record.clone()),
+            Creation::After(name) => return plan.wait(WaitingOn::Machines(vec![name.clone()])),
+        };
         if seen.template.found().is_none() {
             return plan.wait(WaitingOn::Template);
         }
         let failure_domain = preflight::failure_domain(cluster, &seen.machines);
-        plan.act(Action::Create { join, failure_domain })
+        plan.act(Action::Create { join, failure_domain, replaces })
     };
     if seen.machines.is_empty() {
         if seen.initialized {
@@ -266,7 +150,8 @@ fn scale(
         if seen.machines.len() < valid.replicas && seen.template.found().is_some() {
             return create(plan, true);
         }
-        let recheck = Some(probe_pause(seen, now));
+        let pause = probe_pause(seen, now);
+        let recheck = Some(plan.recheck.map_or(pause, |recheck| recheck.min(pause)));
         return Plan { recheck, ..plan }.wait(WaitingOn::Initialization);
     }
     let is_outdated = |owned: &OwnedMachine| !differences(kcp, valid, owned, now).is_empty();
@@ -282,6 +167,10 @@ fn scale(
         }
         let plan = if is_rolling_out { plan.act(Action::UpdateKubeadmConfig) } else { plan };
         return create(plan, true);
+    }
+    if matches!(creation, Creation::Replaces(_)) && staying().count() == have {
+        // There are enough machines as it is.
+        return plan.act(Action::ForgetRemediation);
     }
     if have > valid.replicas || is_rolling_out {
         let Some(victim) = victim::choose(&seen.machines, is_outdated) else {
@@ -305,7 +194,7 @@ fn scale(
 }
 
 /// Whether a machine initializes the control plane, or may, since nothing says that it joins.
-fn initializes(owned: &OwnedMachine) -> bool {
+pub(super) fn initializes(owned: &OwnedMachine) -> bool {
     owned.config.as_ref().is_none_or(|config| config.spec.join_configuration.is_none())
 }
 
@@ -322,25 +211,6 @@ fn was_rolling_out(kcp: &KubeadmControlPlane) -> bool {
     let status = kcp.status.as_ref();
     let list = status.and_then(|status| status.conditions.as_ref());
     conditions::is_true(list, conditions::ROLLING_OUT)
-}
-
-/// What has to happen before a machine may go, and letting it go.
-fn leave(
-    kcp: &KubeadmControlPlane,
-    seen: &Observed,
-    leaving: &OwnedMachine,
-) -> Result<Vec<Action>, String> {
-    let drop_hook = Action::DropHook { machine: leaving.name() };
-    // With the last machine etcd goes, whatever it says; before the first is initialized there is none.
-    if seen.machines.len() == 1 || !seen.initialized || !has_stacked_etcd(kcp) {
-        return Ok(vec![drop_hook]);
-    }
-    let mut actions = members::before_leaving(seen, leaving)?;
-    // A leader that hands over is looked at again before it is removed.
-    if !matches!(actions.first(), Some(Action::TransferLeadership { .. })) {
-        actions.push(drop_hook);
-    }
-    Ok(actions)
 }
 
 /// Workers first, then all machines of the control plane at once: with the cluster its etcd goes.
@@ -403,21 +273,6 @@ fn template_owners(cluster: &Cluster, seen: &Observed) -> Option<Vec<OwnerRefere
         template.metadata.owner_references.as_ref(),
         OwnerReference { controller: None, ..owner },
     )
-}
-
-/// The machine's deletion has come to the hooks before its instance goes, and ours is the only one
-/// that still holds it.
-fn may_go(machine: &Machine) -> bool {
-    let conditions = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let deleting = conditions::get(conditions, conditions::DELETING);
-    is_deleting(machine.meta())
-        && deleting.is_some_and(|deleting| deleting.reason == "WaitingForPreTerminateHook")
-        && annotation(machine.meta(), PRE_TERMINATE_HOOK).is_some()
-        && machine
-            .annotations()
-            .keys()
-            .filter(|key| key.starts_with(labels::PRE_TERMINATE_HOOK_PREFIX))
-            .all(|key| key == PRE_TERMINATE_HOOK)
 }
 
 /// Nothing tells us when the API server comes up, so it is asked: twice a second while that is

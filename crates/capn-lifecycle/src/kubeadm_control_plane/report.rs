@@ -13,8 +13,9 @@ use kube::{Api, ResourceExt as _};
 use super::apply::Applied;
 use super::health::{View, of_machine};
 use super::observe::{Observed, OwnedMachine, wanted};
-use super::plan::{Plan, WaitingOn};
+use super::remediation;
 use super::report_conditions as say;
+use super::step::{Plan, WaitingOn};
 use super::up_to_date::differences;
 use super::validate::{Valid, has_stacked_etcd};
 use crate::Context;
@@ -96,6 +97,7 @@ pub(super) fn machine_conditions(known: Known<'_>, owned: &OwnedMachine) -> Cond
         };
         verdict.set(&mut list, conditions::UP_TO_DATE);
     }
+    remediation::note(owned, &known.plan.remediation, &mut list);
     list
 }
 
@@ -171,6 +173,7 @@ pub(super) fn status(
     new.selector = seen.cluster.as_ref().map(|cluster| {
         format!("{}={},{}", labels::CLUSTER_NAME, cluster.name_any(), labels::CONTROL_PLANE)
     });
+    new.last_remediation = remediation::last(kcp, &seen.machines).or(old.last_remediation);
     new.conditions = Some(list.finish());
     new.observed_generation = kcp.metadata.generation;
     new

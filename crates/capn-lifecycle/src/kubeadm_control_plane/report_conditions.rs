@@ -6,12 +6,12 @@ use kube::Resource as _;
 
 use super::health::View;
 use super::observe::Observed;
-use super::plan::{Plan, WaitingOn};
 use super::report::{Known, words};
+use super::step::{Plan, WaitingOn};
 use super::validate::has_stacked_etcd;
 use crate::objects::is_deleting;
 use crate::pki::Purpose;
-use crate::summary::{Reasons, Verdict, aggregate, named};
+use crate::summary::{Reasons, Verdict, aggregate};
 
 type Machines = [(String, Conditions)];
 
@@ -166,21 +166,27 @@ fn replicas(known: Known<'_>) -> (usize, usize) {
     (known.seen.machines.len(), want)
 }
 
-/// `Remediating`.
+/// `Remediating`: what is done about unhealthy machines, or why nothing is.
 pub(super) fn remediating(machines: &Machines) -> Verdict {
-    let broken: Vec<&str> = machines
-        .iter()
-        .filter(|(_, list)| list.status(conditions::OWNER_REMEDIATED) == Some(Status::False))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    if broken.is_empty() {
-        return Verdict::no(reason::NOT_REMEDIATING, "");
+    let is_false = |list: &Conditions, kind| list.status(kind) == Some(Status::False);
+    let mut waiting = Vec::new();
+    let mut others = Vec::new();
+    for (name, list) in machines {
+        if !is_false(list, conditions::HEALTH_CHECK_SUCCEEDED) {
+            continue;
+        }
+        match list.get(conditions::OWNER_REMEDIATED) {
+            Some(said) if said.status == Status::False.as_str() => {
+                let message = if said.message.is_empty() { &said.reason } else { &said.message };
+                waiting.push(format!("* Machine {name}: {message}"));
+            }
+            _ => others.push(format!("* Machine {name} is unhealthy, and not to be replaced")),
+        }
     }
-    let message = format!(
-        "* {}: replacing unhealthy control plane machines is not supported yet",
-        named("Machine", &broken)
-    );
-    Verdict::no(reason::NOT_REMEDIATING, message)
+    if waiting.is_empty() {
+        return Verdict::no(reason::NOT_REMEDIATING, others.join("\n"));
+    }
+    Verdict::new(Status::True, reason::REMEDIATING, waiting.join("\n"))
 }
 
 /// `Deleting`.

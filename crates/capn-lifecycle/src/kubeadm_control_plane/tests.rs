@@ -15,9 +15,10 @@ use super::desired::{in_place_change, kubeadm_config_spec, machine, machine_name
 use super::health::{Components, EtcdSeen, View, of_machine};
 use super::kubelet_access::{Access, is_needed};
 use super::observe::{Observed, OwnedMachine};
-use super::plan::{Action, Plan, WaitingOn, plan};
+use super::plan::plan;
 use super::preflight::failure_domain;
 use super::report::{Known, machine_conditions, status};
+use super::step::{Action, Plan, WaitingOn};
 use super::up_to_date::differences;
 use super::upgrade::{document, with_tag};
 use super::validate::validate;
@@ -29,6 +30,8 @@ use crate::workload::etcd;
 mod deciding;
 mod leaving;
 mod machines;
+mod members;
+mod remediating;
 mod reporting;
 
 fn now() -> Timestamp {
@@ -204,9 +207,16 @@ fn words(plan: &Plan) -> String {
             Action::UpdateKubeadmConfig => "update kubeadm-config".into(),
             Action::UpdateKubeProxy => "update kube-proxy".into(),
             Action::NoteExpiry { node, port, .. } => format!("ask {node}:{port} for its end"),
-            Action::Create { join: false, .. } => "initialize".into(),
-            Action::Create { join: true, .. } => "join".into(),
+            Action::Create { join, replaces, .. } => {
+                let how = if *join { "join" } else { "initialize" };
+                let record = replaces.as_ref();
+                record.map_or(how.into(), |old| format!("{how} for {}", old.machine))
+            }
             Action::Delete { machine } => format!("delete {machine}"),
+            Action::NoteRemediation(record) => {
+                format!("note {} {}", record.machine, record.retry_count)
+            }
+            Action::ForgetRemediation => "forget the note".into(),
         })
         .collect();
     if let Some(on) = &plan.waiting {

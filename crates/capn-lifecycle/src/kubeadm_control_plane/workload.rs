@@ -11,6 +11,7 @@ use kube::{Api, Client, Resource as _, ResourceExt as _};
 use super::health::{Components, EtcdSeen, View};
 use super::kubelet_access::{self, Access};
 use super::observe::Observed;
+use super::plan::initializes;
 use super::validate::has_stacked_etcd;
 use crate::Context;
 use crate::error::chain;
@@ -85,9 +86,9 @@ pub(super) async fn look(
 }
 
 /// An API server may be there as soon as there is an instance. A single machine that is on its way
-/// out is not asked whether it initializes the cluster: a cluster must not count as initialized
-/// by a machine that is gone a moment later.
-fn worth_a_look(seen: &Observed) -> bool {
+/// out, or the first of several, is not asked whether it initializes the cluster: a cluster must not
+/// count as initialized by a machine that is gone a moment later.
+pub(super) fn worth_a_look(seen: &Observed) -> bool {
     if seen.kubeconfig.is_none() {
         return false;
     }
@@ -96,7 +97,11 @@ fn worth_a_look(seen: &Observed) -> bool {
     }
     let mut machines = seen.machines.iter();
     let last_one_goes = seen.machines.len() == 1 && machines.all(|owned| owned.is_deleting());
-    !last_one_goes && seen.machines.iter().any(|owned| owned.machine.infrastructure_provisioned())
+    let mut first = seen.machines.iter().filter(|owned| initializes(owned)).peekable();
+    let first_goes = first.peek().is_some() && first.all(|owned| owned.is_deleting());
+    !last_one_goes
+        && !first_goes
+        && seen.machines.iter().any(|owned| owned.machine.infrastructure_provisioned())
 }
 
 async fn is_kubeadm_done(client: &Client) -> Result<bool, workload::Error> {

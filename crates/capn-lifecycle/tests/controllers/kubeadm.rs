@@ -16,7 +16,7 @@ use crate::world::{World, condition, machine_is, manifests, reference, template,
 const GROUP: &str = "controlplane.cluster.x-k8s.io";
 
 /// The objects of a cluster `c` with a control plane `cp` and a deployment `md` of workers.
-fn kubeadm_manifests(control_planes: i32, workers: i32) -> Vec<Value> {
+pub(crate) fn kubeadm_manifests(control_planes: i32, workers: i32) -> Vec<Value> {
     let mut objects = manifests(workers);
     objects.retain(|object| {
         !["TestControlPlane", "TestConfigTemplate"].contains(&object["kind"].as_str().unwrap())
@@ -52,7 +52,7 @@ fn kubeadm_manifests(control_planes: i32, workers: i32) -> Vec<Value> {
     objects
 }
 
-async fn initialized(world: &World) -> KubeadmControlPlane {
+pub(crate) async fn initialized(world: &World) -> KubeadmControlPlane {
     world
         .wait::<KubeadmControlPlane>("cp", "is available", |kcp| {
             let list = kcp.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -61,7 +61,7 @@ async fn initialized(world: &World) -> KubeadmControlPlane {
         .await
 }
 
-async fn control_plane_machines(world: &World) -> Vec<Machine> {
+pub(crate) async fn control_plane_machines(world: &World) -> Vec<Machine> {
     let mut machines = world.list::<Machine>().await;
     machines.retain(Machine::is_control_plane);
     machines.sort_by_key(|machine| machine.creation_timestamp().map(|time| time.0));
@@ -273,7 +273,7 @@ async fn a_silent_api_server_does_not_make_machines_unhealthy() {
 }
 
 /// Waits until the control plane has so many machines of a version, all of them well.
-async fn settled(world: &World, count: i32, version: &str) {
+pub(crate) async fn settled(world: &World, count: i32, version: &str) {
     until("the control plane is settled", || async {
         let kcp: KubeadmControlPlane = world.api().get("cp").await.unwrap();
         let status = kcp.status.clone().unwrap_or_default();
@@ -300,7 +300,7 @@ async fn settled(world: &World, count: i32, version: &str) {
 }
 
 /// Nodes of the control plane and members of etcd are those of the machines.
-async fn nothing_is_left_over(world: &World) {
+pub(crate) async fn nothing_is_left_over(world: &World) {
     let mut names: Vec<_> =
         control_plane_machines(world).await.iter().map(|machine| machine.name_any()).collect();
     names.sort();

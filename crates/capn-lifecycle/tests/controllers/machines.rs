@@ -181,18 +181,7 @@ async fn a_broken_machine_is_replaced_when_its_health_check_says_so() {
     world.create(manifests(1)).await;
     world.wait_settled(1).await;
     let name = workers(&world.list::<Machine>().await)[0].clone();
-    let machine = world.api::<Machine>().get(&name).await.unwrap();
-    let existing = machine.status.as_ref().and_then(|status| status.conditions.clone());
-    let mut list =
-        conditions::Conditions::new(existing.as_ref(), None, k8s_openapi::jiff::Timestamp::now());
-    list.set(conditions::HEALTH_CHECK_SUCCEEDED, conditions::Status::False, "UnhealthyNode", "x");
-    list.set(conditions::OWNER_REMEDIATED, conditions::Status::False, "WaitingForRemediation", "");
-    let change = json!({ "status": { "conditions": list.finish() } });
-    world
-        .api::<Machine>()
-        .patch_status(&name, &Default::default(), &kube::api::Patch::Merge(change))
-        .await
-        .unwrap();
+    world.give_up(&name).await;
     world.wait_gone::<Machine>(&name).await;
     world.wait_settled(1).await;
     let sets = world.list::<MachineSet>().await;

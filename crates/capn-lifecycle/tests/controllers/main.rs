@@ -18,6 +18,7 @@ mod machines;
 mod provider;
 mod provisioning;
 mod quota;
+mod remediation;
 mod unreadable;
 mod workload;
 mod world;

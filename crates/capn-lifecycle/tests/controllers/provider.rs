@@ -12,7 +12,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::workload::Workload;
+use crate::workload::{Workload, address};
 use crate::world::{NAMESPACE, reference};
 
 pub(crate) const GROUP: &str = "test.cluster.x-k8s.io";
@@ -243,7 +243,7 @@ impl Provider {
             object,
             json!({
                 "initialization": { "provisioned": true },
-                "addresses": [{ "type": "InternalIP", "address": "192.0.2.9" }],
+                "addresses": [{ "type": "InternalIP", "address": address(&name) }],
                 "failureDomain": "a",
             }),
             json!({ "providerID": provider_id }),
@@ -252,7 +252,8 @@ impl Provider {
         // What runs given data never joins; an instance that is provisioned joins once.
         let joins = machine.spec.bootstrap.config_ref.is_some();
         let has_joined = object.annotations().contains_key("joined");
-        if joins && !has_joined && machine.metadata.deletion_timestamp.is_none() {
+        let can_join = joins && self.workload.can_join(machine.is_control_plane());
+        if can_join && !has_joined && machine.metadata.deletion_timestamp.is_none() {
             let version = machine.spec.version.as_deref().unwrap_or("v1.36.0");
             if machine.is_control_plane() {
                 self.workload.join_control_plane(&name, &provider_id, version);

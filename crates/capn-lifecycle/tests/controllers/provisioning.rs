@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use crate::workload::address;
 use crate::world::{World, condition, machine_is, manifests, manifests_without_bootstrap, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,7 +50,7 @@ async fn manifests_become_a_cluster_whose_machines_are_nodes() {
         assert_eq!(status.phase, Some(MachinePhase::Running), "{name}");
         assert_eq!(machine.node_name(), Some(name.as_str()));
         assert_eq!(machine.spec.provider_id, Some(format!("test:///{name}")));
-        assert_eq!(status.addresses.unwrap()[0].address, "192.0.2.9");
+        assert_eq!(status.addresses.unwrap()[0].address, address(&name));
         assert_eq!(status.node_info.unwrap().kubelet_version, "v1.36.0");
         assert!(
             machine_is(machine, conditions::READY) && machine_is(machine, conditions::AVAILABLE)

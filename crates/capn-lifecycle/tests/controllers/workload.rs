@@ -48,6 +48,12 @@ struct State {
     kubeadm_config: Option<Value>,
     /// Members of etcd in the order in which they joined; the first one leads.
     members: Vec<String>,
+    /// Addresses of members that were added, and never started: they are learners without a name.
+    learners: Vec<String>,
+    /// Members that raise an alarm.
+    alarms: Vec<String>,
+    /// Machines have what they need to join, and do not.
+    are_joins_held: bool,
     /// What was done to etcd, in order.
     etcd_log: Vec<String>,
 }
@@ -104,6 +110,32 @@ impl Workload {
     /// Nothing answers, as before kubeadm has started an API server, or while it restarts.
     pub(crate) fn down(&self, is_down: bool) {
         self.state.lock().unwrap().is_down = is_down;
+    }
+
+    /// Machines do not join, as if something held up their boot.
+    pub(crate) fn hold_joins(&self, are_held: bool) {
+        self.state.lock().unwrap().are_joins_held = are_held;
+    }
+
+    /// kubeadm adds a member for a machine at an address; the machine is lost before it starts etcd.
+    pub(crate) fn lose_learner(&self, address: &str) {
+        self.state.lock().unwrap().learners.push(address.to_owned());
+    }
+
+    /// Members that raise an alarm, and no others do.
+    pub(crate) fn raise_alarms(&self, of: &[String]) {
+        self.state.lock().unwrap().alarms = of.to_vec();
+        for name in self.members() {
+            // Nothing tells of an alarm, but a pod that changes brings a look at etcd.
+            self.set_component("etcd", &name, false);
+            self.set_component("etcd", &name, true);
+        }
+    }
+
+    /// Whether kubeadm comes through: etcd takes one learner at a time.
+    pub(crate) fn can_join(&self, is_control_plane: bool) -> bool {
+        let state = self.state.lock().unwrap();
+        !state.are_joins_held && (!is_control_plane || state.learners.is_empty())
     }
 
     /// kubeadm sets up a control plane machine: the first one initializes, the others join.
@@ -186,10 +218,20 @@ impl Workload {
         match request.path {
             "/v3/cluster/member/list" => {
                 let members = state.members.iter();
-                let members = members.map(|name| json!({ "ID": id(name), "name": name }));
-                Ok(json!({ "members": members.collect::<Vec<_>>() }))
+                let peers = |address: &str| json!([format!("https://{address}:2380")]);
+                let members = members.map(|name| {
+                    json!({ "ID": id(name), "name": name, "peerURLs": peers(&address(name)) })
+                });
+                let learners = state.learners.iter().map(|at| {
+                    json!({ "ID": id(at), "name": "", "peerURLs": peers(at), "isLearner": true })
+                });
+                Ok(json!({ "members": members.chain(learners).collect::<Vec<_>>() }))
             }
-            "/v3/maintenance/alarm" => Ok(json!({})),
+            "/v3/maintenance/alarm" => {
+                let raised = |name| json!({ "memberID": id(name), "alarm": "NOSPACE" });
+                let alarms = state.alarms.iter().map(|name| raised(name));
+                Ok(json!({ "alarms": alarms.collect::<Vec<_>>() }))
+            }
             "/v3/maintenance/status" => Ok(json!({ "leader": id(&state.members[0]) })),
             "/v3/maintenance/transfer-leadership" => {
                 if state.members[0] != request.node {
@@ -202,6 +244,11 @@ impl Workload {
                 Ok(json!({}))
             }
             "/v3/cluster/member/remove" => {
+                if let Some(at) = state.learners.iter().position(|at| id(at) == of("ID")) {
+                    state.learners.remove(at);
+                    state.etcd_log.push("a learner removed".to_owned());
+                    return Ok(json!({}));
+                }
                 let Some(at) = state.members.iter().position(|name| id(name) == of("ID")) else {
                     return refused("etcdserver: member not found");
                 };
@@ -515,7 +562,15 @@ fn unescaped(name: &str) -> String {
     name.replace("%3A", ":")
 }
 
-/// Identity of the etcd member of a name.
+/// Address of the machine of a name.
+pub(crate) fn address(name: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    let [a, b, c, ..] = hasher.finish().to_be_bytes();
+    format!("10.{a}.{b}.{c}")
+}
+
+/// Identity of the etcd member of a name, or of one without a name at an address.
 fn id(name: &str) -> String {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);

@@ -173,6 +173,29 @@ impl World {
             .unwrap_or_else(|error| panic!("patch {} {name}: {error}", K::kind(&())));
     }
 
+    /// A health check finds a machine unhealthy.
+    pub(crate) async fn give_up(&self, name: &str) {
+        let what = format!("Machine {name} is marked");
+        until(&what, || async {
+            let machine = self.api::<Machine>().get(name).await.expect("the machine is there");
+            let existing = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
+            let now = k8s_openapi::jiff::Timestamp::now();
+            let mut list = conditions::Conditions::new(existing, None, now);
+            let no = conditions::Status::False;
+            list.set(conditions::HEALTH_CHECK_SUCCEEDED, no, "UnhealthyNode", "x");
+            list.set(conditions::OWNER_REMEDIATED, no, "WaitingForRemediation", "");
+            // With the version that was read, so that no condition of another is lost.
+            let change = json!({
+                "metadata": { "resourceVersion": machine.resource_version() },
+                "status": { "conditions": list.finish() },
+            });
+            let change = Patch::Merge(change);
+            let done = self.api::<Machine>().patch_status(name, &Default::default(), &change).await;
+            done.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
     pub(crate) async fn delete<K>(&self, name: &str)
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
