@@ -181,8 +181,8 @@ fn what_is_wrong_with_a_health_check_is_named_by_its_field() {
         let list = json!([{ "type": kind, "status": "False", "timeoutSeconds": seconds }]);
         ("spec/checks", json!({ field: list }))
     };
-    let template = |version: &str| {
-        let template = json!({ "apiVersion": version, "kind": "FooTemplate", "name": "t" });
+    let template = |version: &str, kind: &str| {
+        let template = json!({ "apiVersion": version, "kind": kind, "name": "t" });
         ("spec/remediation/templateRef", template)
     };
     let startup = |seconds: i32| ("spec/checks", json!({ "nodeStartupTimeoutSeconds": seconds }));
@@ -214,8 +214,10 @@ fn what_is_wrong_with_a_health_check_is_named_by_its_field() {
             conditions(machines, "OwnerRemediated", 1),
             Some("spec.checks.unhealthyMachineConditions[0].type"),
         ),
-        (template("foo.io/v1"), None),
-        (template("v1"), Some("spec.remediation.templateRef.apiVersion")),
+        (template("foo.io/v1", "FooTemplate"), None),
+        (template("v1", "FooTemplate"), Some("spec.remediation.templateRef.apiVersion")),
+        (template("foo.io/v1", "Foo"), Some("spec.remediation.templateRef.kind")),
+        (template("foo.io/v1", "Template"), Some("spec.remediation.templateRef.kind")),
         (("spec/selector", json!({})), Some("spec.selector")),
         (
             ("spec/selector", json!({ "matchExpressions": [{ "key": "a", "operator": "Near" }] })),

@@ -5,6 +5,9 @@
 //! of another program that is made from a template; the controller itself replaces nothing. When
 //! too many machines are broken, none is handed over.
 //!
+//! Two health checks may be for the same machine. The one that finds it broken stands: the other does
+//! not take that back, and what is found names who found it.
+//!
 //! A workload cluster that cannot be reached says nothing about its nodes: then no machine is
 //! judged, and what was said of it before stays.
 
@@ -27,6 +30,7 @@ use capn_controller::watch;
 use kube::Api;
 use kube::Resource as _;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::Store;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio_util::sync::CancellationToken;
 
@@ -48,12 +52,16 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let controller = checks
         .watches_stream(clusters, move |cluster: Cluster| wake::of_cluster(&of_cluster, &cluster))
         .watches_stream(machines, move |machine: Machine| wake::of_machine(&of_machine, &machine))
-        .reconcile_on(wake::of_nodes(&ctx, store));
-    drive(controller, ctx, stop, reconcile).await;
+        .reconcile_on(wake::of_nodes(&ctx, store.clone()));
+    drive(controller, ctx, stop, move |check, ctx| reconcile(check, ctx, store.clone())).await;
 }
 
 /// One pass over one health check.
-async fn reconcile(check: Arc<MachineHealthCheck>, ctx: Arc<Context>) -> Result<Action, Failure> {
+async fn reconcile(
+    check: Arc<MachineHealthCheck>,
+    ctx: Arc<Context>,
+    known: Store<MachineHealthCheck>,
+) -> Result<Action, Failure> {
     let Some(check) = observe::current(&ctx, &check).await? else {
         return Ok(Action::await_change());
     };
@@ -77,7 +85,7 @@ async fn reconcile(check: Arc<MachineHealthCheck>, ctx: Arc<Context>) -> Result<
         }
     };
     let check = apply::own(&ctx, check, &cluster).await?;
-    let mut seen = observe::observe(&ctx, &check, &wanted, cluster).await?;
+    let mut seen = observe::observe(&ctx, &check, &wanted, cluster, &known).await?;
     let mut plan = plan::plan(&check, &wanted, &seen, ctx.now());
     if !plan.doubtful.is_empty() {
         observe::confirm(&ctx, &mut seen, &plan.doubtful).await;

@@ -8,7 +8,9 @@ use capi_api::{Cluster, Machine, MachineHealthCheck, labels};
 use capn_controller::lists;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
+use kube::runtime::reflector::Store;
 use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::external;
@@ -18,7 +20,7 @@ use crate::Context;
 use crate::error::{Failure, chain};
 use crate::lookup::Seen;
 use crate::nodes::{ClusterKey, Nodes, has_nodes};
-use crate::objects::{annotation, of_cluster, selector_text, selects};
+use crate::objects::{annotation, is_deleting, of_cluster, selector_text, selects};
 use crate::workload;
 
 /// How long a workload cluster may take to show nodes.
@@ -38,6 +40,15 @@ pub(super) struct Observed {
     pub(super) requests: BTreeMap<String, RequestSeen>,
     /// Nodes were to be read again and could not be.
     pub(super) is_unconfirmed: bool,
+    /// Other health checks of the cluster.
+    pub(super) others: Vec<Other>,
+}
+
+/// Another health check, which may be for the same machines.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Other {
+    pub(super) name: String,
+    pub(super) selector: LabelSelector,
 }
 
 /// An object that repairs a machine.
@@ -75,6 +86,7 @@ pub(super) async fn observe(
     check: &MachineHealthCheck,
     wanted: &Wanted,
     cluster: Cluster,
+    known: &Store<MachineHealthCheck>,
 ) -> Result<Observed, Failure> {
     let nodes = nodes(ctx, &cluster);
     let targets = machines(ctx, check)
@@ -89,7 +101,22 @@ pub(super) async fn observe(
             external::requests(ctx, check, template).await?,
         ),
     };
-    Ok(Observed { cluster, targets, template, requests, is_unconfirmed: false })
+    let others = others(check, known);
+    Ok(Observed { cluster, targets, template, requests, is_unconfirmed: false, others })
+}
+
+fn others(check: &MachineHealthCheck, known: &Store<MachineHealthCheck>) -> Vec<Other> {
+    known
+        .state()
+        .iter()
+        .filter(|other| {
+            other.metadata.namespace == check.metadata.namespace
+                && other.metadata.name != check.metadata.name
+                && other.spec.cluster_name == check.spec.cluster_name
+                && !is_deleting(other.meta())
+        })
+        .map(|other| Other { name: other.name_any(), selector: other.spec.selector.clone() })
+        .collect()
 }
 
 /// The machines that the health check selects, without those that are to be left alone.

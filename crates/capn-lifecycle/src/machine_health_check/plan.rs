@@ -6,7 +6,7 @@ use capi_api::conditions::{self, Conditions, Status};
 use capi_api::{Machine, MachineHealthCheck};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt as _;
+use kube::{Resource as _, ResourceExt as _};
 
 use super::bound::Allowance;
 use super::judge::{self, Target, Verdict, judge};
@@ -15,6 +15,7 @@ use super::validate::{Template, Wanted};
 use crate::fleet::condition;
 use crate::lookup::Seen;
 use crate::notice::News;
+use crate::objects::selects;
 use crate::template::made_kind;
 
 /// Reason: somebody else has to repair the machine now.
@@ -25,6 +26,11 @@ const TEMPLATE_NOT_FOUND: &str = "RemediationTemplateNotFound";
 pub(super) const CREATION_FAILED: &str = "RemediationRequestCreationFailed";
 /// Reason of the owner: the machine is on its way out, so that it is too late.
 const MACHINE_DELETING: &str = "MachineDeleting";
+
+/// Before the name of the health check in what is found of a machine.
+const FOUND_BY: &str = "MachineHealthCheck ";
+/// The condition that says it.
+const CHECKED: &str = conditions::HEALTH_CHECK_SUCCEEDED;
 
 /// What is done now.
 #[must_use = "a plan does nothing until it is applied"]
@@ -37,6 +43,8 @@ pub(super) struct Plan {
     pub(super) healthy: i32,
     /// Machines that were found broken.
     pub(super) broken: usize,
+    /// Some of those were not broken before.
+    pub(super) is_worse: bool,
     /// When a timeout ends.
     pub(super) next: Option<Duration>,
     /// Something is awaited that nothing tells of.
@@ -98,6 +106,10 @@ pub(super) fn plan(
         targets,
         healthy,
         broken: judged.iter().filter(|(_, verdict)| is_broken(verdict)).count(),
+        is_worse: judged.iter().any(|(target, verdict)| {
+            let before = status(&target.machine, CHECKED);
+            is_broken(verdict) && before != Some(Status::False)
+        }),
         next: judged.iter().filter_map(|(_, verdict)| waits(verdict)).min(),
         is_held_up: seen.is_unconfirmed
             || judged.iter().any(|(t, verdict)| is_broken(verdict) && pass.is_held_up(&t.machine)),
@@ -134,8 +146,7 @@ fn is_good(target: &Target, verdict: &Verdict) -> bool {
 
 fn is_news_of_node(machine: &Machine, verdict: &Verdict) -> bool {
     let Verdict::Unhealthy { reason, .. } = verdict else { return false };
-    let is_said = condition(machine, conditions::HEALTH_CHECK_SUCCEEDED)
-        .is_some_and(|said| said.reason == *reason);
+    let is_said = condition(machine, CHECKED).is_some_and(|said| said.reason == *reason);
     [judge::NODE_DELETED, judge::UNHEALTHY_NODE].contains(reason) && !is_said
 }
 
@@ -161,17 +172,19 @@ impl Pass<'_> {
         let mut news = None;
         match verdict {
             Verdict::Waits(_) | Verdict::Unjudged => return None,
+            Verdict::Healthy if self.is_broken_for_another(machine) => return None,
             Verdict::Healthy => {
-                let kind = conditions::HEALTH_CHECK_SUCCEEDED;
-                list.set(kind, Status::True, judge::SUCCEEDED, "");
+                list.set(CHECKED, Status::True, judge::SUCCEEDED, "");
                 forgive(&mut list);
                 if self.request(machine).is_some_and(|request| !request.is_deleting) {
                     request = Request::Delete;
                 }
             }
             Verdict::Unhealthy { reason, message } => {
-                let kind = conditions::HEALTH_CHECK_SUCCEEDED;
-                list.set(kind, Status::False, reason, message.clone());
+                if !self.is_broken_for_another(machine) {
+                    let message = format!("{FOUND_BY}{}: {message}", self.check);
+                    list.set(CHECKED, Status::False, reason, message);
+                }
                 if self.is_allowed {
                     let is_new = match &self.wanted.template {
                         None => hand_over(&mut list),
@@ -183,7 +196,7 @@ impl Pass<'_> {
                     news = is_new.then(|| News {
                         is_warning: false,
                         reason: "MachineMarkedUnhealthy",
-                        note: format!("MachineHealthCheck {}: {message}", self.check),
+                        note: format!("{FOUND_BY}{}: {message}", self.check),
                     });
                 }
             }
@@ -195,6 +208,19 @@ impl Pass<'_> {
             conditions,
             request,
             news,
+        })
+    }
+
+    /// Another health check of the machine has found it broken. What it found is its to take back:
+    /// else the two would undo what the other said, for ever.
+    fn is_broken_for_another(&self, machine: &Machine) -> bool {
+        let said = condition(machine, CHECKED).filter(|said| said.status == Status::False.as_str());
+        let by = said
+            .and_then(|said| said.message.strip_prefix(FOUND_BY))
+            .and_then(|message| message.split_once(": "));
+        by.is_some_and(|(name, _)| {
+            let mut others = self.seen.others.iter();
+            others.any(|other| other.name == name && selects(&other.selector, machine.meta()))
         })
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::machine_health_check::bound::Bound;
 use crate::machine_health_check::judge::NodeSeen;
+use crate::machine_health_check::observe::Other;
 use crate::machine_health_check::validate::parse;
 use crate::testing::{both, cluster, deleting, external, machine, now};
 
@@ -75,6 +76,7 @@ fn seen(targets: Vec<Target>) -> Observed {
         template: Seen::NoReference,
         requests: BTreeMap::new(),
         is_unconfirmed: false,
+        others: Vec::new(),
     }
 }
 
@@ -109,12 +111,14 @@ fn a_broken_machine_is_handed_to_its_owner_and_a_good_one_is_called_good() {
         ]
     );
     assert_eq!(plan.targets, ["a", "b", "c"]);
-    assert_eq!((plan.healthy, plan.broken), (1, 1));
+    assert_eq!((plan.healthy, plan.broken, plan.is_worse), (1, 1, true));
     assert_eq!(plan.allowance, Allowance::Allowed(1));
     assert_eq!(plan.next, Some(Duration::from_secs(20)), "when c's time is over");
     assert_eq!(plan.doubtful, ["a"], "the node is read again before it is said");
     assert_eq!(plan.changes[0].news.as_ref().unwrap().reason, "MachineMarkedUnhealthy");
     assert_eq!(plan.changes[1].news, None);
+    let found = conditions::get(Some(&plan.changes[0].conditions), CHECKED).unwrap();
+    assert_eq!(found.message, "MachineHealthCheck mhc: Node.Ready has been False for 300s or more");
 }
 
 #[test]
@@ -124,6 +128,7 @@ fn what_was_said_is_not_said_again() {
     let (a, b) = (with(&before.changes[0]), with(&before.changes[1]));
     let after = planned(json!({}), &seen(vec![bad("a", a), good("b", b)]));
     assert_eq!(after.changes, []);
+    assert!(!after.is_worse);
     assert_eq!(after.doubtful, [] as [&str; 0]);
     assert_eq!(after.next, None, "nothing is waited for");
 }
@@ -154,6 +159,52 @@ fn the_owner_has_the_last_word_on_what_it_remediates() {
         let target = if healthy { good("a", before) } else { bad("a", before) };
         let plan = planned(json!({}), &seen(vec![target]));
         assert_eq!(owner(&plan).as_deref(), expected, "{status}/{reason}, healthy: {healthy}");
+    }
+}
+
+#[test]
+fn two_checks_of_a_machine_do_not_undo_what_the_other_found() {
+    let selector = |cluster: &str| {
+        let labels = json!({ "matchLabels": { "cluster.x-k8s.io/cluster-name": cluster } });
+        serde_json::from_value(labels).unwrap()
+    };
+    let other =
+        |name: &str, cluster: &str| Other { name: name.to_owned(), selector: selector(cluster) };
+    let found_by = |name: &str, reason: &str| {
+        let mut found = holds("HealthCheckSucceeded", "False", reason);
+        found["message"] = json!(format!("MachineHealthCheck {name}: Node n was deleted"));
+        listed(vec![found])
+    };
+    let theirs = || found_by("other", "NodeDeleted");
+    let stands = "HealthCheckSucceeded=False/NodeDeleted";
+    for (name, target, others, expected) in [
+        ("good for us", good("a", theirs()), vec![other("other", "c")], None),
+        ("bad for both", bad("a", theirs()), vec![other("other", "c")], Some(stands)),
+        ("the other is gone", good("a", theirs()), vec![], Some(HEALTHY)),
+        ("bad, and the other is gone", bad("a", theirs()), vec![], Some(BROKEN)),
+        (
+            "the other is for others now",
+            good("a", theirs()),
+            vec![other("other", "d")],
+            Some(HEALTHY),
+        ),
+        (
+            "we found it",
+            good("a", found_by("mhc", "NodeDeleted")),
+            vec![other("other", "c")],
+            Some(HEALTHY),
+        ),
+        (
+            "nobody we know",
+            good("a", found_by("x", "NodeDeleted")),
+            vec![other("other", "c")],
+            Some(HEALTHY),
+        ),
+    ] {
+        let plan = planned(json!({}), &Observed { others, ..seen(vec![target]) });
+        let found = plan.changes.first().map(said).unwrap_or_default();
+        let health = found.iter().find(|text| text.starts_with("HealthCheckSucceeded"));
+        assert_eq!(health.map(String::as_str), expected, "{name}");
     }
 }
 
@@ -361,7 +412,11 @@ fn a_spec_that_makes_no_sense_is_refused_by_its_field() {
             "spec.remediation.triggerIf.unhealthyLessThanOrEqualTo",
         ),
         (
-            json!({ "templateRef": { "apiVersion": "v1", "kind": "T", "name": "t" } }),
+            json!({ "templateRef": { "apiVersion": "v1/v1", "kind": "T", "name": "t" } }),
+            "spec.remediation.templateRef.kind",
+        ),
+        (
+            json!({ "templateRef": { "apiVersion": "v1", "kind": "TTemplate", "name": "t" } }),
             "spec.remediation.templateRef.apiVersion",
         ),
     ] {

@@ -140,7 +140,8 @@ fn news(
         Some((said.status.clone(), said.message.clone()))
     };
     let is_said = check.status.as_ref().and_then(said) == said(status);
-    (plan.broken > 0 && !is_said).then(|| News {
+    // Machines whose time is not over yet count, too, so that the condition may have come before.
+    (plan.broken > 0 && (!is_said || plan.is_worse)).then(|| News {
         is_warning: true,
         reason: RESTRICTED,
         note: note.clone(),

@@ -22,6 +22,7 @@ fn plan(allowance: Allowance, broken: usize) -> Plan {
         targets: vec!["a".to_owned(), "b".to_owned(), "c".to_owned()],
         healthy: 2,
         broken,
+        is_worse: false,
         next: None,
         is_held_up: false,
         doubtful: Vec::new(),
@@ -72,6 +73,8 @@ fn a_restriction_is_told_once_and_only_when_something_is_broken() {
     assert_eq!(told(&again, &restricted()), None);
     let worse = plan(Allowance::Restricted("even more".to_owned()), 2);
     assert_eq!(told(&again, &worse), Some((event.0, "even more".to_owned())));
+    let worse = Plan { is_worse: true, ..restricted() };
+    assert!(told(&again, &worse).is_some(), "it was said before a machine was broken");
     assert_eq!(told(&first, &plan(Allowance::Restricted("none yet".to_owned()), 0)), None);
     assert_eq!(told(&first, &plan(Allowance::Allowed(1), 1)), None);
 }

@@ -70,14 +70,9 @@ pub(crate) fn problems(check: &MachineHealthCheck) -> Vec<(String, String)> {
         let field = if in_range(check).is_some() { IN_RANGE } else { AT_MOST };
         wrong(field.to_owned(), problem);
     }
-    if let Some(Err(problem)) = check
-        .spec
-        .remediation
-        .as_ref()
-        .and_then(|remediation| remediation.template_ref.as_ref())
-        .map(template)
-    {
-        wrong("spec.remediation.templateRef.apiVersion".to_owned(), problem);
+    let template = check.spec.remediation.as_ref().and_then(|r| r.template_ref.as_ref());
+    for (field, problem) in template.into_iter().flat_map(of_template) {
+        wrong(format!("spec.remediation.templateRef.{field}"), problem);
     }
     for (field, problem) in check.spec.checks.iter().flat_map(of_checks) {
         wrong(format!("spec.checks.{field}"), problem);
@@ -87,6 +82,22 @@ pub(crate) fn problems(check: &MachineHealthCheck) -> Vec<(String, String)> {
 
 const IN_RANGE: &str = "spec.remediation.triggerIf.unhealthyInRange";
 const AT_MOST: &str = "spec.remediation.triggerIf.unhealthyLessThanOrEqualTo";
+
+fn of_template(reference: &RemediationTemplateRef) -> Vec<(String, String)> {
+    let mut problems = Vec::new();
+    if !is_template(&reference.kind) {
+        // Else what is made would be of the kind of the template, whatever that is.
+        problems.push(("kind".to_owned(), "has to end in Template".to_owned()));
+    }
+    if let Err(problem) = template(reference) {
+        problems.push(("apiVersion".to_owned(), problem));
+    }
+    problems
+}
+
+fn is_template(kind: &str) -> bool {
+    kind.strip_suffix("Template").is_some_and(|made| !made.is_empty())
+}
 
 fn of_checks(checks: &TopologyHealthChecks) -> Vec<(String, String)> {
     let mut problems = Vec::new();
