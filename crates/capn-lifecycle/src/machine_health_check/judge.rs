@@ -230,5 +230,5 @@ fn lasted(of: &str, kind: &str, status: &str, seconds: i32) -> String {
 }
 
 #[cfg(test)]
-#[path = "judge_tests.rs"]
+#[path = "judge_tests/mod.rs"]
 mod tests;

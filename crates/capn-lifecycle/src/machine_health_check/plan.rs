@@ -139,7 +139,7 @@ fn is_good(target: &Target, verdict: &Verdict) -> bool {
         Verdict::Unhealthy { .. } | Verdict::Waits(_) => false,
         Verdict::Unjudged => {
             target.machine.metadata.deletion_timestamp.is_none()
-                && status(&target.machine, conditions::HEALTH_CHECK_SUCCEEDED) == Some(Status::True)
+                && status(&target.machine, CHECKED) == Some(Status::True)
         }
     }
 }
@@ -304,5 +304,5 @@ fn forgive(list: &mut Conditions) {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
+#[path = "plan_tests/mod.rs"]
 mod tests;
