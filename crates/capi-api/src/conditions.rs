@@ -25,6 +25,10 @@ pub const NODE_HEALTHY: &str = "NodeHealthy";
 pub const HEALTH_CHECK_SUCCEEDED: &str = "HealthCheckSucceeded";
 /// Condition of a Machine: its owner has dealt with it being broken.
 pub const OWNER_REMEDIATED: &str = "OwnerRemediated";
+/// Condition of a Machine: another program has dealt with it being broken.
+pub const EXTERNALLY_REMEDIATED: &str = "ExternallyRemediated";
+/// Condition of a MachineHealthCheck: broken machines may be handed over.
+pub const REMEDIATION_ALLOWED: &str = "RemediationAllowed";
 /// Condition of a Machine: it is being changed in place.
 pub const UPDATING: &str = "Updating";
 /// Condition of a Cluster: its control plane has taken requests.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
 use tokio_util::sync::CancellationToken;
 
 use crate::contract::Contracts;
@@ -11,6 +12,9 @@ use crate::external::ExternalWatches;
 use crate::full::Full;
 use crate::nodes::NodeWatches;
 use crate::workload::Workloads;
+
+/// Name under which events are published.
+const REPORTER: &str = "capn";
 
 /// How the controllers behave.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub struct Context {
     pub(crate) nodes: NodeWatches,
     /// Namespaces that take no more.
     pub(crate) full: Full,
+    /// Tells what happened to an object, as Kubernetes events.
+    pub(crate) recorder: Recorder,
     /// Cancelled when the controllers end.
     pub(crate) stop: CancellationToken,
     pub(crate) resync: Duration,
@@ -60,6 +66,10 @@ impl Context {
             external: ExternalWatches::new(client.clone()),
             nodes: NodeWatches::default(),
             full: Full::default(),
+            recorder: Recorder::new(
+                client.clone(),
+                Reporter { controller: REPORTER.to_owned(), instance: None },
+            ),
             stop: CancellationToken::new(),
             client,
             workloads,

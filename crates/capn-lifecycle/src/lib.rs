@@ -7,10 +7,10 @@
 //!
 //! # What is not here
 //!
-//! MachineHealthCheck, MachinePool, ClusterResourceSet and ClusterClass have definitions but no
-//! controller; a Cluster with a topology is refused. Machines do not wait for volumes to be
-//! detached, and neither MachineDrainRules nor taints of machines are looked at. Labels and
-//! annotations that a template loses stay on the machines that have them.
+//! MachinePool, ClusterResourceSet and ClusterClass have definitions but no controller; a Cluster
+//! with a topology is refused. Machines do not wait for volumes to be detached, and neither
+//! MachineDrainRules nor taints of machines are looked at. Labels and annotations that a template
+//! loses stay on the machines that have them.
 
 pub mod admission;
 pub mod contract;
@@ -31,8 +31,10 @@ mod kubeadm_control_plane;
 mod lookup;
 mod machine;
 mod machine_deployment;
+mod machine_health_check;
 mod machine_set;
 mod nodes;
+mod notice;
 mod objects;
 mod patch;
 mod summary;
@@ -102,6 +104,9 @@ pub async fn run(
     running.spawn(run("MachineSet", |ctx, stop| Box::pin(machine_set::run(ctx, stop))));
     running
         .spawn(run("MachineDeployment", |ctx, stop| Box::pin(machine_deployment::run(ctx, stop))));
+    running.spawn(run("MachineHealthCheck", |ctx, stop| {
+        Box::pin(machine_health_check::run(ctx, stop))
+    }));
     running.spawn(run("KubeadmConfig", |ctx, stop| Box::pin(kubeadm_config::run(ctx, stop))));
     running.spawn(run("KubeadmControlPlane", |ctx, stop| {
         Box::pin(kubeadm_control_plane::run(ctx, stop))

@@ -1,7 +1,7 @@
 //! Watches of the nodes of workload clusters: one for each cluster whose control plane is there.
 //!
-//! The nodes are kept in memory for the Machine controller, every event wakes the machine it
-//! concerns, and the state of the connection is what the condition `RemoteConnectionProbe` shows.
+//! The nodes are kept in memory for the Machine and MachineHealthCheck controllers, every event wakes the
+//! machine it concerns, and the state of the connection is what the condition `RemoteConnectionProbe` shows.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt as _;
-use kube::runtime::reflector::{self, Store, store};
+use kube::runtime::reflector::{self, ObjectRef, Store, store};
 use kube::runtime::watcher;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -84,6 +84,8 @@ pub(crate) struct Nodes {
 struct State {
     connection: Connection,
     listed: bool,
+    /// Listed since the connection came.
+    current: bool,
     /// Why no client is made for the cluster, as long as its kubeconfig stays as it is.
     refused: Option<String>,
 }
@@ -102,6 +104,17 @@ impl Nodes {
     /// All nodes have been listed once, so that a node that is not here does not exist.
     pub(crate) fn is_complete(&self) -> bool {
         self.lock().listed
+    }
+
+    /// The cluster answers, and what is known of its nodes is from this connection.
+    pub(crate) fn is_current(&self) -> bool {
+        let state = self.lock();
+        state.current && state.connection == Connection::Up
+    }
+
+    /// The node of a name.
+    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<Node>> {
+        self.store.get(&ObjectRef::new(name))
     }
 
     /// The node with a provider id.
@@ -152,6 +165,7 @@ impl NodeWatches {
             state: Arc::new(Mutex::new(State {
                 connection: Connection::NotYet,
                 listed: false,
+                current: false,
                 refused: None,
             })),
             stop: ctx.stop.child_token(),
@@ -267,7 +281,11 @@ impl Follower {
             watcher::Event::InitApply(node) | watcher::Event::Apply(node) => self.touched(&node),
             watcher::Event::Delete(node) => self.touched(&node),
             watcher::Event::InitDone => {
-                self.nodes.lock().listed = true;
+                {
+                    let mut state = self.nodes.lock();
+                    state.listed = true;
+                    state.current = true;
+                }
                 self.up();
                 // Also for the machines whose node turned out not to be there.
                 self.send(NodeEvent::Connection { cluster: self.key.clone() });
@@ -300,6 +318,7 @@ impl Follower {
     fn lost(&self) {
         let changed = {
             let mut state = self.nodes.lock();
+            state.current = false;
             let changed = state.connection == Connection::Up;
             if changed {
                 state.connection = Connection::Down { last_success: Some(Timestamp::now()) };

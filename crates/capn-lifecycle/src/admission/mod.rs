@@ -7,6 +7,7 @@
 mod cluster;
 mod deployment;
 mod fields;
+mod health_check;
 mod kubeadm;
 mod machine;
 mod replicas;
@@ -58,6 +59,7 @@ pub fn admission() -> Vec<Admission> {
         core("Machine", machine::mutate, machine::validate),
         core("MachineSet", set::mutate, set::validate),
         core("MachineDeployment", deployment::mutate, deployment::validate),
+        core("MachineHealthCheck", health_check::mutate, health_check::validate),
     ];
     all.extend(kubeadm::admission());
     all

@@ -157,6 +157,89 @@ fn a_machine_gets_its_label_version_and_timeout() {
     assert_eq!(new["spec"]["deletion"]["nodeDeletionTimeoutSeconds"], json!(10));
 }
 
+fn health_check(change: &[(&str, Value)]) -> Value {
+    let mut value = json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineHealthCheck",
+        "metadata": { "name": "mhc" },
+        "spec": { "clusterName": "c", "selector": { "matchLabels": { "a": "b" } } },
+    });
+    for (pointer, change) in change {
+        let path: Vec<&str> = pointer.split('/').collect();
+        super::fields::set(&mut value, &path, change.clone());
+    }
+    value
+}
+
+#[test]
+fn what_is_wrong_with_a_health_check_is_named_by_its_field() {
+    let trigger = "spec/remediation/triggerIf";
+    let in_range = "spec.remediation.triggerIf.unhealthyInRange";
+    let at_most = "spec.remediation.triggerIf.unhealthyLessThanOrEqualTo";
+    let range = |range: &str| (trigger, json!({ "unhealthyInRange": range }));
+    let bound = |bound: Value| (trigger, json!({ "unhealthyLessThanOrEqualTo": bound }));
+    let conditions = |field: &str, kind: &str, seconds: i32| {
+        let list = json!([{ "type": kind, "status": "False", "timeoutSeconds": seconds }]);
+        ("spec/checks", json!({ field: list }))
+    };
+    let template = |version: &str, kind: &str| {
+        let template = json!({ "apiVersion": version, "kind": kind, "name": "t" });
+        ("spec/remediation/templateRef", template)
+    };
+    let startup = |seconds: i32| ("spec/checks", json!({ "nodeStartupTimeoutSeconds": seconds }));
+    let (nodes, machines) = ("unhealthyNodeConditions", "unhealthyMachineConditions");
+    for (change, field) in [
+        (range("[3-5]"), None),
+        (range("[5-3]"), Some(in_range)),
+        (range("3-5"), Some(in_range)),
+        (bound(json!(0)), None),
+        (bound(json!("40%")), None),
+        (bound(json!(-1)), Some(at_most)),
+        (bound(json!("-40%")), Some(at_most)),
+        (bound(json!("many")), Some(at_most)),
+        (startup(0), None),
+        (startup(30), None),
+        (startup(29), Some("spec.checks.nodeStartupTimeoutSeconds")),
+        (startup(-1), Some("spec.checks.nodeStartupTimeoutSeconds")),
+        (conditions(nodes, "Ready", 0), None),
+        (
+            conditions(nodes, "Ready", -1),
+            Some("spec.checks.unhealthyNodeConditions[0].timeoutSeconds"),
+        ),
+        (conditions(machines, "NodeReady", 0), None),
+        (
+            conditions(machines, "NodeReady", -1),
+            Some("spec.checks.unhealthyMachineConditions[0].timeoutSeconds"),
+        ),
+        (
+            conditions(machines, "OwnerRemediated", 1),
+            Some("spec.checks.unhealthyMachineConditions[0].type"),
+        ),
+        (template("foo.io/v1", "FooTemplate"), None),
+        (template("v1", "FooTemplate"), Some("spec.remediation.templateRef.apiVersion")),
+        (template("foo.io/v1", "Foo"), Some("spec.remediation.templateRef.kind")),
+        (template("foo.io/v1", "Template"), Some("spec.remediation.templateRef.kind")),
+        (("spec/selector", json!({})), Some("spec.selector")),
+        (
+            ("spec/selector", json!({ "matchExpressions": [{ "key": "a", "operator": "Near" }] })),
+            Some("spec.selector"),
+        ),
+    ] {
+        let shown = format!("{change:?}");
+        let (_, problems) = admit("MachineHealthCheck", health_check(&[change]), None);
+        assert_eq!(problems, Vec::from_iter(field), "{shown}");
+    }
+}
+
+#[test]
+fn a_health_check_gets_its_label_and_stays_with_its_cluster() {
+    let (old, problems) = admit("MachineHealthCheck", health_check(&[]), None);
+    assert_eq!(problems, [] as [&str; 0]);
+    assert_eq!(old["metadata"]["labels"], json!({ "cluster.x-k8s.io/cluster-name": "c" }));
+    let other = health_check(&[("spec/clusterName", json!("d"))]);
+    let (_, problems) = admit("MachineHealthCheck", other, Some(&old));
+    assert_eq!(problems, ["spec.clusterName"]);
+}
+
 #[test]
 fn clusters_that_could_never_work_are_refused() {
     let cluster = |name: &str, spec: Value| {

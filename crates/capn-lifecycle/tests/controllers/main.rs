@@ -11,6 +11,7 @@
 )]
 
 mod deletion;
+mod health_check;
 mod hostile;
 mod interrupted;
 mod kubeadm;

@@ -17,13 +17,15 @@ use crate::world::{NAMESPACE, reference};
 
 pub(crate) const GROUP: &str = "test.cluster.x-k8s.io";
 pub(crate) const API_VERSION: &str = "test.cluster.x-k8s.io/v1";
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 8] = [
     "TestCluster",
     "TestControlPlane",
     "TestMachine",
     "TestMachineTemplate",
     "TestConfig",
     "TestConfigTemplate",
+    "TestRemediation",
+    "TestRemediationTemplate",
 ];
 const FINALIZER: &str = "test.cluster.x-k8s.io/provider";
 

@@ -11,6 +11,7 @@ use capn_lifecycle::workload::{etcd, serving};
 use futures::StreamExt as _;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -311,8 +312,9 @@ impl Workload {
     pub(crate) fn set_condition(&self, node: &str, kind: &str, status: &str) {
         let mut value = self.node(node).expect("the node is there");
         for condition in value["status"]["conditions"].as_array_mut().unwrap() {
-            if condition["type"] == kind {
+            if condition["type"] == kind && condition["status"] != status {
                 condition["status"] = json!(status);
+                condition["lastTransitionTime"] = json!(Timestamp::now().to_string());
             }
         }
         self.put_node(value);

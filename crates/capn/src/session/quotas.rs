@@ -7,7 +7,7 @@ use kube_plane::Quota;
 pub const MACHINES: usize = 1_000;
 /// Clusters of a namespace. Each is watched, and looked at again and again.
 const CLUSTERS: usize = 200;
-/// Sets and deployments of a namespace, of each.
+/// Sets, deployments and health checks of a namespace, of each.
 const SETS: usize = 500;
 
 /// The quotas of a plane where a namespace may hold so many machines.
@@ -23,6 +23,7 @@ pub(super) fn quotas(machines: usize) -> Vec<Quota> {
         quota("clusters", CLUSTERS, None),
         quota("machinesets", SETS, None),
         quota("machinedeployments", SETS, None),
+        quota("machinehealthchecks", SETS, None),
     ]
 }
 

@@ -1,0 +1,193 @@
+//! Which health checks an event concerns.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use capi_api::{Cluster, Machine, MachineHealthCheck};
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Node;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource as _, ResourceExt as _};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::Context;
+use crate::nodes::{ClusterKey, NodeEvent};
+use crate::objects::selects;
+
+/// Health checks of a cluster.
+pub(super) fn of_cluster(
+    store: &Store<MachineHealthCheck>,
+    cluster: &Cluster,
+) -> Vec<ObjectRef<MachineHealthCheck>> {
+    let key = ClusterKey::of(cluster);
+    matching(store, |check| is_of(check, &key))
+}
+
+/// Health checks that a machine is for, or was for when they last looked.
+pub(super) fn of_machine(
+    store: &Store<MachineHealthCheck>,
+    machine: &Machine,
+) -> Vec<ObjectRef<MachineHealthCheck>> {
+    matching(store, |check| concerns(check, machine))
+}
+
+fn concerns(check: &MachineHealthCheck, machine: &Machine) -> bool {
+    let name = machine.name_any();
+    let targets = check.status.as_ref().and_then(|status| status.targets.as_ref());
+    check.metadata.namespace == machine.metadata.namespace
+        && check.spec.cluster_name == machine.spec.cluster_name
+        && (selects(&check.spec.selector, machine.meta())
+            || targets.is_some_and(|targets| targets.contains(&name)))
+}
+
+/// Health checks of clusters in which something happened to a node that matters for its health.
+pub(super) fn of_nodes(
+    ctx: &Arc<Context>,
+    store: Store<MachineHealthCheck>,
+) -> impl futures::Stream<Item = ObjectRef<MachineHealthCheck>> + Send + 'static {
+    let events = ctx.nodes.listen();
+    let state = (events, store, ctx.clone(), Known::default());
+    futures::stream::unfold(state, |(mut events, store, ctx, mut known)| async move {
+        let found = match events.recv().await {
+            Ok(event) => {
+                let (NodeEvent::Node { cluster, .. } | NodeEvent::Connection { cluster }) = &event;
+                if known.is_news(&ctx, &event) {
+                    matching(&store, |check| is_of(check, cluster))
+                } else {
+                    Vec::new()
+                }
+            }
+            Err(RecvError::Lagged(_)) => matching(&store, |_| true),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((futures::stream::iter(found), (events, store, ctx, known)))
+    })
+    .flatten()
+}
+
+fn is_of(check: &MachineHealthCheck, cluster: &ClusterKey) -> bool {
+    check.spec.cluster_name == cluster.name
+        && check.metadata.namespace.as_deref() == Some(cluster.namespace.as_str())
+}
+
+fn matching(
+    store: &Store<MachineHealthCheck>,
+    fits: impl Fn(&MachineHealthCheck) -> bool,
+) -> Vec<ObjectRef<MachineHealthCheck>> {
+    store
+        .state()
+        .iter()
+        .filter(|check| fits(check))
+        .map(|check| ObjectRef::from_obj(check.as_ref()))
+        .collect()
+}
+
+/// What was last told of nodes. kubelets write theirs every five minutes, and most of that is no
+/// news.
+#[derive(Default)]
+struct Known(HashMap<ClusterKey, HashMap<String, u64>>);
+
+impl Known {
+    fn is_news(&mut self, ctx: &Context, event: &NodeEvent) -> bool {
+        let NodeEvent::Node { cluster, name, .. } = event else { return true };
+        let node = ctx.nodes.get(cluster).and_then(|nodes| nodes.by_name(name));
+        if !self.0.contains_key(cluster) {
+            self.0.retain(|known, _| ctx.nodes.get(known).is_some());
+        }
+        self.note(cluster, name, node.as_deref())
+    }
+
+    /// Notes how a node is, and says whether that is new.
+    fn note(&mut self, cluster: &ClusterKey, name: &str, node: Option<&Node>) -> bool {
+        let nodes = self.0.entry(cluster.clone()).or_default();
+        let Some(node) = node else {
+            nodes.remove(name);
+            return true;
+        };
+        let health = health(node);
+        nodes.insert(name.to_owned(), health) != Some(health)
+    }
+}
+
+/// A hash of what health checks look at.
+fn health(node: &Node) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    node.metadata.uid.hash(&mut hasher);
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    for condition in conditions.into_iter().flatten() {
+        condition.type_.hash(&mut hasher);
+        condition.status.hash(&mut hasher);
+        let since = condition.last_transition_time.as_ref();
+        since.map(|since| since.0.as_second()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn node(change: Value) -> Node {
+        let mut node = json!({
+            "metadata": { "name": "n", "uid": "u" },
+            "status": { "conditions": [{
+                "type": "Ready", "status": "True",
+                "lastHeartbeatTime": "2026-01-01T12:00:00Z",
+                "lastTransitionTime": "2026-01-01T11:00:00Z",
+            }] },
+        });
+        crate::testing::merge(&mut node, &change);
+        serde_json::from_value(node).unwrap()
+    }
+
+    fn ready(status: &str, heartbeat: &str) -> Node {
+        node(json!({ "status": { "conditions": [{
+            "type": "Ready", "status": status, "lastHeartbeatTime": heartbeat,
+            "lastTransitionTime": "2026-01-01T11:00:00Z",
+        }] } }))
+    }
+
+    #[test]
+    fn a_heartbeat_is_no_news() {
+        let cluster = ClusterKey { namespace: "ns".into(), name: "c".into() };
+        let mut known = Known::default();
+        let mut is_news = |node: Option<Node>| known.note(&cluster, "n", node.as_ref());
+        let other = json!({ "metadata": { "uid": "another" } });
+        for (what, node, expected) in [
+            ("a new node", Some(node(json!({}))), true),
+            ("the same", Some(node(json!({}))), false),
+            ("a heartbeat", Some(ready("True", "2026-01-01T12:05:00Z")), false),
+            ("not ready", Some(ready("False", "2026-01-01T12:10:00Z")), true),
+            ("gone", None, true),
+            ("back", Some(ready("False", "2026-01-01T12:10:00Z")), true),
+            ("another of the name", Some(node(other)), true),
+        ] {
+            assert_eq!(is_news(node), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_machine_wakes_the_checks_that_select_it_or_did() {
+        let check = |selector: Value, targets: Value| -> MachineHealthCheck {
+            serde_json::from_value(json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineHealthCheck",
+                "metadata": { "name": "mhc", "namespace": "ns" },
+                "spec": { "clusterName": "c", "selector": { "matchLabels": selector } },
+                "status": { "targets": targets },
+            }))
+            .unwrap()
+        };
+        let machine = crate::testing::machine("m", json!({}));
+        let ours = json!({ "cluster.x-k8s.io/cluster-name": "c" });
+        let other = json!({ "cluster.x-k8s.io/cluster-name": "d" });
+        assert!(concerns(&check(ours.clone(), json!([])), &machine));
+        assert!(concerns(&check(other.clone(), json!(["m"])), &machine));
+        assert!(!concerns(&check(other, json!(["n"])), &machine));
+        let mut foreign = check(ours, json!([]));
+        foreign.spec.cluster_name = "d".to_owned();
+        assert!(!concerns(&foreign, &machine));
+    }
+}
