@@ -7,6 +7,8 @@ if [ -z "$kubernetes" ]; then
   return 0
 fi
 
+# shellcheck source=tests/health/lib.sh
+. tests/health/lib.sh
 cluster=capn-t-kube
 up_kube() {
   # shellcheck disable=SC2046 # no flag or one
@@ -159,7 +161,9 @@ control_planes() {
   capn scale "$cluster" --control-planes "$1" --wait 6m &&
     until_true "$1 control planes, each with a member of etcd" 120 has_control_planes "$1"
 }
+check 'a worker whose instance is deleted is replaced' health_serve health_worker
 check 'three control planes, each with a member of etcd' control_planes 3
+check 'a control plane machine whose kubelet stops is replaced' health_serve health_control_plane
 check 'one control plane again, and the cluster answers' control_planes 1
 check 'the cluster is deleted' capn delete cluster "$cluster"
 gone() { [ -z "$(instances_of "$cluster")" ]; }
