@@ -55,9 +55,9 @@ pub enum Command {
     Kubeconfig(commands::kubeconfig::KubeconfigArgs),
     /// Change the number of machines of a cluster
     Scale(commands::scale::ScaleArgs),
-    /// Stop changing a cluster: its nodes run on, and nothing is made, replaced or deleted
+    /// Pause a cluster: its nodes keep running, and nothing else changes
     Pause(commands::pause::PauseArgs),
-    /// Go on with a cluster that is paused
+    /// Resume a paused cluster
     Resume(commands::pause::PauseArgs),
     /// Delete a cluster with everything it has on the server
     #[command(subcommand)]

@@ -42,8 +42,8 @@ pub async fn remove(
     let identity = identity_of(client, namespace, name, cluster.as_ref()).await?;
     let mut found = cluster.is_some();
     if cluster.as_ref().is_some_and(|cluster| cluster.spec.paused == Some(true)) {
-        return Err(CommandError::new("it is paused, so nothing of it is deleted")
-            .hint(format!("go on with it first: `capn resume {name}`")));
+        return Err(CommandError::new("it is paused, so it is not deleted")
+            .hint(format!("resume it first: `capn resume {name}`")));
     }
     if cluster.is_some() {
         delete_one(&clusters, name).await?;

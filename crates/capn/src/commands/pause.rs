@@ -38,10 +38,10 @@ pub(super) async fn run(
         false if paused => context.ui.say(format!("cluster `{name}` is paused already")),
         false => context.ui.say(format!("cluster `{name}` is not paused: nothing to do")),
         true if paused => context.ui.say(format!(
-            "cluster `{name}` is paused: its nodes run on, and nothing is changed until `capn resume {name}`"
+            "cluster `{name}` is paused: its nodes keep running, and nothing is changed until `capn resume {name}`"
         )),
         true => context.ui.say(format!(
-            "cluster `{name}` is not paused; `capn serve`, or the next command about it, goes on"
+            "cluster `{name}` is resumed: `capn serve`, or the next command on it, continues"
         )),
     }
     closed

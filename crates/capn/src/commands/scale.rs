@@ -70,7 +70,7 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
         let recorded = existing.request.as_ref();
         let deployment =
             recorded.map_or_else(|| format!("{name}-md-0"), |request| request.workers_name());
-        // What is not scaled may be lost or fail; that is told, and no failure of this command.
+        // What is not scaled may be lost or fail; this command reports it and succeeds.
         let scope = Scope::Some {
             control_planes: control_planes.is_some(),
             deployment: workers.map(|_| deployment.clone()),
@@ -115,7 +115,7 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
         let (_, others) = scope.split(watch::read(&client, &namespace, &name).await);
         if let Some((object, problem)) = watch::stuck(&others) {
             let hint = format!("see `capn describe cluster {name}`");
-            context.ui.note(format!("not scaled, and in trouble: {object}: {problem}; {hint}"));
+            context.ui.note(format!("{object} has a problem: {problem}; {hint}"));
         }
         Ok(())
     };

@@ -133,7 +133,7 @@ pub async fn follow_removal(
 fn paused(view: &View) -> CommandError {
     let name = view.cluster.as_ref().map(|cluster| cluster.name_any()).unwrap_or_default();
     CommandError::new(format!("cluster `{name}` is paused, so nothing is made, changed or deleted"))
-        .hint(format!("go on with it: `capn resume {name}`; what was asked for is recorded"))
+        .hint(format!("resume it: `capn resume {name}`; the request is recorded"))
 }
 
 async fn next(

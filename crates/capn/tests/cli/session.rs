@@ -139,7 +139,7 @@ fn a_paused_cluster_is_named_by_commands_that_would_wait_for_it() {
     ");
     assert_snapshot!(home.capn(&["pause", "demo"]), @r"
     ------- stderr -------
-    cluster `demo` is paused: its nodes run on, and nothing is changed until `capn resume demo`
+    cluster `demo` is paused: its nodes keep running, and nothing is changed until `capn resume demo`
     [exit: Done]
     ");
     let file = home.path().join("file.yaml");
@@ -148,7 +148,7 @@ fn a_paused_cluster_is_named_by_commands_that_would_wait_for_it() {
             &["apply", "-f", file.to_str().unwrap()][..],
             "cluster `demo` is paused, so nothing is made",
         ),
-        (&["delete", "cluster", "demo"], "it is paused, so nothing of it is deleted"),
+        (&["delete", "cluster", "demo"], "it is paused, so it is not deleted"),
     ] {
         let ran = home.capn(arguments);
         assert_eq!(ran.exit, Exit::Failed, "{ran}");

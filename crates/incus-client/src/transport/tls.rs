@@ -154,7 +154,7 @@ impl Tls {
 
 /// No address of a server may be connected to.
 #[derive(Debug, thiserror::Error)]
-#[error("the address of the server is one that this client may not connect to")]
+#[error("this client is not permitted to connect to the server's address")]
 pub(crate) struct NotPermitted;
 
 /// Whether a chain of errors says [`NotPermitted`].
