@@ -18,6 +18,7 @@ use kube::api::ListParams;
 use kube::core::{DeserializeGuard, error_boundary::InvalidObject};
 use kube::runtime::controller::Controller;
 use kube::runtime::events::{Event as Note, EventType, Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Config, Event};
 use kube::runtime::{WatchStreamExt as _, reflector};
 use kube::{Api, Client, Resource};
@@ -194,4 +195,13 @@ fn publish(client: Client, reference: ObjectReference, unreadable: &Unreadable) 
             tracing::debug!(%error, "cannot publish an event");
         }
     });
+}
+
+/// The objects of a store that fit: those to reconcile when something else changed.
+pub fn matching<K: Kind>(store: &Store<K>, fits: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>> {
+    let all = store.state();
+    all.iter()
+        .filter(|object| fits(object))
+        .map(|object| ObjectRef::from_obj(object.as_ref()))
+        .collect()
 }

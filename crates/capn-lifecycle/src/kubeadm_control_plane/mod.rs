@@ -48,6 +48,7 @@ mod tests;
 use std::sync::Arc;
 
 use capi_api::{Cluster, KubeadmControlPlane, Machine, labels, refs};
+use capn_controller::watch::matching;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
@@ -181,14 +182,6 @@ fn waiting_for(
             && kcp.metadata.namespace == machine.metadata.namespace
             && label(kcp.meta(), labels::CLUSTER_NAME) == Some(machine.spec.cluster_name.as_str())
     })
-}
-
-fn matching(
-    store: &Store<KubeadmControlPlane>,
-    fits: impl Fn(&KubeadmControlPlane) -> bool,
-) -> Vec<ObjectRef<KubeadmControlPlane>> {
-    let all = store.state();
-    all.iter().filter(|kcp| fits(kcp)).map(|kcp| ObjectRef::from_obj(kcp.as_ref())).collect()
 }
 
 /// Control planes of clusters that something happened in.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels};
-use capn_controller::watch;
+use capn_controller::watch::{self, matching};
 use futures::StreamExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -105,15 +105,6 @@ async fn reconcile(machine: Arc<Machine>, ctx: Arc<Context>) -> Result<Action, F
         recheck = recheck.min(PROVIDER_RECHECK);
     }
     Ok(Action::requeue(recheck))
-}
-
-fn matching(store: &Store<Machine>, fits: impl Fn(&Machine) -> bool) -> Vec<ObjectRef<Machine>> {
-    store
-        .state()
-        .iter()
-        .filter(|machine| fits(machine))
-        .map(|machine| ObjectRef::from_obj(machine.as_ref()))
-        .collect()
 }
 
 /// Machines whose infrastructure or bootstrap object something happened to.

@@ -14,7 +14,7 @@ mod sets;
 use std::sync::Arc;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels};
-use capn_controller::watch;
+use capn_controller::watch::{self, matching};
 use futures::StreamExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -90,18 +90,6 @@ async fn reconcile(
         recheck = recheck.min(PROVIDER_RECHECK);
     }
     Ok(Action::requeue(recheck))
-}
-
-fn matching(
-    store: &Store<MachineDeployment>,
-    fits: impl Fn(&MachineDeployment) -> bool,
-) -> Vec<ObjectRef<MachineDeployment>> {
-    store
-        .state()
-        .iter()
-        .filter(|deployment| fits(deployment))
-        .map(|deployment| ObjectRef::from_obj(deployment.as_ref()))
-        .collect()
 }
 
 /// Deployments whose templates something happened to.

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use capi_api::{Cluster, Machine, MachineHealthCheck};
+use capn_controller::watch::matching;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -69,18 +70,6 @@ pub(super) fn of_nodes(
 fn is_of(check: &MachineHealthCheck, cluster: &ClusterKey) -> bool {
     check.spec.cluster_name == cluster.name
         && check.metadata.namespace.as_deref() == Some(cluster.namespace.as_str())
-}
-
-fn matching(
-    store: &Store<MachineHealthCheck>,
-    fits: impl Fn(&MachineHealthCheck) -> bool,
-) -> Vec<ObjectRef<MachineHealthCheck>> {
-    store
-        .state()
-        .iter()
-        .filter(|check| fits(check))
-        .map(|check| ObjectRef::from_obj(check.as_ref()))
-        .collect()
 }
 
 /// What was last told of nodes. kubelets write theirs every five minutes, and most of that is no

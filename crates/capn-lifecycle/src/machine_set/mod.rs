@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet};
-use capn_controller::watch;
+use capn_controller::watch::{self, matching};
 use futures::StreamExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -113,18 +113,6 @@ fn concerned(store: &Store<MachineSet>, machine: &Machine) -> Vec<ObjectRef<Mach
                 && selects(&set.spec.selector, machine.meta())
         }),
     }
-}
-
-fn matching(
-    store: &Store<MachineSet>,
-    fits: impl Fn(&MachineSet) -> bool,
-) -> Vec<ObjectRef<MachineSet>> {
-    store
-        .state()
-        .iter()
-        .filter(|set| fits(set))
-        .map(|set| ObjectRef::from_obj(set.as_ref()))
-        .collect()
 }
 
 /// Sets whose templates something happened to.
