@@ -47,11 +47,17 @@ as_expected() { # as_expected MACHINES
   ready "$1" && balanced && booted && quiet && [ "$(shape)" = "$(cat "$faults/shape-$1")" ] &&
     [ "$(unpacked)" = "$(fincus list -f csv -c n | sort)" ]
 }
-nothing_left() {
-  [ -z "$(fincus list -f csv -c n)" ] && [ -z "$(unpacked)" ] && quiet && ! monitors &&
-    ! fincus network list -f csv | has '^capn-[0-9a-f]\{8\},'
+networks() { fincus network list -f csv -c n | grep '^capn-[0-9a-f]\{8\}'; }
+nothing_left() { [ -z "$(what_is_left)" ]; }
+what_is_left() {
+  fincus query /1.0 >/dev/null || echo 'the server does not answer'
+  fincus list -f csv -c ns
+  unpacked | sed 's/^/unpacked: /'
+  quiet || operations | grep -e '"description"' -e '"status"'
+  monitors
+  networks
 }
-monitors() { pgrep -f "^\[lxc monitor\] $faults/" >/dev/null; }
+monitors() { pgrep -af "^\[lxc monitor\] $faults/"; }
 
 # settled MACHINES: the end is the same as without a fault.
 settled() {
@@ -139,8 +145,11 @@ scale_down() {
 }
 delete() {
   fcapn delete cluster "$cluster" --wait 4m & local deleting=$!
-  moment 'a node that is going' is_going 3 && "$1" && wait $deleting &&
-    until_true 'nothing to be left' 30 nothing_left
+  moment 'a node that is going' is_going 3 && "$1" && wait $deleting || return
+  until_true 'nothing to be left' 30 nothing_left && return
+  what_is_left
+  grep -v ' INFO ' "$faults/serve.log" | tail -n 15
+  return 1
 }
 none() { :; }
 note_shape() { # note_shape MACHINES

@@ -103,6 +103,25 @@ capn() { "$capn_bin" --state-dir "$scratch/state" "$@"; }
 # Instances of a cluster on the server, by the keys that mark them.
 instances_of() { incus list -f csv -c n "user.cluster-name=$1"; }
 
+# clear_leftovers: takes away what tests on this server left that were ended before they could: the
+# names of the tests' own instances and clusters begin with capn-t-. Not while another ./test runs.
+clear_leftovers() {
+  local others project name
+  others=$(pgrep -fx "(/bin/|/usr/bin/env )?bash \\./test( .*)?" | grep -vx -e $$ -e $PPID)
+  if [ -n "$others" ]; then echo "  another ./test runs ($others): what earlier ones left stays"; return 0; fi
+  while IFS=, read -r project name; do
+    echo "  left by an earlier run: instance $name"
+    incus delete --force --project "$project" "$name" || return
+  done < <(incus list --all-projects -f csv -c en capn-t-)
+  for name in $(incus query '/1.0/networks?recursion=1' | python3 -c 'import json, sys
+for network in json.load(sys.stdin):
+    if "/capn-t-" in network["description"] and network["description"].startswith("cluster "):
+        print(network["name"])'); do
+    echo "  left by an earlier run: network $name"
+    until_true "network $name to be deleted" 30 incus network delete "$name" || return
+  done
+}
+
 # until WHAT SECONDS COMMAND... : waits for a state, and says what was awaited.
 until_true() {
   local what=$1 deadline=$((SECONDS + $2 * patience))
