@@ -47,7 +47,8 @@ as_expected() { # as_expected MACHINES
   ready "$1" && balanced && booted && quiet && [ "$(shape)" = "$(cat "$faults/shape-$1")" ] &&
     [ "$(unpacked)" = "$(fincus list -f csv -c n | sort)" ]
 }
-networks() { fincus network list -f csv -c n | grep '^capn-[0-9a-f]\{8\}'; }
+# Managed ones: the list has the bridges of this machine's Incus as well.
+networks() { fincus network list -f csv | grep '^capn-[0-9a-f]\{8\},[a-z]*,YES'; }
 nothing_left() { [ -z "$(what_is_left)" ]; }
 what_is_left() {
   fincus query /1.0 >/dev/null || echo 'the server does not answer'

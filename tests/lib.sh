@@ -106,9 +106,13 @@ instances_of() { incus list -f csv -c n "user.cluster-name=$1"; }
 # clear_leftovers: takes away what tests on this server left that were ended before they could: the
 # names of the tests' own instances and clusters begin with capn-t-. Not while another ./test runs.
 clear_leftovers() {
-  local others project name
-  others=$(pgrep -fx "(/bin/|/usr/bin/env )?bash \\./test( .*)?" | grep -vx -e $$ -e $PPID)
-  if [ -n "$others" ]; then echo "  another ./test runs ($others): what earlier ones left stays"; return 0; fi
+  local lock=/run/lock/capn-test.pid other project name
+  other=$(cat "$lock" 2>/dev/null)
+  if [ -n "$other" ] && tr '\0' ' ' <"/proc/$other/cmdline" 2>/dev/null | has '^[a-z/]*bash .*test '; then
+    echo "  another ./test runs ($other): what earlier ones left stays"
+    return 0
+  fi
+  echo $$ >"$lock" 2>/dev/null
   while IFS=, read -r project name; do
     echo "  left by an earlier run: instance $name"
     incus delete --force --project "$project" "$name" || return
