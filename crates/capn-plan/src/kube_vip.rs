@@ -77,6 +77,9 @@ impl<'a> Manifest<'a> {
         let mut env = vec![
             ("vip_arp", "true".to_owned()),
             ("port", self.port.to_string()),
+            // kube-vip 1.2.2 asks the server of its kubeconfig otherwise, which is the address
+            // that it has not taken yet. Older ones do this by themselves.
+            ("kubernetes_addr", format!("kubernetes:{}", self.port)),
             ("vip_cidr", prefix.to_owned()),
             ("cp_enable", "true".to_owned()),
             ("cp_namespace", "kube-system".to_owned()),
@@ -93,7 +96,7 @@ impl<'a> Manifest<'a> {
             ("prometheus_server", ":2112".to_owned()),
         ];
         if !self.spec.interface.is_empty() {
-            env.insert(2, ("vip_interface", self.spec.interface.clone()));
+            env.insert(3, ("vip_interface", self.spec.interface.clone()));
         }
         let env: Vec<_> = env
             .into_iter()
@@ -164,6 +167,7 @@ mod tests {
         for (name, value) in [
             ("address", Some("10.0.0.100")),
             ("port", Some("7443")),
+            ("kubernetes_addr", Some("kubernetes:7443")),
             ("vip_cidr", Some("32")),
             ("vip_arp", Some("true")),
             ("cp_enable", Some("true")),
