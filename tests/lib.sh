@@ -108,7 +108,7 @@ instances_of() { incus list -f csv -c n "user.cluster-name=$1"; }
 clear_leftovers() {
   local lock=/run/lock/capn-test.pid other project name
   other=$(cat "$lock" 2>/dev/null)
-  if [ -n "$other" ] && tr '\0' ' ' <"/proc/$other/cmdline" 2>/dev/null | has '^[a-z/]*bash .*test '; then
+  if [ -e "/proc/${other:-none}/cmdline" ] && tr '\0' ' ' <"/proc/$other/cmdline" | has '^[a-z/]*bash .*test '; then
     echo "  another ./test runs ($other): what earlier ones left stays"
     return 0
   fi

@@ -2,7 +2,7 @@
 # `cluster`, and defines kubectl_of. Sourced by tests/kubernetes.sh.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-# A check of the workers and one of the control plane, with short timeouts.
+# The checks that `capn up` made, with short timeouts.
 health_checks() {
   local name selector
   while read -r name selector; do
@@ -10,7 +10,7 @@ health_checks() {
 ---
 apiVersion: cluster.x-k8s.io/v1beta2
 kind: MachineHealthCheck
-metadata: {name: $cluster-$name, namespace: default}
+metadata: {name: $cluster-$name, namespace: default, labels: {cluster.x-k8s.io/cluster-name: $cluster}}
 spec:
   clusterName: $cluster
   selector: {matchLabels: {$selector}}
@@ -19,9 +19,10 @@ spec:
       - {type: Ready, status: Unknown, timeoutSeconds: 5}
       - {type: Ready, status: "False", timeoutSeconds: 60}
 YAML
-  done <<<"workers cluster.x-k8s.io/deployment-name: $cluster-md-0
-control-planes cluster.x-k8s.io/control-plane: ''" >"$scratch/health.yaml"
-  capn apply -f "$scratch/health.yaml"
+  done <<<"md-0 cluster.x-k8s.io/deployment-name: $cluster-md-0
+control-plane cluster.x-k8s.io/control-plane: ''" >"$scratch/health.yaml"
+  "$binaries/kubectl" --kubeconfig "$scratch/state/plane.kubeconfig" get machinehealthcheck "$cluster-md-0" "$cluster-control-plane" &&
+    capn apply -f "$scratch/health.yaml"
 }
 # health_serve COMMAND... : runs it while the plane is served.
 health_serve() {

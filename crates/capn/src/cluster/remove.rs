@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use capi_api::{
     Cluster, KubeadmConfig, KubeadmConfigTemplate, KubeadmControlPlane, Machine, MachineDeployment,
-    MachineSet, labels,
+    MachineHealthCheck, MachineSet, labels,
 };
 use capn_api::keys;
 use capn_api::{LXCCluster, LXCMachine, LXCMachineTemplate};
@@ -107,7 +107,8 @@ async fn sweep_controlled(
 
 /// Deletes what nobody takes apart: templates, and Secrets once nothing needs them.
 async fn sweep(client: &Client, namespace: &str, name: &str) -> Result<bool, CommandError> {
-    let mut found = sweep_kind::<KubeadmConfig>(client, namespace, name).await?;
+    let mut found = sweep_kind::<MachineHealthCheck>(client, namespace, name).await?;
+    found |= sweep_kind::<KubeadmConfig>(client, namespace, name).await?;
     found |= sweep_kind::<KubeadmConfigTemplate>(client, namespace, name).await?;
     found |= sweep_kind::<LXCMachineTemplate>(client, namespace, name).await?;
     found |= sweep_kind::<ConfigMap>(client, namespace, name).await?;

@@ -125,6 +125,10 @@ pub struct ClusterArgs {
     /// Run nodes on a host with hybrid cgroup v1, which Kubernetes no longer supports
     #[arg(long, help_heading = "Machines")]
     pub allow_cgroup_v1: bool,
+    /// Make MachineHealthChecks, by which machines whose nodes fail for five minutes are replaced while
+    /// `capn serve` runs; none with `--cni none` [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Machines")]
+    pub machine_health_checks: Option<bool>,
     /// How long kubeadm and this command wait before they give up [default: default]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Machines")]
     pub timeouts: Option<Timeouts>,
@@ -256,6 +260,10 @@ impl ClusterArgs {
             config,
             max_pods: self.max_pods.or(recorded.and_then(|r| r.max_pods)),
             allow_cgroup_v1: self.allow_cgroup_v1 || recorded.is_some_and(|r| r.allow_cgroup_v1),
+            machine_health_checks: self
+                .machine_health_checks
+                .or(recorded.map(|r| r.machine_health_checks))
+                .unwrap_or(true),
             timeouts: self.timeouts.or(recorded.map(|r| r.timeouts)).unwrap_or_default(),
             image_servers: list(&self.image_servers, |r| r.image_servers.clone()),
             install_kubeadm: self.install_kubeadm || recorded.is_some_and(|r| r.install_kubeadm),

@@ -4,6 +4,7 @@ mod cluster;
 mod difference;
 mod document;
 mod families;
+mod health;
 mod kubeadm;
 mod machines;
 mod none;
@@ -52,6 +53,7 @@ pub fn documents(
         documents.push(kubeadm::worker_template(request));
     }
     documents.push(machines::deployment(request));
+    documents.extend(health::checks(request));
     documents
 }
 

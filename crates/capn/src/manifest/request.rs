@@ -254,6 +254,9 @@ pub struct ClusterRequest {
     /// Whether nodes have to run on a host with hybrid cgroup v1.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_cgroup_v1: bool,
+    /// Whether machines whose nodes fail are replaced.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub machine_health_checks: bool,
     /// How long kubeadm waits, and the command itself.
     #[serde(default, skip_serializing_if = "Timeouts::is_default")]
     pub timeouts: Timeouts,
@@ -272,6 +275,14 @@ pub struct ClusterRequest {
     /// What the node image says about itself, where the cluster configuration has to know it.
     #[serde(default, skip_serializing_if = "ImageFacts::is_empty")]
     pub image_facts: ImageFacts,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// What kubeadm has to be told about a node image.
@@ -400,6 +411,7 @@ pub(crate) mod testing {
             config: BTreeMap::new(),
             max_pods: None,
             allow_cgroup_v1: false,
+            machine_health_checks: true,
             timeouts: Timeouts::Default,
             image_servers: Vec::new(),
             install_kubeadm: false,

@@ -30,6 +30,7 @@ fn everything() -> ClusterRequest {
         devices: vec!["data,type=disk,source=/srv,path=/srv".into()],
         config: [("limits.cpu".to_owned(), "2".to_owned())].into(),
         allow_cgroup_v1: true,
+        machine_health_checks: false,
         timeouts: Timeouts::Slow,
         image_facts: ImageFacts {
             etcd_image_tag: Some("3.5.16-0".into()),
@@ -238,6 +239,7 @@ fn our_types_read_every_document_without_loss() {
                 "Cluster" => round_trip::<capi_api::Cluster>(&document),
                 "Machine" => round_trip::<capi_api::Machine>(&document),
                 "MachineDeployment" => round_trip::<capi_api::MachineDeployment>(&document),
+                "MachineHealthCheck" => round_trip::<capi_api::MachineHealthCheck>(&document),
                 "KubeadmControlPlane" => round_trip::<capi_api::KubeadmControlPlane>(&document),
                 "KubeadmConfigTemplate" => round_trip::<capi_api::KubeadmConfigTemplate>(&document),
                 "LXCCluster" => round_trip::<capn_api::LXCCluster>(&document),

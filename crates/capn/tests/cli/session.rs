@@ -54,6 +54,8 @@ fn what_create_would_make_is_applied_and_applied_again_unchanged() {
     lxcmachinetemplate.infrastructure.cluster.x-k8s.io/demo-md-0 created
     kubeadmconfigtemplate.bootstrap.cluster.x-k8s.io/demo-md-0 created
     machinedeployment.cluster.x-k8s.io/demo-md-0 created
+    machinehealthcheck.cluster.x-k8s.io/demo-control-plane created
+    machinehealthcheck.cluster.x-k8s.io/demo-md-0 created
     ------- stderr -------
     [exit: Done]
     ");
