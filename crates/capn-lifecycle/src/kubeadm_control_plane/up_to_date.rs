@@ -1,6 +1,9 @@
 //! Whether a machine is what its control plane asks for. Pure.
 
-use capi_api::bootstrap::KubeadmConfigSpec;
+use capi_api::bootstrap::{
+    Format, ImagePullPolicy, JoinConfiguration, JoinControlPlane, KubeadmConfigSpec,
+    NodeRegistrationOptions, Timeouts,
+};
 use capi_api::{KubeadmConfig, KubeadmControlPlane, labels};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -66,25 +69,72 @@ fn expires_within(kcp: &KubeadmControlPlane, owned: &OwnedMachine, now: Timestam
     (left < jiff::SignedDuration::from_hours(24 * i64::from(days))).then_some(days)
 }
 
+/// Cluster API v1.14 compares the first machine twice (`matchesKubeadmConfig`): it is not replaced
+/// while it is what a machine that joins, or one that initializes, would get.
 fn is_same_config(kcp: &KubeadmControlPlane, valid: &Valid, config: &KubeadmConfig) -> bool {
-    let joined = config.spec.join_configuration.is_some();
     // A machine is compared with what a machine of its version would get, so that a change of the
     // version counts once.
-    let wanted = kubeadm_config_spec(kcp, &valid.version, joined);
-    comparable(&config.spec) == comparable(&wanted)
+    let is_like = |joins: bool, have: &KubeadmConfigSpec| {
+        let wanted = kubeadm_config_spec(kcp, &valid.version, joins);
+        comparable(have) == comparable(&wanted)
+    };
+    if config.spec.join_configuration.is_some() {
+        return is_like(true, &config.spec);
+    }
+    let asked = kcp.spec.kubeadm_config_spec.as_ref();
+    let path = asked.and_then(|spec| spec.join_configuration.as_ref()?.ca_cert_path.clone());
+    is_like(false, &config.spec) || is_like(true, &as_joining(&config.spec, path))
 }
 
-/// A spec without what does not need a new machine: the discovery, which is filled in, the gate
-/// that depends on the version, and everything empty.
+/// The spec of a machine that initializes, as one that joins would have it. Where the certificate of
+/// the authority is means nothing to it.
+fn as_joining(spec: &KubeadmConfigSpec, ca_cert_path: Option<String>) -> KubeadmConfigSpec {
+    let mut spec = spec.clone();
+    let init = spec.init_configuration.take().unwrap_or_default();
+    spec.join_configuration = Some(JoinConfiguration {
+        node_registration: init.node_registration,
+        control_plane: Some(JoinControlPlane { local_api_endpoint: init.local_api_endpoint }),
+        skip_phases: init.skip_phases,
+        patches: init.patches,
+        timeouts: init.timeouts,
+        ca_cert_path,
+        ..JoinConfiguration::default()
+    });
+    spec
+}
+
+/// A spec without what does not need a new machine: what the bootstrap controller fills in
+/// (discovery, endpoint), what is followed in place (DNS), what counts for the next machine alone
+/// (how long kubeadm waits for the control plane), the gate that depends on the version, what has
+/// its default, and everything empty. See `PrepareKubeadmConfigsForDiff` of Cluster API v1.14.
 fn comparable(spec: &KubeadmConfigSpec) -> Option<Value> {
     let mut spec = spec.clone();
     if let Some(join) = &mut spec.join_configuration {
         join.discovery = None;
+        forget(join.timeouts.as_mut(), join.node_registration.as_mut());
+    }
+    if let Some(init) = &mut spec.init_configuration {
+        forget(init.timeouts.as_mut(), init.node_registration.as_mut());
     }
     if let Some(configuration) = &mut spec.cluster_configuration {
         configuration.feature_gates.remove("ControlPlaneKubeletLocalMode");
+        configuration.control_plane_endpoint = None;
+        configuration.dns = None;
     }
+    spec.format = spec.format.filter(|format| *format != Format::CloudConfig);
     without_empty(serde_json::to_value(spec).ok()?)
+}
+
+/// Forgets how long kubeadm waits for the control plane, and a pull policy that is the default.
+fn forget(timeouts: Option<&mut Timeouts>, node: Option<&mut NodeRegistrationOptions>) {
+    if let Some(timeouts) = timeouts {
+        timeouts.control_plane_component_health_check_seconds = None;
+    }
+    if let Some(node) = node
+        && node.image_pull_policy == Some(ImagePullPolicy::IfNotPresent)
+    {
+        node.image_pull_policy = None;
+    }
 }
 
 fn without_empty(value: Value) -> Option<Value> {

@@ -42,6 +42,78 @@ fn a_machine_is_outdated_only_for_what_needs_another_machine() {
     }
 }
 
+/// What Cluster API v1.14 leaves out of the comparison (`PrepareKubeadmConfigsForDiff`), so that a
+/// control plane that its controllers made is not replaced after a move.
+#[test]
+fn what_other_controllers_fill_in_replaces_no_machine() {
+    let asked = json!({ "kubeadmConfigSpec": {
+        "clusterConfiguration": { "apiServer": { "certSANs": ["a"] } },
+        "initConfiguration": { "nodeRegistration": { "name": "n" } },
+        "joinConfiguration": { "nodeRegistration": { "name": "n" } },
+    }});
+    let cluster = "/clusterConfiguration";
+    let timeouts = json!({ "controlPlaneComponentHealthCheckSeconds": 240 });
+    let seconds = json!({ "kubeletHealthCheckSeconds": 240 });
+    // (whether it is the first machine, what, its value on the machine, whether it is replaced)
+    for (first, path, value, replaced) in [
+        (true, "/format", json!("cloud-config"), false),
+        (true, &format!("{cluster}/controlPlaneEndpoint"), json!("10.0.0.1:6443"), false),
+        (false, &format!("{cluster}/controlPlaneEndpoint"), json!("10.0.0.1:6443"), false),
+        (true, &format!("{cluster}/dns"), json!({ "imageTag": "v1.12.0" }), false),
+        (false, &format!("{cluster}/dns"), json!({ "imageTag": "v1.12.0" }), false),
+        (true, "/initConfiguration/timeouts", timeouts.clone(), false),
+        (false, "/joinConfiguration/timeouts", timeouts, false),
+        (true, "/initConfiguration/timeouts", seconds.clone(), true),
+        (false, "/joinConfiguration/timeouts", seconds, true),
+        (true, "/initConfiguration/nodeRegistration/imagePullPolicy", json!("IfNotPresent"), false),
+        (
+            false,
+            "/joinConfiguration/nodeRegistration/imagePullPolicy",
+            json!("IfNotPresent"),
+            false,
+        ),
+        (false, "/joinConfiguration/nodeRegistration/imagePullPolicy", json!("Always"), true),
+        (false, "/joinConfiguration/discovery", json!({ "tlsBootstrapToken": "t" }), false),
+        (false, "/joinConfiguration/caCertPath", json!("/ca"), true),
+        (false, &format!("{cluster}/imageRepository"), json!("r.example"), true),
+        (true, &format!("{cluster}/imageRepository"), json!("r.example"), true),
+        (true, "/initConfiguration/skipPhases", json!(["x"]), true),
+    ] {
+        let kcp = kcp(asked.clone());
+        let valid = validate(&kcp).unwrap();
+        let mut made = owned(&kcp, "a", 600);
+        let config = made.config.as_mut().unwrap();
+        config.spec = kubeadm_config_spec(&kcp, &valid.version, !first);
+        assert!(differences(&kcp, &valid, &made, now()).is_empty(), "before {path}");
+        let config = made.config.as_mut().unwrap();
+        let mut spec = serde_json::to_value(&config.spec).unwrap();
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        spec.pointer_mut(parent).unwrap()[key] = value;
+        config.spec = serde_json::from_value(spec).unwrap();
+        let lines = differences(&kcp, &valid, &made, now());
+        assert_eq!(!lines.is_empty(), replaced, "first: {first}, {path}: {lines:?}");
+    }
+}
+
+/// The first machine counts as up to date while it is what a machine that joins would be as well.
+#[test]
+fn the_first_machine_is_compared_with_those_that_join_too() {
+    let node = |name: &str| json!({ "nodeRegistration": { "name": name } });
+    for (init, join, replaced) in
+        [("n", "n", false), ("m", "n", false), ("n", "m", false), ("m", "m", true)]
+    {
+        let spec = |init: &str, join: &str| {
+            json!({ "kubeadmConfigSpec": {
+                "initConfiguration": node(init), "joinConfiguration": node(join),
+            }})
+        };
+        let made = owned(&kcp(spec("n", "n")), "a", 600);
+        let asked = kcp(spec(init, join));
+        let lines = differences(&asked, &validate(&asked).unwrap(), &made, now());
+        assert_eq!(!lines.is_empty(), replaced, "{init} {join}: {lines:?}");
+    }
+}
+
 #[test]
 fn the_gate_of_kubelets_is_set_where_kubeadm_knows_it() {
     for (version, expected) in
