@@ -110,9 +110,11 @@ pub(super) fn rolling_out(known: Known<'_>, machines: &Machines) -> Verdict {
     lines.sort_unstable_by_key(|line| (!line.starts_with("* Version"), *line));
     lines.dedup();
     let mut message = format!("Rolling out {count} not up-to-date replicas\n{}", lines.join("\n"));
-    if let Some(WaitingOn::User(problem)) = &known.plan.waiting {
+    if let Some(on @ (WaitingOn::User(_) | WaitingOn::Template | WaitingOn::Preflight(_))) =
+        &known.plan.waiting
+    {
         message.push_str("\n* ");
-        message.push_str(problem);
+        message.push_str(&words(on));
     }
     Verdict::new(Status::True, reason::ROLLING_OUT, message)
 }

@@ -215,3 +215,49 @@ fn a_deployment_goes_after_its_sets() {
     assert_eq!(gone(vec![settled("s", 1, 3, deleting())]), []);
     assert_eq!(gone(Vec::new()), [Action::RemoveFinalizer]);
 }
+
+/// Message of the condition of a deployment one of whose machines is outdated.
+fn rollout_says(seen: Observed) -> String {
+    let outdated = json!([{
+        "type": "UpToDate", "status": "False", "reason": "NotUpToDate",
+        "message": "* Version v1.36.0, v1.37.0 required", "lastTransitionTime": "2026-01-01T10:00:00Z",
+    }]);
+    let old = machine("m", json!({ "status": { "conditions": outdated } }));
+    let seen = Observed { machines: vec![old], ..seen };
+    let status = super::super::report::status(&deployment(newer()), &seen, now());
+    let found =
+        capi_api::conditions::get(status.conditions.as_ref(), capi_api::conditions::ROLLING_OUT);
+    found.unwrap().message.clone()
+}
+
+#[test]
+fn a_rollout_says_what_holds_it_up() {
+    let first = "1 machines are to be replaced\n* Version v1.36.0, v1.37.0 required";
+    let made = |message: &str| {
+        settled(
+            "a",
+            2,
+            1,
+            json!({ "status": { "conditions": [{
+                "type": "ScalingUp", "status": "True", "reason": "ScalingUp", "message": message,
+                "lastTransitionTime": "2026-01-01T10:00:00Z",
+            }]}}),
+        )
+    };
+    let skew = "from 0 to 1 machines, held up:\n* v1.37.0 is newer than the control plane";
+    for (seen, more) in [
+        (seen(Vec::new()), String::new()),
+        (seen(vec![made("from 0 to 1 machines")]), String::new()),
+        (seen(vec![made(skew)]), format!("\n* MachineSet a: {}", skew.replace('\n', "\n  "))),
+        (
+            Observed { infrastructure_template: Seen::Missing, ..seen(Vec::new()) },
+            "\n* FooMachineTemplate t does not exist".to_owned(),
+        ),
+        (
+            Observed { full: Some("the namespace is full".into()), ..seen(Vec::new()) },
+            "\n* the namespace is full".to_owned(),
+        ),
+    ] {
+        assert_eq!(rollout_says(seen), format!("{first}{more}"));
+    }
+}

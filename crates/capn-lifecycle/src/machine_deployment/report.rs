@@ -2,7 +2,7 @@
 
 use capi_api::conditions::{self, Conditions, Status, reason};
 use capi_api::core::{MachineDeploymentPhase, MachineDeploymentStatus};
-use capi_api::{Machine, MachineDeployment, MachineSet};
+use capi_api::{MachineDeployment, MachineSet};
 use jiff::Timestamp;
 use kube::{Api, Resource as _, ResourceExt as _};
 
@@ -79,7 +79,7 @@ pub(super) fn status(
     let machines = &seen.machines;
     Verdict::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
     self::available(deployment, available).set(&mut list, conditions::AVAILABLE);
-    rolling_out(machines).set(&mut list, conditions::ROLLING_OUT);
+    rolling_out(deployment, seen).set(&mut list, conditions::ROLLING_OUT);
     scaling_up(deployment, seen, have, want).set(&mut list, conditions::SCALING_UP);
     fleet::scaling_down(have, want, machines, now).set(&mut list, conditions::SCALING_DOWN);
     fleet::ready(machines).set(&mut list, conditions::MACHINES_READY);
@@ -130,8 +130,9 @@ fn available(deployment: &MachineDeployment, available: i32) -> Verdict {
     Verdict::no(reason::NOT_AVAILABLE, message)
 }
 
-fn rolling_out(machines: &[Machine]) -> Verdict {
-    let outdated: Vec<_> = machines
+fn rolling_out(deployment: &MachineDeployment, seen: &Observed) -> Verdict {
+    let outdated: Vec<_> = seen
+        .machines
         .iter()
         .filter_map(|machine| fleet::condition(machine, conditions::UP_TO_DATE))
         .filter(|condition| Status::parse(&condition.status) == Status::False)
@@ -144,7 +145,11 @@ fn rolling_out(machines: &[Machine]) -> Verdict {
     // A change of version is what people look for first.
     reasons.sort_by_key(|reason| (!reason.starts_with("* Version"), *reason));
     reasons.dedup();
-    let message = format!("{} machines are to be replaced\n{}", outdated.len(), reasons.join("\n"));
+    let mut message =
+        format!("{} machines are to be replaced\n{}", outdated.len(), reasons.join("\n"));
+    for why in holders(deployment, seen).into_iter().chain(held_up_sets(seen)) {
+        message = format!("{message}\n* {why}");
+    }
     Verdict::new(Status::True, reason::ROLLING_OUT, message)
 }
 
@@ -160,6 +165,19 @@ fn scaling_up(
     if have >= want {
         return Verdict::no(reason::NOT_SCALING_UP, "");
     }
+    let held = holders(deployment, seen);
+    let mut message = format!("from {have} to {want} machines");
+    if !held.is_empty() {
+        message = format!("{message}, held up: {}", held.join("; "));
+    }
+    for line in scaling_sets(seen) {
+        message = format!("{message}\n* {line}");
+    }
+    Verdict::new(Status::True, reason::SCALING_UP, message)
+}
+
+/// What keeps the deployment from making machines.
+fn holders(deployment: &MachineDeployment, seen: &Observed) -> Vec<String> {
     let spec = &deployment.spec.template.spec;
     let mut held: Vec<String> = Vec::new();
     if seen.cluster.is_none() {
@@ -177,19 +195,23 @@ fn scaling_up(
         }
     }
     held.extend(seen.full.clone());
-    let mut message = format!("from {have} to {want} machines");
-    if !held.is_empty() {
-        message = format!("{message}, held up: {}", held.join("; "));
-    }
-    for set in &seen.sets {
+    held
+}
+
+/// What the sets say that make machines, a line for each.
+fn scaling_sets(seen: &Observed) -> impl Iterator<Item = String> {
+    seen.sets.iter().filter_map(|set| {
         let list = set.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let scaling = conditions::get(list, conditions::SCALING_UP);
-        if let Some(scaling) = scaling.filter(|c| Status::parse(&c.status) == Status::True) {
-            let of_set = scaling.message.replace('\n', "\n  ");
-            message = format!("{message}\n* MachineSet {}: {of_set}", set.name_any());
-        }
-    }
-    Verdict::new(Status::True, reason::SCALING_UP, message)
+        let scaling = conditions::get(list, conditions::SCALING_UP)?;
+        let of_set = scaling.message.replace('\n', "\n  ");
+        (Status::parse(&scaling.status) == Status::True)
+            .then(|| format!("MachineSet {}: {of_set}", set.name_any()))
+    })
+}
+
+/// Of those, the ones that are held up: the message of a set then has a line for each reason.
+fn held_up_sets(seen: &Observed) -> impl Iterator<Item = String> {
+    scaling_sets(seen).filter(|line| line.contains('\n'))
 }
 
 fn deleting(deployment: &MachineDeployment, seen: &Observed, now: Timestamp) -> Verdict {

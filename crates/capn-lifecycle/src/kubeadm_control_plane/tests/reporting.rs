@@ -152,3 +152,30 @@ fn a_control_plane_is_available_while_one_machine_serves_and_etcd_has_a_quorum()
         assert_eq!(status.versions.unwrap()[0].replicas, Some(3));
     }
 }
+
+#[test]
+fn a_rollout_says_what_holds_it_up() {
+    let kcp = kcp(json!({ "version": "v1.36.1" }));
+    let valid = validate(&kcp).unwrap();
+    let old = super::kcp(json!({ "version": "v1.36.0" }));
+    let seen = observed(vec![well(owned(&old, "a", 1))]);
+    for (waiting, more) in [
+        (None, ""),
+        (Some(WaitingOn::Machines(vec!["a".into()])), ""),
+        (Some(WaitingOn::Template), "\n* the infrastructure template does not exist"),
+        (Some(WaitingOn::Preflight(vec!["a is not ready".into()])), "\n* a is not ready"),
+        (Some(WaitingOn::User("fix it".into())), "\n* fix it"),
+    ] {
+        let plan = Plan { waiting, ..Plan::default() };
+        let known = Known { kcp: &kcp, seen: &seen, valid: Some(&valid), plan: &plan, now: now() };
+        let machines: Vec<_> = seen
+            .machines
+            .iter()
+            .map(|owned| (owned.name(), machine_conditions(known, owned)))
+            .collect();
+        let status = status(known, &machines);
+        let found = conditions::get(status.conditions.as_ref(), conditions::ROLLING_OUT).unwrap();
+        let first = "Rolling out 1 not up-to-date replicas\n* Version v1.36.0, v1.36.1 required";
+        assert_eq!(found.message, format!("{first}{more}"));
+    }
+}
