@@ -91,6 +91,8 @@ pub const NODE_OWNER_NAME: &str = "cluster.x-k8s.io/owner-name";
 pub const NODE_LABELS_FROM_MACHINE: &str = "cluster.x-k8s.io/labels-from-machine";
 /// Annotation of a node: annotations that came from its machine, separated by commas.
 pub const NODE_ANNOTATIONS_FROM_MACHINE: &str = "cluster.x-k8s.io/annotations-from-machine";
+/// Annotation of a node: taints that its machine keeps on it, as `key:effect`, separated by commas.
+pub const NODE_TAINTS_FROM_MACHINE: &str = "cluster.x-k8s.io/taints-from-machine";
 /// Taint (`NoSchedule`) a node has until its machine has been matched to it.
 pub const NODE_UNINITIALIZED_TAINT: &str = "node.cluster.x-k8s.io/uninitialized";
 /// Taint (`PreferNoSchedule`) of nodes of an older revision.

@@ -12,6 +12,7 @@ use super::fields::{
 };
 use super::replicas;
 use super::set::select_by;
+use super::taints::check_taints;
 use crate::objects::annotation;
 
 /// Checks that can be left out before a machine is made.
@@ -50,6 +51,8 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
         ));
     }
     problems.extend(check_cluster_name(new, old));
+    let taints = spec.template.spec.taints.as_ref();
+    problems.extend(check_taints("spec.template.spec.taints", taints, true));
     let naming = spec.machine_naming.as_ref().and_then(|naming| naming.template.as_deref());
     problems.extend(check_naming("spec.machineNaming.template", naming));
     if spec.replicas.is_some_and(|replicas| replicas < 0) {

@@ -7,6 +7,7 @@ use super::Problem;
 use super::fields::{
     check_bootstrap, check_cluster_name, check_version, default, prefix_version, set, text, typed,
 };
+use super::taints::check_taints;
 use crate::objects::label;
 
 /// Seconds for the deletion of the node object when nobody says.
@@ -35,5 +36,7 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
     }
     problems.extend(check_cluster_name(new, old));
     problems.extend(check_version("spec.version", machine.spec.version.as_deref()));
+    let is_worker = !machine.is_control_plane();
+    problems.extend(check_taints("spec.taints", machine.spec.taints.as_ref(), is_worker));
     problems
 }

@@ -12,6 +12,7 @@ mod kubeadm;
 mod machine;
 mod replicas;
 mod set;
+mod taints;
 
 use capi_api::core::GROUP;
 use serde_json::Value;

@@ -8,6 +8,7 @@ use super::fields::{
     check_cluster_name, check_naming, check_template, prefix_version, set, text, typed,
 };
 use super::replicas;
+use super::taints::check_taints;
 use crate::objects::label_value;
 
 pub(super) fn mutate(object: &mut Value, old: Option<&Value>) {
@@ -51,6 +52,8 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
     let spec = &object.spec;
     let mut problems = check_template(&spec.cluster_name, &spec.selector, &spec.template);
     problems.extend(check_cluster_name(new, old));
+    let taints = spec.template.spec.taints.as_ref();
+    problems.extend(check_taints("spec.template.spec.taints", taints, true));
     let naming = spec.machine_naming.as_ref().and_then(|naming| naming.template.as_deref());
     problems.extend(check_naming("spec.machineNaming.template", naming));
     if spec.replicas.is_some_and(|replicas| replicas < 0) {

@@ -7,13 +7,14 @@
 //! Machines of a cluster with `capn.cluster.x-k8s.io/bootstrap: none` never become nodes: they are
 //! ready as soon as their infrastructure is, and their phase stays `Provisioned`.
 //!
-//! Not done: waiting for volumes to be detached, MachineDrainRules, taints of machines.
+//! Not done: waiting for volumes to be detached, MachineDrainRules.
 
 mod apply;
 mod deletion;
 mod drain;
 mod evict;
 mod node;
+mod node_taints;
 mod observe;
 mod plan;
 mod report;

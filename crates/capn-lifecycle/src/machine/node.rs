@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use capi_api::{Machine, MachineDeployment, MachineSet, labels, refs};
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::Node;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
+use super::node_taints;
 use crate::objects::annotation;
 
 /// The merge patch that makes a node carry what its machine wants, or `None` if it does already.
 ///
 /// Labels of the domains `node-role.kubernetes.io`, `node-restriction.kubernetes.io` and
 /// `node.cluster.x-k8s.io` are carried over; those that an earlier patch brought and the machine
-/// no longer has are taken away. The taint that keeps pods off an unknown node goes.
+/// no longer has are taken away. Taints are those of [`node_taints`].
 pub(super) fn change(
     machine: &Machine,
     node: &Node,
@@ -43,9 +44,12 @@ pub(super) fn change(
     if !labels.is_empty() {
         metadata.insert("labels".to_owned(), Value::Object(labels));
     }
+    let of_machine = machine.spec.taints.as_deref().unwrap_or_default();
+    let taints = node_taints::wanted(node, of_machine, is_outdated(set, deployment));
     let mut wanted = common(machine);
     wanted.insert(labels::NODE_LABELS_FROM_MACHINE.to_owned(), joined(&wanted_labels));
     wanted.insert(labels::NODE_ANNOTATIONS_FROM_MACHINE.to_owned(), joined(&carried));
+    wanted.insert(labels::NODE_TAINTS_FROM_MACHINE.to_owned(), taints.kept);
     wanted.extend(carried);
     let mut gone = brought(node, labels::NODE_ANNOTATIONS_FROM_MACHINE);
     gone.extend([labels::NODE_OWNER_KIND.to_owned(), labels::NODE_OWNER_NAME.to_owned()]);
@@ -54,11 +58,10 @@ pub(super) fn change(
         metadata.insert("annotations".to_owned(), Value::Object(annotations));
     }
 
-    let before = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    let after = taints(&before, is_outdated(set, deployment));
     let mut change = Map::new();
-    if after != before {
-        change.insert("spec".to_owned(), json!({ "taints": after }));
+    let before = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    if taints.taints != before {
+        change.insert("spec".to_owned(), json!({ "taints": taints.taints }));
     }
     if metadata.is_empty() && change.is_empty() {
         return None;
@@ -121,26 +124,6 @@ fn difference(
         .filter(|key| have.contains_key(*key) && !want.contains_key(*key))
         .map(|key| (key.clone(), Value::Null));
     set.chain(unset).collect()
-}
-
-fn taints(before: &[Taint], is_outdated: bool) -> Vec<Taint> {
-    let is = |taint: &Taint, key: &str, effect: &str| taint.key == key && taint.effect == effect;
-    let outdated =
-        |taint: &Taint| is(taint, labels::NODE_OUTDATED_REVISION_TAINT, "PreferNoSchedule");
-    let mut after: Vec<Taint> = before
-        .iter()
-        .filter(|taint| !is(taint, labels::NODE_UNINITIALIZED_TAINT, "NoSchedule"))
-        .filter(|taint| is_outdated || !outdated(taint))
-        .cloned()
-        .collect();
-    if is_outdated && !after.iter().any(outdated) {
-        after.push(Taint {
-            key: labels::NODE_OUTDATED_REVISION_TAINT.to_owned(),
-            effect: "PreferNoSchedule".to_owned(),
-            ..Taint::default()
-        });
-    }
-    after
 }
 
 /// The machine's set is of an older revision than its deployment.
@@ -213,6 +196,7 @@ mod tests {
                         "cluster.x-k8s.io/labels-from-machine":
                             "a.node-restriction.kubernetes.io/b,node-role.kubernetes.io/worker",
                         "cluster.x-k8s.io/annotations-from-machine": "node.cluster.x-k8s.io/note",
+                        "cluster.x-k8s.io/taints-from-machine": "",
                         "node.cluster.x-k8s.io/note": "n",
                     },
                 },
@@ -239,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_an_older_revision_are_marked_and_unmarked() {
+    fn nodes_of_an_older_revision_are_known() {
         let with_revision = |kind: &str, revision: &str| {
             json!({
                 "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": kind,
@@ -253,10 +237,6 @@ mod tests {
         let md: MachineDeployment =
             serde_json::from_value(with_revision("MachineDeployment", "2")).unwrap();
         assert!(is_outdated(Some(&set), Some(&md)));
-        let marked = taints(&[], true);
-        assert_eq!(marked[0].key, labels::NODE_OUTDATED_REVISION_TAINT);
-        assert_eq!(taints(&marked, true), marked);
-        assert_eq!(taints(&marked, false), []);
     }
 
     fn json_merge(target: &mut Value, patch: &Value) {

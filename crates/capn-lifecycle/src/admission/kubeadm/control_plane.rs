@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::Problem;
 use super::super::fields::{check_version, default, is_dns1123_label, prefix_version, text, typed};
+use super::super::taints::check_taints;
 use super::{immutable, spec};
 use crate::kubeadm_control_plane::desired::machine_name;
 use crate::objects::version;
@@ -31,6 +32,8 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
     let cluster = configuration.cluster_configuration.clone().unwrap_or_default();
     let mut problems = replicas(&kcp, &cluster);
     problems.extend(check_version("spec.version", Some(&kcp.spec.version)));
+    let taints = kcp.spec.machine_template.spec.taints.as_ref();
+    problems.extend(check_taints("spec.machineTemplate.spec.taints", taints, false));
     problems.extend(naming(&kcp));
     problems.extend(rollout(&kcp));
     problems.extend(certificates(&kcp, &cluster));
