@@ -48,7 +48,7 @@ pub enum Command {
     Create(CreateWhat),
     /// List clusters, machines or images
     Get(commands::get::GetArgs),
-    /// Show a cluster as a tree with conditions and the last error
+    /// Show a cluster as a tree with conditions and the cause
     #[command(subcommand)]
     Describe(DescribeWhat),
     /// Print the kubeconfig of a cluster, or merge it into yours
@@ -101,7 +101,7 @@ pub enum CreateWhat {
 /// What `describe` shows.
 #[derive(Debug, Subcommand)]
 pub enum DescribeWhat {
-    /// Show a cluster as a tree with conditions and the last error
+    /// Show a cluster as a tree with conditions and the cause
     Cluster(commands::describe::DescribeArgs),
 }
 

@@ -1,5 +1,7 @@
 //! `capn describe cluster`
 
+mod prune;
+
 use capi_api::conditions as core;
 use clap::Args;
 use jiff::Timestamp;
@@ -7,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use serde::Serialize;
 
+use self::prune::Line;
 use super::NamespaceArg;
 use crate::Context;
 use crate::cluster;
@@ -25,7 +28,7 @@ pub struct DescribeArgs {
     /// Where it is.
     #[command(flatten)]
     pub namespace: NamespaceArg,
-    /// Show all conditions, not only those that do not hold
+    /// Show all conditions, not only those that do not hold and that no other line explains
     #[arg(long)]
     pub all_conditions: bool,
     /// Form of the output.
@@ -76,13 +79,14 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), Com
         Format::Yaml => context.ui.data(&output::yaml(&tree)?),
         Format::Name => context.ui.data(&names(&tree)),
         Format::Table | Format::Wide => {
+            let tree = if args.all_conditions { tree } else { prune::paused_once(tree) };
             let mut text = String::new();
             let paint = |tone, text: &str| context.ui.paint_data(tone, text);
             render(&tree, "", "", args.all_conditions, &paint, &mut text);
             context.ui.data(&text)?;
-            if let Some((object, problem)) = last_error(&tree) {
-                let problem = readable(&problem);
-                context.ui.data(&format!("\nlast error: {}: {problem}\n", readable(&object)))?;
+            if let Some((object, cause)) = prune::cause(&tree) {
+                let cause = readable(&cause);
+                context.ui.data(&format!("\ncause: {}: {cause}\n", readable(&object)))?;
             }
             Ok(())
         }
@@ -237,17 +241,14 @@ fn render(
     let name = readable(&node.name);
     text.push_str(&format!("{before}{mark} {}/{name}{summary}\n", node.kind));
     let bar = if node.children.is_empty() { " " } else { "│" };
-    for condition in node.conditions.iter().filter(|condition| all || !condition.is_good()) {
-        let tone = if condition.is_good() { Tone::Faint } else { Tone::Note };
-        let line = match condition.message.as_str() {
-            message if message == condition.reason => {
-                format!("{}={} {}", condition.kind, condition.status, condition.reason)
-            }
-            message => {
-                format!("{}={} {}: {message}", condition.kind, condition.status, condition.reason)
-            }
-        };
-        text.push_str(&format!("{below}{bar}   {}\n", paint(tone, &readable(&line))));
+    let lines: Vec<(bool, Line)> = if all {
+        node.conditions.iter().map(|shown| (shown.is_good(), Line::of(shown))).collect()
+    } else {
+        prune::lines(node).into_iter().map(|line| (false, line)).collect()
+    };
+    for (is_good, line) in lines {
+        let tone = if is_good { Tone::Faint } else { Tone::Note };
+        text.push_str(&format!("{below}{bar}   {}\n", paint(tone, &readable(&line.text()))));
     }
     for (index, child) in node.children.iter().enumerate() {
         let is_last = index + 1 == node.children.len();
@@ -260,18 +261,6 @@ fn names(node: &Node) -> String {
     let mut text = format!("{}/{}\n", node.kind.to_lowercase(), node.name);
     text.extend(node.children.iter().map(names));
     text
-}
-
-/// The complaint of the deepest object: those above it only repeat it.
-fn last_error(node: &Node) -> Option<(String, String)> {
-    node.children.iter().find_map(last_error).or_else(|| {
-        let bad = node
-            .conditions
-            .iter()
-            .filter(|condition| condition.kind != core::READY)
-            .find(|condition| condition.status == "False" && !condition.is_good())?;
-        Some((format!("{}/{}", node.kind, node.name), bad.message.clone()))
-    })
 }
 
 #[cfg(test)]
@@ -340,7 +329,6 @@ mod tests {
         ├─ ✓ LXCCluster/demo
         └─ · Machine/a
            └─ ✗ LXCMachine/a
-                  Ready=False NotReady: InstanceProvisioned: no space left
                   InstanceProvisioned=False InstanceProvisioningFailed: no space left
         ");
     }
@@ -356,7 +344,79 @@ mod tests {
     }
 
     #[test]
-    fn the_last_error_is_that_of_the_deepest_object() {
-        assert_eq!(last_error(&sample()), Some(("LXCMachine/a".into(), "no space left".into())));
+    fn the_cause_is_what_failed_then_what_is_unknown_then_what_is_awaited() {
+        let cause =
+            |conditions: Vec<Shown>| prune::cause(&leaf("LXCMachine", "a", "False", conditions));
+        let of = |message: &str| Some(("LXCMachine/a".to_owned(), message.to_owned()));
+        let awaited = || shown("A", "False", "WaitingForX", "waiting for x");
+        let unknown = || shown("B", "Unknown", "InspectionFailed", "no answer");
+        let failed = || shown("C", "False", "Failed", "no space left");
+        assert_eq!(prune::cause(&sample()), of("no space left"));
+        assert_eq!(cause(vec![awaited(), unknown(), failed()]), of("no space left"));
+        assert_eq!(cause(vec![awaited(), unknown()]), of("no answer"));
+        assert_eq!(cause(vec![awaited()]), of("waiting for x"));
+        assert_eq!(cause(vec![shown("Ready", "True", "Ready", "")]), None);
+        let rolling = shown("RollingOut", "True", "RollingOut", "one machine");
+        assert_eq!(cause(vec![rolling]), None);
+    }
+
+    #[test]
+    fn a_paused_cluster_says_so_once() {
+        let paused = || vec![shown("Paused", "True", "Paused", "it is paused")];
+        let tree = |root: Vec<Shown>| Node {
+            children: vec![leaf("LXCCluster", "demo", "True", paused())],
+            ..leaf("Cluster", "demo", "True", root)
+        };
+        let said = |root: Node| {
+            let mut text = String::new();
+            let root = prune::paused_once(root);
+            render(&root, "", "", false, &|_, text| text.to_owned(), &mut text);
+            text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            said(tree(paused())),
+            ["│   Paused=True Paused: it is paused", "└─ ✓ LXCCluster/demo"]
+        );
+        assert_eq!(
+            said(tree(vec![])),
+            ["└─ ✓ LXCCluster/demo", "       Paused=True Paused: it is paused"]
+        );
+    }
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let waiting = "waiting for the control plane to be initialized";
+        let of_machine = vec![
+            shown("Ready", "Unknown", "ReadyUnknown", "a: b; c: d"),
+            shown("InfrastructureReady", "False", "NotReady", "no space left"),
+            shown("APIServerPodHealthy", "Unknown", "InspectionFailed", waiting),
+            shown("EtcdPodHealthy", "Unknown", "InspectionFailed", waiting),
+        ];
+        let below = leaf(
+            "LXCMachine",
+            "a",
+            "False",
+            vec![shown("InstanceProvisioned", "False", "CreationFailed", "no space left")],
+        );
+        let machine = Node { children: vec![below], ..leaf("Machine", "a", "Unknown", of_machine) };
+        let of_cluster = vec![
+            shown("Available", "False", "NotAvailable", "a lot of it"),
+            shown("ControlPlaneMachinesReady", "False", "NotReady", "all of it again"),
+            shown("RemoteConnectionProbe", "False", "ProbeFailed", "not connected yet"),
+        ];
+        let root = Node { children: vec![machine], ..leaf("Cluster", "demo", "False", of_cluster) };
+        let mut text = String::new();
+        render(&root, "", "", false, &|_, text| text.to_owned(), &mut text);
+        insta::assert_snapshot!(text, @r"
+        ✗ Cluster/demo
+        │   RemoteConnectionProbe=False ProbeFailed: not connected yet
+        └─ · Machine/a
+           │   APIServerPodHealthy, EtcdPodHealthy=Unknown InspectionFailed: waiting for the control plane to be initialized
+           └─ ✗ LXCMachine/a
+                  InstanceProvisioned=False CreationFailed: no space left
+        ");
+        text.clear();
+        render(&root, "", "", true, &|_, text| text.to_owned(), &mut text);
+        assert_eq!(text.lines().count(), 3 + 8, "{text}");
     }
 }
