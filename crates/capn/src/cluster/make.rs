@@ -151,8 +151,14 @@ impl Work<'_> {
         }
         let mut objects = Objects::of(&self.client, namespace, self.name).within(scope);
         let deadline = Deadline::after(wait);
-        watch::follow(&self.context.ui, &mut objects, &asked, deadline, known).await?;
-        self.outcome(&prepared, true, unproven.then_some(deadline)).await
+        let view = watch::follow(&self.context.ui, &mut objects, &asked, deadline, known).await?;
+        let made = self.outcome(&prepared, true, unproven.then_some(deadline)).await?;
+        // Nodes are not Ready before the user has installed a pod network.
+        let Prepared { request, .. } = &prepared;
+        if request.bootstrap == Bootstrap::Kubeadm && request.cni != Cni::None {
+            watch::settle(&self.context.ui, &mut objects, view, deadline).await;
+        }
+        Ok(made)
     }
 
     async fn check_server(

@@ -13,6 +13,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 
+use super::freshness;
 use super::image::{ServerArgs, list};
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
@@ -60,11 +61,15 @@ pub(super) async fn run(context: &Context, args: GetArgs) -> Result<(), CommandE
         return list::of_server(context, args.server, args.output).await;
     }
     let state = StateDir::of(context)?;
+    let written = freshness::Written::of(&state);
     let session = Session::open(&state, Need::Objects).await?;
     let read = match args.what {
         What::Machines => machines(&context.ui, &session, &args).await.map(Rows::Machines),
         _ => clusters(&context.ui, &session, &args).await.map(Rows::Clusters),
     };
+    if matches!(format, Format::Table | Format::Wide) {
+        freshness::note(&context.ui, written, &session);
+    }
     session.close().await?;
     print(context, &read?, format)
 }

@@ -7,6 +7,7 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod doctor;
+mod freshness;
 pub mod generate;
 pub mod get;
 pub mod identity;

@@ -77,6 +77,7 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
         };
         let before = scope.narrow(watch::read(&client, &namespace, &name).await);
         let known = watch::reached(&before, &Asked::by(&before));
+        let was_available = watch::is_available(&before);
         if let (Some(recorded), Some(identity)) = (recorded, &existing.identity) {
             let wanted = ClusterRequest {
                 control_planes: control_planes.unwrap_or(recorded.control_planes),
@@ -106,6 +107,10 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
         let deadline = Deadline::after(wait);
         let view = watch::follow_wanted(&context.ui, &mut objects, deadline, known).await?;
         let has = Asked::by(&view);
+        // One that was available before is not the less so for what is scaled.
+        if was_available {
+            watch::settle(&context.ui, &mut objects, view, deadline).await;
+        }
         let counted = [
             control_planes.map(|_| count(has.control_planes, "control plane")),
             workers.map(|_| count(has.workers, "worker")),

@@ -7,12 +7,14 @@ mod follow;
 mod objects;
 mod removal;
 mod scope;
+mod settle;
 mod steps;
 mod view;
 
 pub use follow::{Deadline, follow, follow_removal, follow_wanted, reached};
 pub use objects::{Objects, read};
 pub use scope::Scope;
+pub use settle::{is_available, settle};
 pub use steps::{Asked, Readiness, State, StepView, Verdict, steps, stuck, verdict};
 pub use view::View;
 pub(crate) use view::{address, complaint};

@@ -67,6 +67,26 @@ fn what_create_would_make_is_applied_and_applied_again_unchanged() {
 }
 
 #[test]
+fn what_nothing_watches_is_shown_with_its_age() {
+    let home = Home::new();
+    assert_eq!(apply(&home, &manifests(&home, "demo")).exit, Exit::Done);
+    let database = home.path().join(".local/state/capn/plane.db");
+    let age = |seconds| {
+        let at = std::time::SystemTime::now() - std::time::Duration::from_secs(seconds);
+        std::fs::File::options().write(true).open(&database).unwrap().set_modified(at).unwrap();
+    };
+    for command in [&["get", "clusters"][..], &["describe", "cluster", "demo"]] {
+        assert_eq!(home.capn(command).err, "", "{command:?}");
+        age(15 * 60 + 5);
+        let said = home.capn(command).err;
+        assert_eq!(said, "· as of 15 min ago: nothing watches the clusters (`capn serve` does)\n");
+        let as_json = [command, &["-o", "json"]].concat();
+        assert_eq!(home.capn(&as_json).err, "", "{as_json:?}");
+        age(0);
+    }
+}
+
+#[test]
 fn a_field_that_does_not_exist_is_refused_with_its_path() {
     let home = Home::new();
     let text = manifests(&home, "demo").replace("  unprivileged: true", "  unpriviledged: true");

@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 use serde::Serialize;
 
 use self::prune::Line;
-use super::NamespaceArg;
+use super::{NamespaceArg, freshness};
 use crate::Context;
 use crate::cluster;
 use crate::error::CommandError;
@@ -65,6 +65,7 @@ struct Shown {
 
 pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
+    let written = freshness::Written::of(&state);
     let session = Session::open(&state, Need::Objects).await?;
     let namespace = args.namespace.namespace.as_str();
     let read = async {
@@ -72,6 +73,9 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), Com
         Ok(watch::read(session.client(), namespace, &args.name).await)
     };
     let view: Result<View, CommandError> = read.await;
+    if matches!(args.output.format(), Format::Table | Format::Wide) {
+        freshness::note(&context.ui, written, &session);
+    }
     session.close().await?;
     let tree = tree(&view?);
     match args.output.format() {
