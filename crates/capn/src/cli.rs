@@ -55,6 +55,8 @@ pub enum Command {
     Kubeconfig(commands::kubeconfig::KubeconfigArgs),
     /// Change the number of machines of a cluster
     Scale(commands::scale::ScaleArgs),
+    /// Bring a cluster to another version of Kubernetes, machine by machine
+    Upgrade(commands::upgrade::UpgradeArgs),
     /// Pause a cluster: its nodes keep running, and nothing else changes
     Pause(commands::pause::PauseArgs),
     /// Resume a paused cluster

@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line, nothing else |
 //! | [`commands`] | one file a command: what it does, and how its outcome is printed |
 //! | [`cluster`] | making, finding and removing a cluster |
+//! | [`upgrade`] | replacing the machines of a cluster by those of another version of Kubernetes |
 //! | [`manifest`] | what a cluster is asked to be, and the manifests of that |
 //! | [`template`] | manifests from templates and their variables |
 //! | [`preflight`] | what can be known to be wrong before anything is made |
@@ -37,6 +38,7 @@ pub mod session;
 pub mod state;
 pub mod template;
 pub mod ui;
+pub mod upgrade;
 pub mod watch;
 
 mod signal;

@@ -14,8 +14,8 @@ use crate::manifest::{ClusterRequest, REQUEST_ANNOTATION, SERVICES_ANNOTATION};
 /// A cluster that the plane has.
 #[derive(Clone, Debug)]
 pub struct Existing {
-    /// The request it was made from, with the numbers of machines as they are wanted now. None
-    /// for a cluster that was made from manifests.
+    /// The request it was made from, with the numbers of machines and the version as they are wanted
+    /// now. None for a cluster that was made from manifests.
     pub request: Option<ClusterRequest>,
     /// How its server is reached, if its Secret is there.
     pub identity: Option<Identity>,
@@ -54,8 +54,11 @@ pub async fn find(
         if let Some(wanted) = deployment.and_then(|found| count(found.spec.replicas)) {
             request.workers = wanted;
         }
-        if let Some(wanted) = control_plane.and_then(|found| count(found.spec.replicas)) {
-            request.control_planes = wanted;
+        if let Some(found) = control_plane {
+            request.control_planes = count(found.spec.replicas).unwrap_or(request.control_planes);
+            // An upgrade changes both.
+            request.image_facts.etcd_image_tag = etcd_image_tag(&found);
+            request.kubernetes_version = Some(found.spec.version);
         }
     }
     let secret_name = match &request {
@@ -66,10 +69,15 @@ pub async fn find(
     let secret = secrets.get_opt(&secret_name).await.doing(doing())?;
     Ok(Some(Existing {
         request,
-        identity: secret.as_ref().and_then(identity),
+        identity: secret.as_ref().and_then(identity_in),
         is_leaving: cluster.metadata.deletion_timestamp.is_some(),
         services_answered: cluster.annotations().contains_key(SERVICES_ANNOTATION),
     }))
+}
+
+fn etcd_image_tag(control_plane: &KubeadmControlPlane) -> Option<String> {
+    let config = control_plane.spec.kubeadm_config_spec.as_ref()?;
+    config.cluster_configuration.as_ref()?.etcd.as_ref()?.local.as_ref()?.image_tag.clone()
 }
 
 /// Looks up a cluster that has to be there.
@@ -113,7 +121,7 @@ pub async fn names(client: &Client, namespace: &str) -> Result<Vec<String>, Comm
 }
 
 /// The identity in a Secret, if it names a server.
-pub(super) fn identity(secret: &Secret) -> Option<Identity> {
+pub fn identity_in(secret: &Secret) -> Option<Identity> {
     let data: &BTreeMap<String, _> = secret.data.as_ref()?;
     let text = |key: &str| {
         let bytes = &data.get(key)?.0;

@@ -13,6 +13,7 @@ use super::{Existing, create_missing, find, prove, services, workload};
 use crate::Context;
 use crate::commands::cluster_args::ClusterArgs;
 use crate::error::CommandError;
+use crate::identity::Identity;
 use crate::images::{self, Needs};
 use crate::manifest::request::{Network, root_device};
 use crate::manifest::{Bootstrap, ClusterRequest, Cni, Document, LoadBalancer};
@@ -269,6 +270,35 @@ impl Work<'_> {
             _ => error.while_doing(format!("cannot create cluster `{name}`")),
         }
     }
+}
+
+/// Proves that Services and DNS answer from every node of a cluster that has changed. A cluster without a
+/// network of ours is not asked.
+///
+/// # Errors
+///
+/// When a node is not answered, with the cause as far as it is seen.
+pub async fn prove_services(
+    context: &Context,
+    client: &Client,
+    request: &ClusterRequest,
+    identity: &Identity,
+    deadline: Deadline,
+) -> Result<(), CommandError> {
+    if !services::are_due(request, None) {
+        return Ok(());
+    }
+    let view = watch::read(client, &request.namespace, &request.name).await;
+    let text = workload::kubeconfig(client, &request.namespace, &request.name).await?;
+    let exec = identity.exec_command();
+    let subject = services::Subject {
+        request,
+        view: &view,
+        workload: workload::client(&text)?,
+        server: identity.client()?,
+        exec: exec.as_deref(),
+    };
+    services::prove(&context.ui, client, &subject, deadline).await
 }
 
 /// What is said where a cluster cannot have a network of its own.

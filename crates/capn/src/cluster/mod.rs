@@ -11,8 +11,8 @@ mod services;
 mod workload;
 
 pub use apply::{Applied, apply, create_missing};
-pub use existing::{Existing, existing, find, known, names};
+pub use existing::{Existing, existing, find, identity_in, known, names};
 pub use made::{Made, NodeRow};
-pub use make::{make, manifests};
+pub use make::{make, manifests, prove_services};
 pub use remove::remove;
 pub use workload::{kubeconfig, nodes};

@@ -214,9 +214,21 @@ fn same(recorded: &ClusterRequest, request: &ClusterRequest) -> Result<(), Comma
         error =
             error.hint(format!("`capn scale {name} --control-planes {}`", request.control_planes));
     }
+    let version = found.iter().find(|difference| difference.option == "--kubernetes-version");
+    if let Some(Difference { is, asked, .. }) = version {
+        error = error.hint(match newer(is, asked) {
+            true => format!("`capn upgrade {name} --kubernetes-version {asked}`"),
+            false => format!("Kubernetes cannot be downgraded from {is} to {asked}"),
+        });
+    }
     Err(error
         .hint("leave those options out to continue with the cluster as it is")
         .hint(format!("or choose another name, or begin anew: `capn delete cluster {name}`")))
+}
+
+fn newer(is: &str, asked: &str) -> bool {
+    let read = |text: &str| text.parse::<KubernetesVersion>().ok();
+    read(is) < read(asked)
 }
 
 /// How many pods with a user namespace of their own an isolated node has ids for.
@@ -316,6 +328,18 @@ mod tests {
         assert!(text.contains("--isolation is shared, not isolated"), "{text}");
         assert!(text.contains("`capn scale demo --workers 3`"), "{text}");
         assert!(same(&demo(), &demo()).is_ok());
+    }
+
+    #[test]
+    fn another_version_is_the_business_of_upgrade_unless_it_is_older() {
+        for (version, told) in [
+            ("v1.37.0", "Hint: `capn upgrade demo --kubernetes-version v1.37.0`"),
+            ("v1.35.9", "Hint: Kubernetes cannot be downgraded from v1.36.0 to v1.35.9"),
+        ] {
+            let asked = ClusterRequest { kubernetes_version: Some(version.into()), ..demo() };
+            let text = same(&demo(), &asked).unwrap_err().render(|_, text| text.to_owned());
+            assert!(text.contains(told), "{text}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use super::existing::identity;
+use super::existing::identity_in;
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
@@ -87,7 +87,7 @@ async fn identity_of(
         _ => format!("{name}-incus"),
     };
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    Ok(secrets.get_opt(&secret_name).await.doing(doing())?.as_ref().and_then(identity))
+    Ok(secrets.get_opt(&secret_name).await.doing(doing())?.as_ref().and_then(identity_in))
 }
 
 /// Deletes objects that controllers have to take apart, of a cluster without a Cluster.

@@ -19,6 +19,7 @@ pub mod scale;
 pub mod serve;
 pub mod simplestreams;
 pub mod up;
+pub mod upgrade;
 pub mod user;
 pub mod version;
 
@@ -42,6 +43,7 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
         Command::Describe(DescribeWhat::Cluster(args)) => describe::run(context, args).await,
         Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
         Command::Scale(args) => scale::run(context, args).await,
+        Command::Upgrade(args) => upgrade::run(context, args).await,
         Command::Pause(args) => pause::run(context, args, true).await,
         Command::Resume(args) => pause::run(context, args, false).await,
         Command::Delete(DeleteWhat::Cluster(args)) => delete::run(context, args).await,

@@ -38,6 +38,18 @@ pub struct Found {
     pub kubernetes_version: Option<String>,
 }
 
+/// A node image with Kubernetes that is needed, whatever cluster it is for.
+pub struct NodeImage<'a> {
+    /// The version, as `v1.36.0`.
+    pub version: &'a str,
+    /// The folder of node binaries, if there is one.
+    pub binaries: Option<&'a KubernetesFolder>,
+    /// The folder of the container runtime, if there is one.
+    pub runtime: Option<&'a RuntimeFolder>,
+    /// Image servers, as `--image-server` has them; none are the project's own.
+    pub image_servers: &'a [String],
+}
+
 impl Found {
     fn of(properties: &BTreeMap<String, String>) -> Self {
         Self {
@@ -64,8 +76,13 @@ pub async fn ensure(ui: &Ui, client: &Client, needs: &Needs<'_>) -> Result<Found
             Found::default()
         }
         (None, Bootstrap::Kubeadm) => {
-            let version = request.kubernetes_version.as_deref().unwrap_or_default();
-            kubeadm(ui, client, version, needs, source).await?
+            let wanted = NodeImage {
+                version: request.kubernetes_version.as_deref().unwrap_or_default(),
+                binaries: needs.binaries,
+                runtime: needs.runtime,
+                image_servers: &request.image_servers,
+            };
+            node_image(ui, client, &wanted).await?
         }
     };
     // That of `oci` is fetched by the server, from a registry.
@@ -77,7 +94,11 @@ pub async fn ensure(ui: &Ui, client: &Client, needs: &Needs<'_>) -> Result<Found
 }
 
 /// An image the user named. `images:debian/13` and the like are found by the server itself.
-async fn named(client: &Client, image: &str) -> Result<Found, CommandError> {
+///
+/// # Errors
+///
+/// When the server does not have it, or cannot be asked.
+pub async fn named(client: &Client, image: &str) -> Result<Found, CommandError> {
     if image.contains(':') {
         return Ok(Found::default());
     }
@@ -91,18 +112,22 @@ async fn named(client: &Client, image: &str) -> Result<Found, CommandError> {
     }
 }
 
-/// A node image with Kubernetes. In this order: from the folder of binaries, the one that is on
-/// the server, the prebuilt one, from the official downloads.
-async fn kubeadm(
+/// Makes sure of a node image with Kubernetes. In this order: from the folder of binaries, the one that
+/// is on the server, the prebuilt one, from the official downloads.
+///
+/// # Errors
+///
+/// When it is neither there nor can be had, with every way to get it.
+pub async fn node_image(
     ui: &Ui,
     client: &Client,
-    version: &str,
-    needs: &Needs<'_>,
-    source: &str,
+    wanted: &NodeImage<'_>,
 ) -> Result<Found, CommandError> {
+    let NodeImage { version, binaries, runtime, image_servers } = *wanted;
+    let servers = servers::parse(image_servers)?;
+    let source = servers.default_url();
     let alias = catalog::kubeadm_alias(version);
     let place = Place { alias: &alias, source };
-    let Needs { binaries, runtime, .. } = *needs;
     if let Some(folder) = binaries.filter(|folder| folder.version() == version) {
         ours(ui, client, Kind::Kubeadm(folder.clone()), runtime, place).await?;
     }

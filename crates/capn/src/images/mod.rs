@@ -9,7 +9,7 @@ mod servers;
 mod versions;
 
 pub use build::{Shown, build_image, cache_dir, failed};
-pub use ensure::{Found, Needs, ensure, expected};
+pub use ensure::{Found, Needs, NodeImage, ensure, expected, named, node_image};
 pub use facts::of_image;
 pub use pull::{Pull, Pulled, alias_of, check_alias, give_alias, pull};
 pub use servers::{ImageServerArgs, entries, parse as parse_servers};

@@ -1,5 +1,6 @@
 //! Kubernetes versions.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -21,6 +22,34 @@ impl KubernetesVersion {
     pub fn minor(&self) -> u32 {
         self.minor
     }
+}
+
+/// By precedence, as semantic versioning has it: a pre-release comes before its release.
+impl Ord for KubernetesVersion {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let numbers = (self.minor, self.patch).cmp(&(other.minor, other.patch));
+        numbers.then_with(|| match (&self.pre_release, &other.pre_release) {
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Less,
+            (Some(a), Some(b)) => pre_releases(a, b),
+        })
+    }
+}
+
+impl PartialOrd for KubernetesVersion {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Numbers by value and before words, a longer one after the one that it continues.
+fn pre_releases(a: &str, b: &str) -> Ordering {
+    let part = |text: &str| match text.parse::<u64>() {
+        Ok(number) => (0, number, String::new()),
+        Err(_) => (1, 0, text.to_owned()),
+    };
+    a.split('.').map(part).cmp(b.split('.').map(part)).then_with(|| a.cmp(b))
 }
 
 /// What to say of a version that is newer than all that are known here; `None` for others, and for
@@ -89,6 +118,22 @@ mod tests {
         {
             assert_eq!(text.parse::<KubernetesVersion>().unwrap().to_string(), shown);
         }
+    }
+
+    #[test]
+    fn versions_are_ordered_by_precedence() {
+        let ordered = [
+            "v1.36.9",
+            "v1.36.10",
+            "v1.37.0-alpha.1",
+            "v1.37.0-rc.2",
+            "v1.37.0-rc.10",
+            "v1.37.0-rc.10.1",
+            "v1.37.0",
+            "v1.37.1",
+        ]
+        .map(|text| text.parse::<KubernetesVersion>().unwrap());
+        assert!(ordered.is_sorted_by(|a, b| a < b), "{ordered:?}");
     }
 
     #[test]

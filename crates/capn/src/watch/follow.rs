@@ -6,9 +6,9 @@ use std::time::Duration;
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
-use super::removal;
 use super::steps::{Asked, State, StepView, Verdict, is_paused, steps, verdict};
 use super::{Objects, View};
+use super::{removal, rollout};
 use crate::error::CommandError;
 use crate::ui::{Step, Ui};
 
@@ -57,7 +57,7 @@ pub async fn follow(
     deadline: Deadline,
     known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, known, |_| *asked).await
+    until(ui, objects, deadline, known, |_| *asked, None).await
 }
 
 /// As [`follow`], for what the objects themselves ask for.
@@ -71,7 +71,23 @@ pub async fn follow_wanted(
     deadline: Deadline,
     known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, known, Asked::by).await
+    until(ui, objects, deadline, known, Asked::by, None).await
+}
+
+/// As [`follow_wanted`], until all machines are of a version of Kubernetes; those that leave are shown
+/// too.
+///
+/// # Errors
+///
+/// As [`follow`].
+pub async fn follow_rollout(
+    ui: &Ui,
+    objects: &mut Objects,
+    version: &str,
+    deadline: Deadline,
+    known: HashSet<String>,
+) -> Result<View, CommandError> {
+    until(ui, objects, deadline, known, Asked::by, Some(version)).await
 }
 
 /// The steps that hold in a view, for [`follow`].
@@ -86,15 +102,23 @@ async fn until(
     deadline: Deadline,
     known: HashSet<String>,
     asked: impl Fn(&View) -> Asked,
+    version: Option<&str>,
 ) -> Result<View, CommandError> {
     let mut shown = Shown { over: known, ..Shown::new(ui) };
     loop {
         let view = next(objects, deadline, &shown).await?;
         let asked = asked(&view);
-        shown.update(steps(&view, &asked));
+        let mut found = steps(&view, &asked);
+        if version.is_some() {
+            found.extend(rollout::leaving(&view));
+        }
+        shown.end_gone(&found, |key| key.starts_with(rollout::LEAVING));
+        shown.update(found);
+        let is_over = version.is_none_or(|version| rollout::is_over(&view, version));
         match verdict(&view, &asked) {
-            Verdict::Holds => return Ok(view),
-            Verdict::NotYet => {}
+            Verdict::Holds if is_over => return Ok(view),
+            Verdict::Holds if is_paused(&view) => return Err(paused(&view)),
+            Verdict::Holds | Verdict::NotYet => {}
             Verdict::Paused => return Err(paused(&view)),
             Verdict::Never { object, problem } => {
                 shown.fail();
@@ -198,15 +222,21 @@ impl Shown {
 
     /// Ends every step that is no longer there.
     fn keep_only(&mut self, steps: Vec<StepView>) {
-        let present: HashSet<String> = steps.iter().map(|step| step.key.clone()).collect();
+        self.end_gone(&steps, |_| true);
+        self.update(steps);
+    }
+
+    /// Ends steps that are no longer there, of those that are over when they are gone.
+    fn end_gone(&mut self, steps: &[StepView], is_meant: impl Fn(&str) -> bool) {
+        let present: HashSet<&str> = steps.iter().map(|step| step.key.as_str()).collect();
         for key in self.order.clone() {
-            if !present.contains(&key)
+            if is_meant(&key)
+                && !present.contains(key.as_str())
                 && let Some((step, view)) = self.busy.remove(&key)
             {
                 step.done(view.done);
             }
         }
-        self.update(steps);
     }
 
     fn show(&mut self, step: StepView, waits: &str) {

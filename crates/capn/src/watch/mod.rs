@@ -6,12 +6,13 @@
 mod follow;
 mod objects;
 mod removal;
+mod rollout;
 mod scope;
 mod settle;
 mod steps;
 mod view;
 
-pub use follow::{Deadline, follow, follow_removal, follow_wanted, reached};
+pub use follow::{Deadline, follow, follow_removal, follow_rollout, follow_wanted, reached};
 pub use objects::{Objects, read};
 pub use scope::Scope;
 pub use settle::{is_available, settle};

@@ -323,7 +323,7 @@ const FAILING: [&str; 5] = [
     reasons::IDENTITY_UNAVAILABLE,
 ];
 
-fn role(machine: &Machine) -> &'static str {
+pub(super) fn role(machine: &Machine) -> &'static str {
     if machine.is_control_plane() { "control plane" } else { "worker" }
 }
 

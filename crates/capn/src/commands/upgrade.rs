@@ -1,0 +1,61 @@
+//! `capn upgrade`
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use clap::Args;
+
+use super::{NamespaceArg, duration};
+use crate::Context;
+use crate::error::CommandError;
+use crate::output::Format;
+use crate::upgrade;
+
+/// Options of `upgrade`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Example: `capn upgrade demo --kubernetes-version v1.37.2 --dry-run`. The node image comes first, then the control plane, one minor version at a time, then the workers. The same command again continues what was interrupted."
+)]
+pub struct UpgradeArgs {
+    /// Name of the cluster
+    pub name: String,
+    /// The version to upgrade to, as v1.37.2
+    #[arg(long, value_name = "VERSION")]
+    pub kubernetes_version: String,
+    /// Print what would be done, in which order, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Folder with the programs of a version, to build its node image from; one for each version on the
+    /// way [default: $CAPN_KUBERNETES_BINARIES, else /var/lib/capn/kubernetes]
+    #[arg(long, value_name = "DIR")]
+    pub kubernetes_binaries: Vec<Utf8PathBuf>,
+    /// Folder with containerd, runc and the others for the node image [default:
+    /// $CAPN_RUNTIME_BINARIES, else /var/lib/capn/runtime, else the official downloads]
+    #[arg(long, value_name = "DIR")]
+    pub runtime_binaries: Option<Utf8PathBuf>,
+    /// Where it is.
+    #[command(flatten)]
+    pub namespace: NamespaceArg,
+    /// How long to wait in all; 0 only begins with the first machines [default: 15m for each machine,
+    /// and 75m with `--timeouts slow`]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub wait: Option<Duration>,
+    /// Form of the plan that `--dry-run` prints [default: a table]
+    #[arg(short, long, value_enum, value_name = "FORM", requires = "dry_run")]
+    pub output: Option<Format>,
+}
+
+pub(super) async fn run(context: &Context, args: UpgradeArgs) -> Result<(), CommandError> {
+    let asked = upgrade::Asked {
+        name: &args.name,
+        namespace: &args.namespace.namespace,
+        version: &super::cluster_args::with_v(&args.kubernetes_version),
+        binaries: &args.kubernetes_binaries,
+        runtime: args.runtime_binaries.as_deref(),
+        wait: args.wait,
+    };
+    match args.dry_run {
+        true => upgrade::show(context, &asked, args.output.unwrap_or_default()).await,
+        false => upgrade::upgrade(context, &asked).await,
+    }
+}

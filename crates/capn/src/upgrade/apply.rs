@@ -1,0 +1,182 @@
+//! Carries steps out. The only writer.
+
+use kube::api::{DynamicObject, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::config::{carried, set_etcd_tag};
+use crate::error::{CommandError, Doing as _};
+use crate::identity::Identity;
+use crate::images::Found;
+use crate::manifest::{ClusterRequest, documents};
+use crate::preflight::KubernetesVersion;
+
+/// How often a change is tried when somebody else changes the object at the same moment.
+const TRIES: usize = 5;
+const CONFLICT: u16 = 409;
+
+/// The cluster that is changed.
+pub(super) struct Target<'a> {
+    pub(super) client: &'a Client,
+    pub(super) namespace: &'a str,
+    /// The request that the cluster was made from, if it was.
+    pub(super) request: Option<&'a ClusterRequest>,
+    pub(super) identity: &'a Identity,
+}
+
+impl Target<'_> {
+    /// Gives the control plane a version, with what that version needs, in one change: machines are
+    /// replaced once. Nothing is changed if it has the version.
+    pub(super) async fn control_plane(
+        &self,
+        name: &str,
+        to: &KubernetesVersion,
+        image: Option<&Found>,
+    ) -> Result<(), CommandError> {
+        let api = self.api("controlplane.cluster.x-k8s.io", "KubeadmControlPlane");
+        let doing = format!("cannot change the KubeadmControlPlane `{name}`");
+        self.change(&api, name, &doing, |object| {
+            let spec = &mut object.data["spec"];
+            let Some(from) = other_version(&spec["version"], to) else { return false };
+            let config = &mut spec["kubeadmConfigSpec"];
+            if let Some((old, new)) = self.generated(&from, to, "KubeadmControlPlane") {
+                *config = carried(config, &old["kubeadmConfigSpec"], &new["kubeadmConfigSpec"]);
+            }
+            // An image that is not ours says nothing about etcd.
+            if let Some(found) = image.filter(|found| found.kubernetes_version.is_some()) {
+                set_etcd_tag(config, found.facts.etcd_image_tag.as_deref());
+            }
+            spec["version"] = json!(to.to_string());
+            true
+        })
+        .await
+    }
+
+    /// Gives a MachineDeployment a version, and a template of its own for that version where the
+    /// configuration of its nodes depends on it.
+    pub(super) async fn workers(
+        &self,
+        name: &str,
+        to: &KubernetesVersion,
+    ) -> Result<(), CommandError> {
+        let api = self.api("cluster.x-k8s.io", "MachineDeployment");
+        let doing = format!("cannot change the MachineDeployment `{name}`");
+        let found = api.get(name).await.doing(&doing)?;
+        let machine = &found.data["spec"]["template"]["spec"];
+        let template = match other_version(&machine["version"], to) {
+            Some(from) => {
+                self.template(name, &machine["bootstrap"]["configRef"], &from, to).await?
+            }
+            None => None,
+        };
+        self.change(&api, name, &doing, |object| {
+            let machine = &mut object.data["spec"]["template"]["spec"];
+            if other_version(&machine["version"], to).is_none() {
+                return false;
+            }
+            if let Some(template) = &template {
+                machine["bootstrap"]["configRef"]["name"] = json!(template);
+            }
+            machine["version"] = json!(to.to_string());
+            true
+        })
+        .await
+    }
+
+    /// The name of a new KubeadmConfigTemplate, if one is needed. Machines of the old version are still
+    /// made from the old one, which stays.
+    async fn template(
+        &self,
+        deployment: &str,
+        reference: &Value,
+        from: &str,
+        to: &KubernetesVersion,
+    ) -> Result<Option<String>, CommandError> {
+        const KIND: &str = "KubeadmConfigTemplate";
+        let (Some(KIND), Some(name)) = (reference["kind"].as_str(), reference["name"].as_str())
+        else {
+            return Ok(None);
+        };
+        let Some((old, new)) = self.generated(from, to, KIND) else { return Ok(None) };
+        let api = self.api("bootstrap.cluster.x-k8s.io", KIND);
+        let found = api.get(name).await.doing(format!("cannot read the {KIND} `{name}`"))?;
+        let spec = carried(&found.data["spec"], &old, &new);
+        if spec == found.data["spec"] {
+            return Ok(None);
+        }
+        let name = format!("{deployment}-{}", to.to_string().replace('.', "-"));
+        let mut made = DynamicObject::new(&name, &resource("bootstrap.cluster.x-k8s.io", KIND));
+        made.metadata.namespace = Some(self.namespace.to_owned());
+        made.metadata.labels = found.metadata.labels.clone();
+        made.data = json!({ "spec": spec });
+        let doing = || format!("cannot make the {KIND} `{name}`");
+        match api.create(&PostParams::default(), &made).await {
+            Ok(_) => Ok(Some(name)),
+            // From the same command, which was ended here.
+            Err(kube::Error::Api(status)) if status.code == CONFLICT => {
+                let there = api.get(&name).await.doing(doing())?;
+                match there.data["spec"] == spec {
+                    true => Ok(Some(name)),
+                    false => Err(CommandError::caused(
+                        doing(),
+                        format!("there is a {KIND} `{name}` that says something else"),
+                    )
+                    .hint("delete it if nothing uses it, and try again")),
+                }
+            }
+            Err(error) => Err(CommandError::caused(doing(), error)),
+        }
+    }
+
+    /// The specs of an object as `capn up` would write them for two versions.
+    fn generated(&self, from: &str, to: &KubernetesVersion, kind: &str) -> Option<(Value, Value)> {
+        let spec = |version: String| {
+            let mut request = self.request?.clone();
+            request.kubernetes_version = Some(version);
+            // The tag is set by the image.
+            request.image_facts.etcd_image_tag = None;
+            let all = documents(&request, self.identity, None);
+            all.iter().find(|one| one.kind() == kind).map(|one| one.value()["spec"].clone())
+        };
+        Some((spec(from.to_owned())?, spec(to.to_string())?))
+    }
+
+    /// Reads, changes and writes an object, again where it was changed meanwhile.
+    async fn change(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+        doing: &str,
+        change: impl Fn(&mut DynamicObject) -> bool,
+    ) -> Result<(), CommandError> {
+        let mut tries = 0;
+        loop {
+            let mut object = api.get(name).await.doing(doing)?;
+            if !change(&mut object) {
+                return Ok(());
+            }
+            tries += 1;
+            match api.replace(&object.name_any(), &PostParams::default(), &object).await {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == CONFLICT && tries < TRIES => {}
+                Err(error) => return Err(CommandError::caused(doing, error)),
+            }
+        }
+    }
+
+    fn api(&self, group: &str, kind: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), self.namespace, &resource(group, kind))
+    }
+}
+
+/// The version that an object has, if it is another one.
+fn other_version(is: &Value, to: &KubernetesVersion) -> Option<String> {
+    let is = is.as_str().unwrap_or_default();
+    (is.parse::<KubernetesVersion>().as_ref() != Ok(to)).then(|| is.to_owned())
+}
+
+/// The version of the contract that these kinds are of.
+fn resource(group: &str, kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1beta2", kind))
+}

@@ -1,0 +1,247 @@
+//! Replacing the machines of a cluster by machines of another version of Kubernetes.
+//!
+//! What is there is [observed](observe), [planned](plan) without I/O, and the steps are
+//! [applied](apply) in their order: images before the first machine, the control plane one minor
+//! version at a time, then workers. Each step asks the objects for what it wants and waits until it
+//! holds, so that the same command continues after it was ended anywhere.
+
+mod apply;
+mod config;
+mod observe;
+pub mod plan;
+pub mod refusal;
+pub mod seen;
+mod show;
+mod steps;
+
+use std::collections::BTreeMap;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
+use capn_provider::LocalSockets;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+
+use crate::Context;
+use crate::cluster::{self, Existing};
+use crate::error::{CommandError, Doing as _};
+use crate::identity::Identity;
+use crate::images;
+use crate::output::Format;
+use crate::preflight::{self, KubernetesVersion};
+use crate::session::{Need, Session};
+use crate::signal::Interrupt;
+use crate::state::StateDir;
+use crate::watch::{self, Deadline, View};
+use plan::Plan;
+use steps::Work;
+
+/// How long is waited for each machine that is replaced, as long as `--timeouts` does not make it longer.
+const WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Name of the cluster.
+    pub name: &'a str,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// The version, as `v1.37.2`.
+    pub version: &'a str,
+    /// Folders with the programs of a version.
+    pub binaries: &'a [Utf8PathBuf],
+    /// Folder of the container runtime.
+    pub runtime: Option<&'a Utf8Path>,
+    /// How long to wait in all; none is as long as the machines may take.
+    pub wait: Option<Duration>,
+}
+
+/// Prints what [`upgrade`] would do, and changes nothing.
+///
+/// # Errors
+///
+/// When it would be refused, or the plane or the server does not answer.
+pub async fn show(
+    context: &Context,
+    asked: &Asked<'_>,
+    format: Format,
+) -> Result<(), CommandError> {
+    let target = version(asked)?;
+    let state = StateDir::of(context)?;
+    let session = Session::open(&state, Need::Objects).await?;
+    let found = find(context, session.client(), asked, &target).await;
+    let closed = session.close().await;
+    let Ready { plan, .. } = found.map_err(|error| refused(asked, error))?;
+    closed?;
+    if plan.steps.is_empty() {
+        nothing(context, asked);
+    } else {
+        context.ui.say(show::summary(asked.name, &plan));
+    }
+    if plan.steps.is_empty() && matches!(format, Format::Table | Format::Wide | Format::Name) {
+        return Ok(());
+    }
+    show::print(context, asked.name, &plan, format)
+}
+
+/// Upgrades a cluster, or continues to, and waits until all its machines are of the version.
+///
+/// # Errors
+///
+/// When it is refused, with nothing changed, or a machine does not become what it is to be. What was
+/// done stays: the same command continues from there.
+pub async fn upgrade(context: &Context, asked: &Asked<'_>) -> Result<(), CommandError> {
+    let target = version(asked)?;
+    let state = StateDir::of(context)?;
+    let mut interrupt = Interrupt::listen()?;
+    let sockets = LocalSockets::default().and(asked.namespace);
+    let need = match state.database().exists() {
+        true => Need::Controllers(&sockets),
+        false => Need::Objects,
+    };
+    let mut session = Session::open(&state, need).await?;
+    let client = session.client().clone();
+    let work = async {
+        let ready = find(context, &client, asked, &target).await?;
+        carry_out(context, &client, asked, &ready).await
+    };
+    let result = tokio::select! {
+        result = session.while_running(work) => result,
+        () = interrupt.wait() => Err(CommandError::interrupted("interrupted")
+            .hint("machines that are replaced stay replaced: the same command continues")),
+    };
+    let closed = session.close().await;
+    result.map_err(|error| refused(asked, error)).and(closed)
+}
+
+fn version(asked: &Asked<'_>) -> Result<KubernetesVersion, CommandError> {
+    KubernetesVersion::from_str(asked.version).map_err(|problem| {
+        CommandError::usage(problem)
+            .hint("releases are listed at https://kubernetes.io/releases/; `capn image list` shows those with an image here")
+    })
+}
+
+fn refused(asked: &Asked<'_>, error: CommandError) -> CommandError {
+    error.while_doing(format!("cannot upgrade cluster `{}` to {}", asked.name, asked.version))
+}
+
+fn nothing(context: &Context, asked: &Asked<'_>) {
+    context.ui.say(format!("cluster `{}` runs {}: nothing to do", asked.name, asked.version));
+}
+
+/// A plan, and what carries it out.
+struct Ready {
+    plan: Plan,
+    existing: Existing,
+    identity: Identity,
+    server: incus_client::Client,
+    folders: Vec<KubernetesFolder>,
+    runtime: Option<RuntimeFolder>,
+    image_servers: Vec<String>,
+}
+
+/// Looks, and plans.
+async fn find(
+    context: &Context,
+    client: &Client,
+    asked: &Asked<'_>,
+    target: &KubernetesVersion,
+) -> Result<Ready, CommandError> {
+    let Asked { name, namespace, .. } = *asked;
+    let existing = cluster::existing(client, namespace, name).await?;
+    let view = watch::read(client, namespace, name).await;
+    let identity = identity(client, namespace, &existing, &view).await?;
+    let server = identity.client()?;
+    preflight::contact(&identity, &server).await?;
+    let folders = folders(context, asked).await?;
+    let runtime = images::runtime(context, asked.runtime).await?;
+    let paths: BTreeMap<_, _> = folders
+        .iter()
+        .filter_map(|folder| Some((folder.version().parse().ok()?, folder.path().to_owned())))
+        .collect();
+    let seen = observe::observe(client, &server, &existing, &view, paths).await?;
+    let plan = plan::plan(&seen, target).map_err(|refusal| refusal.into_command(name))?;
+    let image_servers = image_servers(&view);
+    Ok(Ready { plan, existing, identity, server, folders, runtime, image_servers })
+}
+
+/// The folders of the option, else that of the variable or of the machine.
+async fn folders(
+    context: &Context,
+    asked: &Asked<'_>,
+) -> Result<Vec<KubernetesFolder>, CommandError> {
+    let mut folders = Vec::new();
+    for path in asked.binaries {
+        folders.extend(images::binaries(context, Some(path)).await?);
+    }
+    if asked.binaries.is_empty() {
+        folders.extend(images::binaries(context, None).await?);
+    }
+    Ok(folders)
+}
+
+/// How the server of the cluster is reached: the Secret that `capn up` makes, else the one that the
+/// LXCCluster names.
+async fn identity(
+    client: &Client,
+    namespace: &str,
+    existing: &Existing,
+    view: &View,
+) -> Result<Identity, CommandError> {
+    if let Some(identity) = &existing.identity {
+        return Ok(identity.clone());
+    }
+    let named = view.lxc_cluster.as_ref().map(|cluster| cluster.spec.secret_ref.name.clone());
+    let name = named.unwrap_or_default();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secret = match name.as_str() {
+        "" => None,
+        name => secrets.get_opt(name).await.doing(format!("cannot read the Secret `{name}`"))?,
+    };
+    secret.as_ref().and_then(cluster::identity_in).ok_or_else(|| {
+        CommandError::new(format!("no Secret says how the server is reached (`{name}`)"))
+            .hint("the LXCCluster names it in `spec.secretRef`")
+    })
+}
+
+/// The image servers of a cluster, as the provider has them.
+fn image_servers(view: &View) -> Vec<String> {
+    let annotations = view.lxc_cluster.as_ref().and_then(|c| c.metadata.annotations.as_ref());
+    let text = annotations.and_then(|all| all.get(capn_api::keys::IMAGE_SERVERS_ANNOTATION));
+    let entries = text.map(String::as_str).unwrap_or_default().split(',').map(str::trim);
+    entries.filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+}
+
+/// Carries a plan out.
+async fn carry_out(
+    context: &Context,
+    client: &Client,
+    asked: &Asked<'_>,
+    ready: &Ready,
+) -> Result<(), CommandError> {
+    let plan = &ready.plan;
+    let request = ready.existing.request.as_ref();
+    if plan.steps.is_empty() {
+        nothing(context, asked);
+        return Ok(());
+    }
+    context.ui.say(show::summary(asked.name, plan));
+    if let Some(note) = preflight::newer_than_known(asked.version) {
+        context.ui.note(note);
+    }
+    let factor = request.map_or(1, |request| request.timeouts.factor());
+    let machines = u32::try_from(plan.replacements()).unwrap_or(u32::MAX).max(1);
+    let wait = asked.wait.unwrap_or(WAIT.saturating_mul(factor).saturating_mul(machines));
+    let work = Work::new(context, client, asked, ready, wait);
+    if !work.run().await? {
+        return Ok(());
+    }
+    if let Some(request) = request {
+        let deadline = Deadline::after(if asked.wait.is_some() { wait } else { WAIT * factor });
+        cluster::prove_services(context, client, request, &ready.identity, deadline).await?;
+    }
+    context.ui.say(format!("cluster `{}` runs {}", asked.name, asked.version));
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! One step after the other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::Client;
+
+use super::apply::Target;
+use super::plan::{Rollout, Source, Step};
+use super::{Asked, Ready};
+use crate::Context;
+use crate::error::CommandError;
+use crate::images::{self, Found, NodeImage};
+use crate::preflight::KubernetesVersion;
+use crate::watch::{self, Deadline, Objects, Scope};
+
+/// The work on one cluster.
+pub(super) struct Work<'a> {
+    context: &'a Context,
+    client: &'a Client,
+    asked: &'a Asked<'a>,
+    ready: &'a Ready,
+    deadline: Deadline,
+    is_waiting: bool,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        client: &'a Client,
+        asked: &'a Asked<'a>,
+        ready: &'a Ready,
+        wait: Duration,
+    ) -> Self {
+        let (deadline, is_waiting) = (Deadline::after(wait), !wait.is_zero());
+        Self { context, client, asked, ready, deadline, is_waiting }
+    }
+
+    /// Does all steps, and says whether it has waited for them.
+    pub(super) async fn run(&self) -> Result<bool, CommandError> {
+        let Ready { existing, identity, plan, .. } = self.ready;
+        let target = Target {
+            client: self.client,
+            namespace: self.asked.namespace,
+            request: existing.request.as_ref(),
+            identity,
+        };
+        let mut found = BTreeMap::new();
+        for step in &plan.steps {
+            match step {
+                Step::Image { version, source } => {
+                    found.insert(version.clone(), self.image(version, source).await?);
+                    continue;
+                }
+                Step::ControlPlane(rollout) => {
+                    let image = found.get(&rollout.to);
+                    target.control_plane(&rollout.object, &rollout.to, image).await?;
+                }
+                Step::Workers(rollout) => target.workers(&rollout.object, &rollout.to).await?,
+            }
+            if !self.is_waiting {
+                let ui = &self.context.ui;
+                ui.note("the first machines are asked for; `capn serve` replaces them, and this command without `--wait 0` continues");
+                return Ok(false);
+            }
+            self.wait(step).await?;
+        }
+        Ok(true)
+    }
+
+    /// Makes sure of an image, which has to be of the version.
+    async fn image(
+        &self,
+        version: &KubernetesVersion,
+        source: &Source,
+    ) -> Result<Found, CommandError> {
+        let Ready { server, folders, runtime, image_servers, .. } = self.ready;
+        let text = version.to_string();
+        let found = match source {
+            Source::Named(name) => images::named(server, name).await?,
+            Source::Server | Source::Folder(_) | Source::Download => {
+                let wanted = NodeImage {
+                    version: &text,
+                    binaries: folders.iter().find(|folder| folder.version() == text),
+                    runtime: runtime.as_ref(),
+                    image_servers,
+                };
+                images::node_image(&self.context.ui, server, &wanted).await?
+            }
+        };
+        match &found.kubernetes_version {
+            Some(is) if *is != text => {
+                Err(CommandError::new(format!("the node image of {version} is of Kubernetes {is}"))
+                    .hint("see which image has which version: `capn image list`"))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// Waits until the machines of a step are replaced.
+    async fn wait(&self, step: &Step) -> Result<(), CommandError> {
+        let (scope, Rollout { to, .. }) = match step {
+            Step::Image { .. } => return Ok(()),
+            Step::ControlPlane(rollout) => {
+                (Scope::Some { control_planes: true, deployment: None }, rollout)
+            }
+            Step::Workers(rollout) => {
+                let deployment = Some(rollout.object.clone());
+                (Scope::Some { control_planes: false, deployment }, rollout)
+            }
+        };
+        let Asked { name, namespace, .. } = *self.asked;
+        let before = scope.narrow(watch::read(self.client, namespace, name).await);
+        let known = watch::reached(&before, &watch::Asked::by(&before));
+        let mut objects = Objects::of(self.client, namespace, name).within(scope);
+        let ui = &self.context.ui;
+        let version = to.to_string();
+        watch::follow_rollout(ui, &mut objects, &version, self.deadline, known).await.map(drop)
+    }
+}

@@ -1,0 +1,103 @@
+//! Machines that are replaced by machines of another version. No I/O and no clock.
+
+use capi_api::Machine;
+use capi_api::conditions::{self, DELETING, ROLLING_OUT};
+use kube::ResourceExt as _;
+
+use super::View;
+use super::steps::{State, StepView, role};
+use super::view::complaint;
+
+/// Beginning of the keys of machines that leave.
+pub(super) const LEAVING: &str = "leaving/";
+
+/// Machines that leave, as steps that are over when they are gone.
+pub(super) fn leaving(view: &View) -> Vec<StepView> {
+    let is_leaving = |machine: &&Machine| machine.metadata.deletion_timestamp.is_some();
+    view.machines
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(is_leaving)
+        .map(|machine| {
+            let (role, name) = (role(machine), machine.name_any());
+            let version = machine.spec.version.as_deref().unwrap_or("no version");
+            let list = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
+            StepView {
+                key: format!("{LEAVING}{name}"),
+                doing: format!("{role} `{name}` of {version} leaves"),
+                done: format!("{role} `{name}` of {version} is gone"),
+                state: State::Busy(
+                    conditions::get(list, DELETING).map(complaint).unwrap_or_default(),
+                ),
+            }
+        })
+        .collect()
+}
+
+/// Whether all machines are of a version, and the control plane has done what comes after its last
+/// machine.
+pub(super) fn is_over(view: &View, version: &str) -> bool {
+    let is_rolling_out = view.control_plane.as_ref().is_some_and(|found| {
+        let list = found.status.as_ref().and_then(|status| status.conditions.as_ref());
+        conditions::is_true(list, ROLLING_OUT)
+    });
+    !is_rolling_out
+        && view.machines.iter().all(|found| found.spec.version.as_deref() == Some(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn view(machines: &[(&str, bool)], is_rolling_out: bool) -> View {
+        let status = if is_rolling_out { "True" } else { "False" };
+        let control_plane = json!({
+            "apiVersion": "controlplane.cluster.x-k8s.io/v1beta2", "kind": "KubeadmControlPlane",
+            "metadata": { "name": "demo" },
+            "spec": { "version": "v1.37.0", "machineTemplate": { "spec": { "infrastructureRef": {
+                "apiGroup": "a", "kind": "B", "name": "c" } } } },
+            "status": { "conditions": [{ "type": "RollingOut", "status": status, "reason": "R",
+                "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }] },
+        });
+        let machines = machines.iter().enumerate().map(|(number, (version, is_leaving))| {
+            let mut machine = json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+                "metadata": { "name": format!("m-{number}") },
+                "spec": { "clusterName": "demo", "bootstrap": {}, "version": version,
+                    "infrastructureRef": { "apiGroup": "a", "kind": "B", "name": "c" } },
+            });
+            if *is_leaving {
+                machine["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            }
+            serde_json::from_value(machine).map(std::sync::Arc::new).unwrap()
+        });
+        View {
+            machines: machines.collect(),
+            control_plane: Some(
+                serde_json::from_value(control_plane).map(std::sync::Arc::new).unwrap(),
+            ),
+            ..View::default()
+        }
+    }
+
+    #[test]
+    fn a_rollout_is_over_when_all_machines_are_of_the_version_and_what_follows_is_done() {
+        for (machines, is_rolling_out, wanted) in [
+            (&[("v1.37.0", false), ("v1.37.0", false)][..], false, true),
+            (&[("v1.37.0", false)], true, false),
+            (&[("v1.37.0", false), ("v1.36.0", false)], false, false),
+            (&[("v1.37.0", false), ("v1.36.0", true)], false, false),
+        ] {
+            assert_eq!(is_over(&view(machines, is_rolling_out), "v1.37.0"), wanted, "{machines:?}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_leaves_is_a_step_with_its_version() {
+        let steps = leaving(&view(&[("v1.37.0", false), ("v1.36.0", true)], true));
+        let done: Vec<&str> = steps.iter().map(|step| step.done.as_str()).collect();
+        assert_eq!(done, ["worker `m-1` of v1.36.0 is gone"]);
+    }
+}
