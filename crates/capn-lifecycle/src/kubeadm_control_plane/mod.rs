@@ -16,10 +16,12 @@
 //!
 //! # Limits
 //!
-//! * When the version changes, CoreDNS is left as it is.
+//! * kube-proxy gets the new version when the control plane has it. Where nodes cannot pull images, nodes of
+//!   the old version have no kube-proxy from then on until they are replaced; their rules stay.
 
 mod apply;
 mod certificates;
+mod coredns;
 mod create;
 pub(crate) mod desired;
 mod expiry;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use capi_api::conditions;
-use capi_api::controlplane::{PRE_TERMINATE_HOOK, SKIP_KUBE_PROXY};
+use capi_api::controlplane::{PRE_TERMINATE_HOOK, SKIP_CORE_DNS, SKIP_KUBE_PROXY};
 use capi_api::{Cluster, KubeadmControlPlane, labels, refs};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -183,8 +183,14 @@ fn scale(
         }
         return plan.act(Action::Delete { machine: victim.name() });
     }
-    if was_rolling_out(kcp) && annotation(kcp.meta(), SKIP_KUBE_PROXY).is_none() {
-        return plan.act(Action::UpdateKubeProxy);
+    if was_rolling_out(kcp) {
+        for (skip, action) in
+            [(SKIP_KUBE_PROXY, Action::UpdateKubeProxy), (SKIP_CORE_DNS, Action::UpdateCoreDns)]
+        {
+            if annotation(kcp.meta(), skip).is_none() {
+                plan = plan.act(action);
+            }
+        }
     }
     // Not beside anything else: it can take seconds, and nothing waits for it.
     if plan.actions.is_empty() {

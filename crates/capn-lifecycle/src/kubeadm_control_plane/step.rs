@@ -59,6 +59,8 @@ pub(super) enum Action {
     UpdateKubeadmConfig,
     /// Bring kube-proxy up to date.
     UpdateKubeProxy,
+    /// Bring CoreDNS up to date.
+    UpdateCoreDns,
     /// Note until when the certificates of a machine are valid, as its API server shows it.
     NoteExpiry {
         /// Name of the machine's KubeadmConfig, which keeps it.

@@ -27,6 +27,7 @@ use crate::lookup::Seen;
 use crate::pki::{ClientIdentity, PemPair, Purpose, client_certificate};
 use crate::workload::etcd;
 
+mod coredns;
 mod deciding;
 mod leaving;
 mod machines;
@@ -206,6 +207,7 @@ fn words(plan: &Plan) -> String {
             Action::WriteKubeletAccess(_) => "let API servers reach kubelets".into(),
             Action::UpdateKubeadmConfig => "update kubeadm-config".into(),
             Action::UpdateKubeProxy => "update kube-proxy".into(),
+            Action::UpdateCoreDns => "update CoreDNS".into(),
             Action::NoteExpiry { node, port, .. } => format!("ask {node}:{port} for its end"),
             Action::Create { join, replaces, .. } => {
                 let how = if *join { "join" } else { "initialize" };

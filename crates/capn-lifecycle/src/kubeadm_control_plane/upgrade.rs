@@ -1,15 +1,15 @@
 //! What a new version changes in the workload cluster itself, beside its machines.
 //!
 //! A machine that joins takes the configuration of the cluster, and with it the version of its own
-//! static pods, from the ConfigMap `kubeadm-config`. So that one goes first. kube-proxy follows when
-//! all machines of the control plane are up to date. CoreDNS is left as it is.
+//! static pods, from the ConfigMap `kubeadm-config`. So that one goes first. kube-proxy and
+//! [CoreDNS](super::coredns) follow when all machines of the control plane are up to date.
 
 use std::time::Duration;
 
 use capi_api::{Cluster, KubeadmControlPlane};
 use capn_text::yaml::{self, Bounds};
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::Value;
@@ -26,7 +26,7 @@ const CONFIG_MAP: &str = "kubeadm-config";
 /// Key of the ConfigMap with the document.
 const DOCUMENT: &str = "ClusterConfiguration";
 const KUBE_PROXY: &str = "kube-proxy";
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What of the document the control plane decides; the rest stays as kubeadm left it.
 const OURS: [&str; 11] = [
     "apiServer",
@@ -139,22 +139,31 @@ pub(super) async fn kube_proxy(client: &Client, kcp: &KubeadmControlPlane) -> Re
     let act = "read the DaemonSet kube-system/kube-proxy";
     let found = answer(act, REQUEST_TIMEOUT, api.get_opt(KUBE_PROXY)).await.map_err(failed)?;
     let Some(mut set) = found else { return Ok(()) };
-    let pod = set.spec.template.spec.as_mut();
-    let container =
-        pod.and_then(|pod| pod.containers.iter_mut().find(|found| found.name == KUBE_PROXY));
-    let image = container.and_then(|container| container.image.as_mut());
-    let Some(image) = image else { return Ok(()) };
-    let Some(new) = with_tag(image, &kcp.spec.version).filter(|new| new != image) else {
+    let template = &mut set.spec.template;
+    let Some(new) = set_image(template, KUBE_PROXY, |is| with_tag(is, &kcp.spec.version)) else {
         return Ok(());
     };
     tracing::info!(image = new, "bring kube-proxy up to date");
-    *image = new;
     let act = "replace the DaemonSet kube-system/kube-proxy";
     let params = PostParams::default();
     answer(act, REQUEST_TIMEOUT, api.replace(KUBE_PROXY, &params, &set))
         .await
         .map(drop)
         .map_err(failed)
+}
+
+/// Changes the image of a container, and gives the new one; `None` if it stays.
+pub(super) fn set_image(
+    template: &mut PodTemplateSpec,
+    container: &str,
+    wanted: impl FnOnce(&str) -> Option<String>,
+) -> Option<String> {
+    let pod = template.spec.as_mut()?;
+    let found = pod.containers.iter_mut().find(|found| found.name == container)?;
+    let image = found.image.as_mut()?;
+    let new = wanted(image).filter(|new| new != image)?;
+    image.clone_from(&new);
+    Some(new)
 }
 
 /// An image with another tag; `None` for one that is named by its digest.

@@ -1,5 +1,7 @@
 //! How machines leave and are replaced, member by member.
 
+use capi_api::controlplane::{SKIP_CORE_DNS, SKIP_KUBE_PROXY};
+
 use super::*;
 
 /// What etcd says: members by name, the first of which leads.
@@ -159,7 +161,16 @@ fn outdated_machines_are_replaced_one_at_a_time() {
     );
     let mut seen = observed(vec![current("a"), current("b"), current("c")]);
     seen.view = etcd(&["a", "b", "c"], &[]);
-    assert_eq!(words(&decide(&last, &seen)), "update kube-proxy");
+    for (skipped, expected) in [
+        (&[][..], "update kube-proxy, update CoreDNS"),
+        (&[SKIP_KUBE_PROXY], "update CoreDNS"),
+        (&[SKIP_CORE_DNS], "update kube-proxy"),
+        (&[SKIP_KUBE_PROXY, SKIP_CORE_DNS], ""),
+    ] {
+        let skip = skipped.iter().map(|key| ((*key).to_owned(), String::new()));
+        last.metadata.annotations = Some(skip.collect());
+        assert_eq!(words(&decide(&last, &seen)), expected);
+    }
 }
 
 #[test]
