@@ -1,4 +1,4 @@
-# A control plane of the older release is replaced by one of the newer, with `capn serve` and kubectl, in a
+# A cluster of the older release becomes one of the newer by `capn upgrade`, with `capn serve` and without a registry, in a
 # cluster as an older kubeadm made it: it has no ClusterRoleBinding for its API servers. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
@@ -37,7 +37,20 @@ spec:
 YAML
 }
 check 'a pod runs on each node' probes
-check "the image of $to is built" capn image build --kubernetes-binaries "$kubernetes" || return 0
+upgrade() { capn upgrade "$cluster" --kubernetes-version "$1" --kubernetes-binaries "$kubernetes" "${@:2}"; }
+dry_run_names_all() {
+  local plan what
+  plan=$(upgrade "$to" --dry-run) || return 1
+  for what in "image capn/kubeadm/$to" "KubeadmControlPlane/$cluster-control-plane" "MachineDeployment/$cluster-md-0"; do
+    grep -F "$what" <<<"$plan" || { echo "$plan"; return 1; }
+  done
+  ! grep "$to" <<<"$(capn get machines "$cluster")"
+}
+up_points_to_upgrade() {
+  local told
+  told=$(capn up "$cluster" --kubernetes-version "$to" 2>&1) && return 1
+  grep -F "capn upgrade $cluster --kubernetes-version $to" <<<"$told"
+}
 check 'its binding is taken away' upgrade_kubectl delete clusterrolebinding "$binding"
 
 "$capn_bin" --state-dir "$scratch/state" serve --listen 127.0.0.1:0 >"$scratch/serve.log" 2>&1 &
@@ -47,15 +60,24 @@ check 'capn serve answers' until_true 'the plane answers' 30 serve_answers
 has_binding() { upgrade_kubectl get clusterrolebinding "$binding"; }
 check 'capn makes the binding again' until_true 'the binding is there' 120 has_binding
 
-control_plane_is() {
+nodes_are() {
   local found
-  found=$(upgrade_kubectl get nodes -l node-role.kubernetes.io/control-plane --no-headers) || return 1
+  found=$(upgrade_kubectl get nodes --no-headers) || return 1
   [ -n "$found" ] && ! grep -v " Ready .*$1\$" <<<"$found"
 }
-control_plane_upgraded() {
-  plane_kubectl patch kubeadmcontrolplane "$cluster-control-plane" --type merge -p "{\"spec\":{\"version\":\"$to\"}}" || return 1
-  until_true "the control plane is of $to" 300 control_plane_is "$to" ||
+# Killed at some point on the way, the same command continues.
+upgraded() {
+  timeout --signal KILL 20 "$capn_bin" --state-dir "$scratch/state" upgrade "$cluster" \
+    --kubernetes-version "$to" --kubernetes-binaries "$kubernetes"
+  # shellcheck disable=SC2046 # two or four words
+  upgrade "$to" $(wait_flags 15 | sed 's/--timeouts slow//') ||
     { plane_kubectl get machines,kubeadmcontrolplanes -A; tail -n 20 "$scratch/serve.log"; return 1; }
+}
+needs_nothing() { grep 'nothing to do' <<<"$(upgrade "$to" 2>&1)"; }
+refuses_a_downgrade() {
+  local told
+  told=$(upgrade "$from" 2>&1) && return 1
+  grep 'cannot be downgraded' <<<"$told"
 }
 # The API server reaches kubelets: the log of a pod on each node, and a command in one of etcd's.
 kubelets_answer() {
@@ -68,7 +90,12 @@ kubelets_answer() {
   done
 }
 kubelets_answer_in_time() { until_true 'logs and exec work on each node' 60 kubelets_answer || kubelets_answer; }
-check "the control plane is replaced by one of $to" control_plane_upgraded
+check 'a dry run names the steps and changes nothing' until_true 'the cluster is Available' 60 dry_run_names_all
+check 'capn up with another version points to capn upgrade' up_points_to_upgrade
+check "the cluster is upgraded to $to, and Services and DNS answer" upgraded
+check "all nodes are of $to" nodes_are "$to"
+check 'the same command again has nothing to do' needs_nothing
+check "a downgrade to $from is refused" refuses_a_downgrade
 check 'logs and exec work on each node, as seen by the new API server' kubelets_answer_in_time
 check 'the binding stayed' has_binding
 kill "$serve_pid"

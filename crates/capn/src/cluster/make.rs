@@ -21,6 +21,7 @@ use crate::preflight;
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::{StateDir, write_private};
+use crate::ui::Ui;
 use crate::watch::{self, Asked, Deadline, Objects, Readiness, Scope, Verdict};
 
 /// How long is waited for a cluster, as long as `--timeouts` does not make it longer.
@@ -279,7 +280,7 @@ impl Work<'_> {
 ///
 /// When a node is not answered, with the cause as far as it is seen.
 pub async fn prove_services(
-    context: &Context,
+    ui: &Ui,
     client: &Client,
     request: &ClusterRequest,
     identity: &Identity,
@@ -298,7 +299,7 @@ pub async fn prove_services(
         server: identity.client()?,
         exec: exec.as_deref(),
     };
-    services::prove(&context.ui, client, &subject, deadline).await
+    services::prove(ui, client, &subject, deadline).await
 }
 
 /// What is said where a cluster cannot have a network of its own.

@@ -39,13 +39,17 @@ impl Target<'_> {
         self.change(&api, name, &doing, |object| {
             let spec = &mut object.data["spec"];
             let Some(from) = other_version(&spec["version"], to) else { return false };
-            let config = &mut spec["kubeadmConfigSpec"];
+            let before = spec.get("kubeadmConfigSpec").cloned().unwrap_or_else(|| json!({}));
+            let mut config = before.clone();
             if let Some((old, new)) = self.generated(&from, to, "KubeadmControlPlane") {
-                *config = carried(config, &old["kubeadmConfigSpec"], &new["kubeadmConfigSpec"]);
+                config = carried(&config, &old["kubeadmConfigSpec"], &new["kubeadmConfigSpec"]);
             }
             // An image that is not ours says nothing about etcd.
             if let Some(found) = image.filter(|found| found.kubernetes_version.is_some()) {
-                set_etcd_tag(config, found.facts.etcd_image_tag.as_deref());
+                set_etcd_tag(&mut config, found.facts.etcd_image_tag.as_deref());
+            }
+            if config != before {
+                spec["kubeadmConfigSpec"] = config;
             }
             spec["version"] = json!(to.to_string());
             true

@@ -14,7 +14,7 @@ pub mod seen;
 mod show;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -23,23 +23,30 @@ use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
 use capn_provider::LocalSockets;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
+use tokio::time::Instant;
 
 use crate::Context;
 use crate::cluster::{self, Existing};
 use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
 use crate::images;
+use crate::manifest::ClusterRequest;
 use crate::output::Format;
 use crate::preflight::{self, KubernetesVersion};
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::StateDir;
-use crate::watch::{self, Deadline, View};
+use crate::ui::Ui;
+use crate::watch::{self, Deadline, Objects, View};
 use plan::Plan;
+use refusal::Refusal;
 use steps::Work;
 
 /// How long is waited for each machine that is replaced, as long as `--timeouts` does not make it longer.
 const WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// How long a cluster may take to become Available before that is a reason against an upgrade.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -71,12 +78,12 @@ pub async fn show(
     let target = version(asked)?;
     let state = StateDir::of(context)?;
     let session = Session::open(&state, Need::Objects).await?;
-    let found = find(context, session.client(), asked, &target).await;
+    let found = find(context, session.client(), asked, &target, Duration::ZERO).await;
     let closed = session.close().await;
     let Ready { plan, .. } = found.map_err(|error| refused(asked, error))?;
     closed?;
     if plan.steps.is_empty() {
-        nothing(context, asked);
+        nothing(&context.ui, asked);
     } else {
         context.ui.say(show::summary(asked.name, &plan));
     }
@@ -104,8 +111,8 @@ pub async fn upgrade(context: &Context, asked: &Asked<'_>) -> Result<(), Command
     let mut session = Session::open(&state, need).await?;
     let client = session.client().clone();
     let work = async {
-        let ready = find(context, &client, asked, &target).await?;
-        carry_out(context, &client, asked, &ready).await
+        let ready = find(context, &client, asked, &target, PATIENCE).await?;
+        carry_out(&context.ui, &client, asked, &ready).await
     };
     let result = tokio::select! {
         result = session.while_running(work) => result,
@@ -127,8 +134,8 @@ fn refused(asked: &Asked<'_>, error: CommandError) -> CommandError {
     error.while_doing(format!("cannot upgrade cluster `{}` to {}", asked.name, asked.version))
 }
 
-fn nothing(context: &Context, asked: &Asked<'_>) {
-    context.ui.say(format!("cluster `{}` runs {}: nothing to do", asked.name, asked.version));
+fn nothing(ui: &Ui, asked: &Asked<'_>) {
+    ui.say(format!("cluster `{}` runs {}: nothing to do", asked.name, asked.version));
 }
 
 /// A plan, and what carries it out.
@@ -140,31 +147,72 @@ struct Ready {
     folders: Vec<KubernetesFolder>,
     runtime: Option<RuntimeFolder>,
     image_servers: Vec<String>,
+    /// What held before, which is no news.
+    known: HashSet<String>,
 }
 
-/// Looks, and plans.
+/// Looks, and plans. Whether the cluster is Available was written when controllers ran last; they get so
+/// much time to look again.
 async fn find(
     context: &Context,
     client: &Client,
     asked: &Asked<'_>,
     target: &KubernetesVersion,
+    patience: Duration,
 ) -> Result<Ready, CommandError> {
+    let folders = folders(context, asked).await?;
+    let runtime = images::runtime(context, asked.runtime).await?;
+    plan_within(client, asked, target, (folders, runtime), patience).await
+}
+
+/// The folders of binaries, and that of the container runtime.
+type Folders = (Vec<KubernetesFolder>, Option<RuntimeFolder>);
+
+async fn plan_within(
+    client: &Client,
+    asked: &Asked<'_>,
+    target: &KubernetesVersion,
+    folders: Folders,
+    patience: Duration,
+) -> Result<Ready, CommandError> {
+    let deadline = Instant::now() + patience;
+    let mut objects = Objects::of(client, asked.namespace, asked.name);
+    loop {
+        let refusal = match look(client, asked, target, folders.clone()).await? {
+            Ok(ready) => return Ok(ready),
+            Err(refusal) => refusal,
+        };
+        let is_passing = matches!(refusal, Refusal::Unavailable { .. });
+        if !is_passing || tokio::time::timeout_at(deadline, objects.changed()).await.is_err() {
+            return Err(refusal.into_command(asked.name));
+        }
+    }
+}
+
+async fn look(
+    client: &Client,
+    asked: &Asked<'_>,
+    target: &KubernetesVersion,
+    (folders, runtime): Folders,
+) -> Result<Result<Ready, Refusal>, CommandError> {
     let Asked { name, namespace, .. } = *asked;
     let existing = cluster::existing(client, namespace, name).await?;
     let view = watch::read(client, namespace, name).await;
     let identity = identity(client, namespace, &existing, &view).await?;
     let server = identity.client()?;
     preflight::contact(&identity, &server).await?;
-    let folders = folders(context, asked).await?;
-    let runtime = images::runtime(context, asked.runtime).await?;
     let paths: BTreeMap<_, _> = folders
         .iter()
         .filter_map(|folder| Some((folder.version().parse().ok()?, folder.path().to_owned())))
         .collect();
     let seen = observe::observe(client, &server, &existing, &view, paths).await?;
-    let plan = plan::plan(&seen, target).map_err(|refusal| refusal.into_command(name))?;
+    let plan = match plan::plan(&seen, target) {
+        Ok(plan) => plan,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     let image_servers = image_servers(&view);
-    Ok(Ready { plan, existing, identity, server, folders, runtime, image_servers })
+    let known = watch::reached(&view, &watch::Asked::by(&view));
+    Ok(Ok(Ready { plan, existing, identity, server, folders, runtime, image_servers, known }))
 }
 
 /// The folders of the option, else that of the variable or of the machine.
@@ -216,7 +264,7 @@ fn image_servers(view: &View) -> Vec<String> {
 
 /// Carries a plan out.
 async fn carry_out(
-    context: &Context,
+    ui: &Ui,
     client: &Client,
     asked: &Asked<'_>,
     ready: &Ready,
@@ -224,24 +272,33 @@ async fn carry_out(
     let plan = &ready.plan;
     let request = ready.existing.request.as_ref();
     if plan.steps.is_empty() {
-        nothing(context, asked);
+        nothing(ui, asked);
         return Ok(());
     }
-    context.ui.say(show::summary(asked.name, plan));
+    ui.say(show::summary(asked.name, plan));
     if let Some(note) = preflight::newer_than_known(asked.version) {
-        context.ui.note(note);
+        ui.note(note);
+    }
+    if let Some(request) = request {
+        // One machine at a time is there beside the one that it replaces.
+        let most = ClusterRequest { workers: request.workers.saturating_add(1), ..request.clone() };
+        let is_local = ready.identity.socket().is_some();
+        preflight::isolated_ids(&ready.server, &most, is_local).await?;
     }
     let factor = request.map_or(1, |request| request.timeouts.factor());
     let machines = u32::try_from(plan.replacements()).unwrap_or(u32::MAX).max(1);
     let wait = asked.wait.unwrap_or(WAIT.saturating_mul(factor).saturating_mul(machines));
-    let work = Work::new(context, client, asked, ready, wait);
+    let work = Work::new(ui, client, asked, ready, wait);
     if !work.run().await? {
         return Ok(());
     }
     if let Some(request) = request {
         let deadline = Deadline::after(if asked.wait.is_some() { wait } else { WAIT * factor });
-        cluster::prove_services(context, client, request, &ready.identity, deadline).await?;
+        cluster::prove_services(ui, client, request, &ready.identity, deadline).await?;
     }
-    context.ui.say(format!("cluster `{}` runs {}", asked.name, asked.version));
+    ui.say(format!("cluster `{}` runs {}", asked.name, asked.version));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

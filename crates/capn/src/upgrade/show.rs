@@ -11,7 +11,7 @@ use crate::ui::Table;
 /// A plan, stable between releases.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+pub(super) struct Shown<'a> {
     cluster: &'a str,
     from: String,
     to: String,
@@ -72,7 +72,7 @@ pub(super) fn summary(cluster: &str, plan: &Plan) -> String {
     format!("cluster `{cluster}`: Kubernetes {} to {}, {machines}{skew}", plan.from, plan.to)
 }
 
-fn table(plan: &Plan) -> Table {
+pub(super) fn table(plan: &Plan) -> Table {
     let mut table = Table::new(["STEP", "WHAT", "FROM", "TO", "HOW"]);
     for (number, step) in plan.steps.iter().enumerate() {
         let (what, from, to, how) = match step {
@@ -119,7 +119,7 @@ fn row(kind: &str, rollout: &Rollout, order: &str) -> (String, String, String, S
     (format!("{kind}/{object}"), from.to_string(), to.to_string(), how)
 }
 
-fn shown<'a>(cluster: &'a str, plan: &'a Plan) -> Shown<'a> {
+pub(super) fn shown<'a>(cluster: &'a str, plan: &'a Plan) -> Shown<'a> {
     let steps = plan.steps.iter().map(|step| match step {
         Step::Image { version, source } => {
             let (source, name) = match source {

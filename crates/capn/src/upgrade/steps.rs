@@ -8,15 +8,15 @@ use kube::Client;
 use super::apply::Target;
 use super::plan::{Rollout, Source, Step};
 use super::{Asked, Ready};
-use crate::Context;
 use crate::error::CommandError;
 use crate::images::{self, Found, NodeImage};
 use crate::preflight::KubernetesVersion;
+use crate::ui::Ui;
 use crate::watch::{self, Deadline, Objects, Scope};
 
 /// The work on one cluster.
 pub(super) struct Work<'a> {
-    context: &'a Context,
+    ui: &'a Ui,
     client: &'a Client,
     asked: &'a Asked<'a>,
     ready: &'a Ready,
@@ -26,14 +26,14 @@ pub(super) struct Work<'a> {
 
 impl<'a> Work<'a> {
     pub(super) fn new(
-        context: &'a Context,
+        ui: &'a Ui,
         client: &'a Client,
         asked: &'a Asked<'a>,
         ready: &'a Ready,
         wait: Duration,
     ) -> Self {
         let (deadline, is_waiting) = (Deadline::after(wait), !wait.is_zero());
-        Self { context, client, asked, ready, deadline, is_waiting }
+        Self { ui, client, asked, ready, deadline, is_waiting }
     }
 
     /// Does all steps, and says whether it has waited for them.
@@ -59,8 +59,7 @@ impl<'a> Work<'a> {
                 Step::Workers(rollout) => target.workers(&rollout.object, &rollout.to).await?,
             }
             if !self.is_waiting {
-                let ui = &self.context.ui;
-                ui.note("the first machines are asked for; `capn serve` replaces them, and this command without `--wait 0` continues");
+                self.ui.note("the first machines are asked for; `capn serve` replaces them, and this command without `--wait 0` continues");
                 return Ok(false);
             }
             self.wait(step).await?;
@@ -85,7 +84,7 @@ impl<'a> Work<'a> {
                     runtime: runtime.as_ref(),
                     image_servers,
                 };
-                images::node_image(&self.context.ui, server, &wanted).await?
+                images::node_image(self.ui, server, &wanted).await?
             }
         };
         match &found.kubernetes_version {
@@ -110,11 +109,9 @@ impl<'a> Work<'a> {
             }
         };
         let Asked { name, namespace, .. } = *self.asked;
-        let before = scope.narrow(watch::read(self.client, namespace, name).await);
-        let known = watch::reached(&before, &watch::Asked::by(&before));
+        let known = self.ready.known.clone();
         let mut objects = Objects::of(self.client, namespace, name).within(scope);
-        let ui = &self.context.ui;
         let version = to.to_string();
-        watch::follow_rollout(ui, &mut objects, &version, self.deadline, known).await.map(drop)
+        watch::follow_rollout(self.ui, &mut objects, &version, self.deadline, known).await.map(drop)
     }
 }

@@ -8,6 +8,7 @@ mod reference;
 mod session;
 mod streams;
 mod templates;
+mod upgrade;
 mod usage;
 mod users;
 

@@ -1,0 +1,309 @@
+//! A plane in memory, a simulated server, and somebody who replaces machines as controllers do.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use capi_api::{Cluster, KubeadmControlPlane, Machine, MachineDeployment};
+use capn_api::{LXCCluster, LXCMachine};
+use capn_image::catalog::{
+    PROPERTY_ETCD_IMAGE_TAG, PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION, kubeadm_alias,
+};
+use incus_sim::{Listening, Simulator};
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::watch as channel;
+
+use super::super::plan::Plan;
+use super::super::{Asked, Ready, carry_out, plan_within};
+use crate::cluster::{create_missing, find};
+use crate::error::CommandError;
+use crate::identity::Identity;
+use crate::manifest::request::testing::demo;
+use crate::manifest::{ClusterRequest, Cni, documents};
+use crate::session::{Need, Session};
+use crate::state::StateDir;
+use crate::ui::Ui;
+use crate::watch::{Objects, View};
+
+pub(super) const OLD: &str = "v1.36.1";
+pub(super) const NEW: &str = "v1.37.2";
+const NAMESPACE: &str = "default";
+const FINALIZER: &str = "test.example/instance";
+
+/// The command line.
+const ASKED: Asked<'static> = Asked {
+    name: "demo",
+    namespace: NAMESPACE,
+    version: NEW,
+    binaries: &[],
+    runtime: None,
+    wait: Some(Duration::from_secs(60)),
+};
+
+/// A cluster of the old version, Available, and the images of both.
+pub(super) struct World {
+    client: Client,
+    simulator: Simulator,
+    happened: channel::Sender<Vec<String>>,
+    told: Kept,
+    _held: (Session, Listening, tempfile::TempDir),
+}
+
+impl World {
+    pub(super) async fn new(control_planes: u32, workers: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::at(folder.path().join("state").to_str().unwrap());
+        let session = Session::open(&state, Need::Objects).await.unwrap();
+        let client = session.client().clone();
+        let simulator = Simulator::new();
+        let socket = folder.path().join("socket");
+        let listening = simulator.listen(&socket).unwrap();
+        let identity = Identity {
+            server: format!("unix://{}", socket.display()),
+            server_certificate: None,
+            client_certificate: None,
+            client_key: None,
+            project: None,
+        };
+        let request = ClusterRequest {
+            kubernetes_version: Some(OLD.into()),
+            control_planes,
+            workers,
+            // Nobody is there to answer for Services.
+            cni: Cni::None,
+            ..demo()
+        };
+        for document in documents(&request, &identity, None) {
+            create_missing(&client, &document, NAMESPACE).await.unwrap();
+        }
+        let world = Self {
+            client,
+            simulator,
+            happened: channel::Sender::default(),
+            told: Kept::default(),
+            _held: (session, listening, folder),
+        };
+        world.image(OLD, OLD);
+        world.image(NEW, NEW);
+        world.available("True").await;
+        let at =
+            json!({ "spec": { "controlPlaneEndpoint": { "host": "10.0.0.2", "port": 6443 } } });
+        world.patch::<LXCCluster>("demo", at).await;
+        let made = json!({ "initialization": { "provisioned": true }, "network": "capn-1" });
+        world.status::<LXCCluster>("demo", made).await;
+        let groups = [("control-plane", control_planes), ("worker", workers)];
+        for (role, count) in groups {
+            for number in 0..count {
+                world.machine(role, number, OLD).await;
+            }
+        }
+        world
+    }
+
+    /// Puts an image under the alias of a version.
+    pub(super) fn image(&self, alias: &str, version: &str) {
+        let properties = [
+            (PROPERTY_KIND, "kubeadm"),
+            (PROPERTY_KUBERNETES_VERSION, version),
+            (PROPERTY_ETCD_IMAGE_TAG, if version == NEW { "3.6.8-0" } else { "3.5.16-0" }),
+        ];
+        self.simulator.add_image("default", &kubeadm_alias(alias), &properties);
+    }
+
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    pub(super) async fn patch<K>(&self, name: &str, change: Value)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let change = Patch::Merge(change);
+        self.api::<K>().patch(name, &PatchParams::default(), &change).await.unwrap();
+    }
+
+    async fn status<K>(&self, name: &str, status: Value)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let change = Patch::Merge(json!({ "status": status }));
+        self.api::<K>().patch_status(name, &PatchParams::default(), &change).await.unwrap();
+    }
+
+    /// A machine whose node is Ready.
+    async fn machine(&self, role: &str, number: u32, version: &str) {
+        let name = format!("{role}-{number}");
+        let labels = match role {
+            "worker" => json!({ "cluster.x-k8s.io/cluster-name": "demo",
+                "cluster.x-k8s.io/deployment-name": "demo-md-0" }),
+            _ => json!({ "cluster.x-k8s.io/cluster-name": "demo",
+                "cluster.x-k8s.io/control-plane": "" }),
+        };
+        let condition = |kind: &str| {
+            json!([{ "type": kind, "status": "True", "reason": "Fine",
+            "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }])
+        };
+        let object = json!({ "metadata": { "name": name, "labels": labels }, "spec": {} });
+        let lxc_machine: LXCMachine = object_of(object.clone());
+        let made = PostParams::default();
+        self.api().create(&made, &lxc_machine).await.unwrap();
+        let status = json!({
+            "initialization": { "provisioned": true },
+            "addresses": [{ "type": "InternalIP", "address": "10.0.0.3" }],
+            "conditions": condition("BootstrapSucceeded"),
+        });
+        self.status::<LXCMachine>(&name, status).await;
+        let owner = match role {
+            "worker" => {
+                self.api::<MachineDeployment>().get("demo-md-0").await.unwrap().owner_ref(&())
+            }
+            _ => {
+                let name = "demo-control-plane";
+                self.api::<KubeadmControlPlane>().get(name).await.unwrap().owner_ref(&())
+            }
+        };
+        let mut object = object;
+        object["metadata"]["ownerReferences"] = json!([owner]);
+        object["metadata"]["finalizers"] = json!([FINALIZER]);
+        object["spec"] = json!({
+            "clusterName": "demo",
+            "bootstrap": { "dataSecretName": "data" },
+            "version": version,
+            "infrastructureRef": { "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "LXCMachine", "name": name },
+        });
+        let machine: Machine = object_of(object);
+        self.api().create(&made, &machine).await.unwrap();
+        let status = json!({ "nodeRef": { "name": name }, "conditions": condition("NodeReady") });
+        self.status::<Machine>(&name, status).await;
+    }
+
+    /// What later commands take the cluster to be.
+    pub(super) async fn recorded(&self) -> ClusterRequest {
+        find(&self.client, NAMESPACE, "demo").await.unwrap().unwrap().request.unwrap()
+    }
+
+    /// What the command would do.
+    pub(super) async fn plan(&self, patience: Duration) -> Result<Plan, CommandError> {
+        self.ready(patience).await.map(|ready| ready.plan)
+    }
+
+    async fn ready(&self, patience: Duration) -> Result<Ready, CommandError> {
+        let target = NEW.parse().unwrap();
+        plan_within(&self.client, &ASKED, &target, (Vec::new(), None), patience).await
+    }
+
+    /// Says whether the cluster is Available.
+    pub(super) async fn available(&self, status: &str) {
+        let condition = json!({ "conditions": [{ "type": "Available", "status": status,
+            "reason": "Fine", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }] });
+        self.status::<Cluster>("demo", condition).await;
+    }
+
+    /// The command, with the controllers at work as long as it runs.
+    pub(super) async fn upgrade(&self) -> Result<(), CommandError> {
+        let ui = Ui::plain(std::io::sink(), self.told.clone());
+        let ready = self.ready(Duration::ZERO).await?;
+        tokio::select! {
+            done = carry_out(&ui, &self.client, &ASKED, &ready) => done,
+            () = self.controllers() => unreachable!("they never end"),
+        }
+    }
+
+    /// Replaces machines one by one: a new one comes, an old one leaves.
+    async fn controllers(&self) {
+        let mut objects = Objects::of(&self.client, NAMESPACE, "demo");
+        loop {
+            let view = objects.changed().await;
+            let Some(control_plane) = &view.control_plane else { continue };
+            let version = control_plane.spec.version.clone();
+            let is_over = view
+                .machines
+                .iter()
+                .all(|m| !m.is_control_plane() || m.spec.version.as_ref() == Some(&version));
+            let status = json!({ "conditions": [{ "type": "RollingOut",
+                "status": if is_over { "False" } else { "True" }, "reason": "R", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z" }] });
+            self.status::<KubeadmControlPlane>("demo-control-plane", status).await;
+            self.turn(&view, "control-plane", &version, control_plane.spec.replicas).await;
+            for found in &view.deployments {
+                let version = found.spec.template.spec.version.clone().unwrap_or_default();
+                self.turn(&view, "worker", &version, found.spec.replicas).await;
+            }
+        }
+    }
+
+    /// The next act on the machines of a role, if there is one.
+    async fn turn(&self, view: &View, role: &str, version: &str, replicas: Option<i32>) {
+        let is_control_plane = role == "control-plane";
+        let machines = || view.machines.iter().filter(|m| m.is_control_plane() == is_control_plane);
+        if let Some(gone) = machines().find(|m| m.metadata.deletion_timestamp.is_some()) {
+            let name = gone.name_any();
+            self.patch::<Machine>(&name, json!({ "metadata": { "finalizers": null } })).await;
+            drop(self.api::<LXCMachine>().delete(&name, &DeleteParams::default()).await);
+            return;
+        }
+        let Some(old) = machines().find(|m| m.spec.version.as_deref() != Some(version)) else {
+            return;
+        };
+        let wanted = usize::try_from(replicas.unwrap_or(1)).unwrap();
+        if machines().count() > wanted {
+            let of = old.spec.version.clone().unwrap_or_default();
+            self.api::<Machine>().delete(&old.name_any(), &DeleteParams::default()).await.unwrap();
+            self.happened.send_modify(|list| list.push(format!("{role} {of} leaves")));
+            return;
+        }
+        let names: BTreeSet<String> = machines().map(|found| found.name_any()).collect();
+        let number = (0..).find(|number| !names.contains(&format!("{role}-{number}")));
+        self.machine(role, number.unwrap(), version).await;
+        self.happened.send_modify(|list| list.push(format!("{role} {version} comes")));
+    }
+
+    /// What the controllers did.
+    pub(super) fn happened(&self) -> Vec<String> {
+        self.happened.borrow().clone()
+    }
+
+    /// Waits until the controllers did so much.
+    pub(super) async fn until_happened(&self, count: usize) {
+        let mut seen = self.happened.subscribe();
+        seen.wait_for(|list| list.len() >= count).await.unwrap();
+    }
+
+    /// What the command said.
+    pub(super) fn told(&self) -> String {
+        String::from_utf8_lossy(&self.told.0.lock().unwrap()).into_owned()
+    }
+}
+
+fn object_of<K: DeserializeOwned>(value: Value) -> K {
+    serde_json::from_value(value).unwrap()
+}
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
