@@ -11,6 +11,8 @@ use crate::crd::{self, Column};
 
 /// The group of every kind in this module.
 pub const GROUP: &str = "addons.cluster.x-k8s.io";
+/// Sets that one cluster may have, and resources of a set: what the definitions allow.
+pub const MOST: usize = 100;
 /// Type of the secrets a set may apply.
 pub const RESOURCE_SET_SECRET_TYPE: &str = "addons.cluster.x-k8s.io/resource-set";
 
@@ -82,6 +84,31 @@ pub enum ResourceKind {
     Secret,
     /// A ConfigMap.
     ConfigMap,
+}
+
+impl ResourceKind {
+    /// The kind as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        }
+    }
+}
+
+impl std::fmt::Display for ResourceRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.name)
+    }
+}
+
+impl ResourceBinding {
+    /// It is about this resource.
+    #[must_use]
+    pub fn is_of(&self, reference: &ResourceRef) -> bool {
+        self.kind == reference.kind && self.name == reference.name
+    }
 }
 
 /// What is known of a set.

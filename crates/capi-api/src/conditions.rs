@@ -29,6 +29,8 @@ pub const OWNER_REMEDIATED: &str = "OwnerRemediated";
 pub const EXTERNALLY_REMEDIATED: &str = "ExternallyRemediated";
 /// Condition of a MachineHealthCheck: broken machines may be handed over.
 pub const REMEDIATION_ALLOWED: &str = "RemediationAllowed";
+/// Condition of a ClusterResourceSet: all resources are applied to all clusters it selects.
+pub const RESOURCES_APPLIED: &str = "ResourcesApplied";
 /// Condition of a Machine: it is being changed in place.
 pub const UPDATING: &str = "Updating";
 /// Condition of a Cluster: its control plane has taken requests.

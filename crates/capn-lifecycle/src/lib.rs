@@ -7,8 +7,8 @@
 //!
 //! # What is not here
 //!
-//! MachinePool, ClusterResourceSet and ClusterClass have definitions but no controller; a Cluster
-//! with a topology is refused. Machines do not wait for volumes to be detached, and neither
+//! MachinePool and ClusterClass have definitions but no controller; a Cluster with a topology is
+//! refused. Machines do not wait for volumes to be detached, and neither
 //! MachineDrainRules nor taints of machines are looked at. Labels and annotations that a template
 //! loses stay on the machines that have them.
 
@@ -20,6 +20,7 @@ pub mod workload;
 
 mod backoff;
 mod cluster;
+mod cluster_resource_set;
 mod context;
 mod drive;
 mod error;
@@ -106,6 +107,12 @@ pub async fn run(
         .spawn(run("MachineDeployment", |ctx, stop| Box::pin(machine_deployment::run(ctx, stop))));
     running.spawn(run("MachineHealthCheck", |ctx, stop| {
         Box::pin(machine_health_check::run(ctx, stop))
+    }));
+    running.spawn(run("ClusterResourceSet", |ctx, stop| {
+        Box::pin(cluster_resource_set::run(ctx, stop))
+    }));
+    running.spawn(run("ClusterResourceSetBinding", |ctx, stop| {
+        Box::pin(cluster_resource_set::run_bindings(ctx, stop))
     }));
     running.spawn(run("KubeadmConfig", |ctx, stop| Box::pin(kubeadm_config::run(ctx, stop))));
     running.spawn(run("KubeadmControlPlane", |ctx, stop| {

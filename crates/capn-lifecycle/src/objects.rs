@@ -70,6 +70,19 @@ pub(crate) fn selects(selector: &LabelSelector, meta: &ObjectMeta) -> bool {
     !selector.selects_all() && selector.matches(meta.labels.as_ref().unwrap_or(&empty))
 }
 
+/// What is wrong with a selector of which something is to come.
+///
+/// # Errors
+///
+/// The problem, in words.
+pub(crate) fn check_selector(selector: &LabelSelector) -> Result<(), String> {
+    match Selector::try_from(selector.clone()) {
+        Err(error) => Err(format!("cannot be read: {error}")),
+        Ok(selector) if selector.selects_all() => Err("cannot be empty".to_owned()),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// A selector as text, for the scale subresource.
 pub(crate) fn selector_text(selector: &LabelSelector) -> Option<String> {
     let text = Selector::try_from(selector.clone()).ok()?.to_string();

@@ -21,6 +21,9 @@ impl Bounds {
     pub const OBJECT: Self = Self { bytes: 1 << 20, depth: 32, nodes: 50_000 };
 }
 
+/// Documents of a stream, at most.
+const DOCUMENTS: usize = 1_000;
+
 /// A text that is not what was looked for. It says where, and nothing of what is there: the text may be
 /// a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -60,24 +63,46 @@ pub fn from_str<T: DeserializeOwned>(text: &str, bounds: Bounds) -> Result<T, Ya
     if text.len() > bounds.bytes {
         return Err(YamlError::TooLong { longest: bounds.bytes });
     }
-    let options = serde_saphyr::options! {
+    serde_saphyr::from_str_with_options(text, options(bounds, false))
+        .map_err(|error| wrong(&error, bounds))
+}
+
+/// Reads a stream of documents as Kubernetes' own tools read manifests: empty ones are left out, and
+/// numbers are those of YAML 1.1, in which `0644` is octal. The bounds are for all of them together.
+///
+/// # Errors
+///
+/// Without a word of the text.
+pub fn documents<T: DeserializeOwned>(text: &str, bounds: Bounds) -> Result<Vec<T>, YamlError> {
+    if text.len() > bounds.bytes {
+        return Err(YamlError::TooLong { longest: bounds.bytes });
+    }
+    serde_saphyr::from_multiple_with_options(text, options(bounds, true))
+        .map_err(|error| wrong(&error, bounds))
+}
+
+fn options(bounds: Bounds, is_octal: bool) -> serde_saphyr::Options {
+    serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: bounds.depth,
             flow_nesting_limit: bounds.depth,
             max_nodes: bounds.nodes,
             max_events: bounds.nodes.saturating_mul(2),
+            max_documents: DOCUMENTS,
             max_aliases: 0,
             max_merge_keys: 0,
         },
+        legacy_octal_numbers: is_octal,
         with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let line = error.location().map_or(0, |location| location.line());
-        match error.without_snippet() {
-            serde_saphyr::Error::Budget { .. } => YamlError::TooMuch { line, bounds },
-            _ => YamlError::Wrong { line },
-        }
-    })
+    }
+}
+
+fn wrong(error: &serde_saphyr::Error, bounds: Bounds) -> YamlError {
+    let line = error.location().map_or(0, |location| location.line());
+    match error.without_snippet() {
+        serde_saphyr::Error::Budget { .. } => YamlError::TooMuch { line, bounds },
+        _ => YamlError::Wrong { line },
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +141,23 @@ mod tests {
             bomb.push_str(&format!("{name}: &{name} [{parts}]\n"));
         }
         assert!(matches!(read(&bomb), Err(YamlError::TooMuch { .. })), "{:?}", read(&bomb));
+    }
+
+    #[test]
+    fn a_stream_is_read_as_kubernetes_reads_it() {
+        let read = |text: &str| documents::<Value>(text, Bounds::FILE);
+        assert_eq!(
+            read("---\n# nothing\n---\nmode: 0644\nis: yes\ntext: \"0644\"\n---\n---\n[{a: 1}]\n"),
+            Ok(vec![json!({"mode": 420, "is": true, "text": "0644"}), json!([{"a": 1}])])
+        );
+        assert_eq!(read("{\"a\": [1]}"), Ok(vec![json!({"a": [1]})]));
+        assert_eq!(read(""), Ok(Vec::new()));
+        assert_eq!(read("a: 1\n---\nb: {"), Err(YamlError::Wrong { line: 3 }));
+        // The bounds are for all documents together.
+        for text in ["a: 1\n---\n".repeat(2_000), "a: [1,2,3,4,5,6,7,8,9,10]\n---\n".repeat(900)] {
+            assert!(matches!(read(&text), Err(YamlError::TooMuch { .. })), "{:?}", read(&text));
+        }
+        assert!(matches!(read(&" ".repeat(300_000)), Err(YamlError::TooLong { .. })));
     }
 
     #[test]

@@ -11,9 +11,11 @@ mod health_check;
 mod kubeadm;
 mod machine;
 mod replicas;
+mod resource_set;
 mod set;
 mod taints;
 
+use capi_api::addons;
 use capi_api::core::GROUP;
 use serde_json::Value;
 
@@ -62,6 +64,18 @@ pub fn admission() -> Vec<Admission> {
         core("MachineDeployment", deployment::mutate, deployment::validate),
         core("MachineHealthCheck", health_check::mutate, health_check::validate),
     ];
+    let addon = |kind, mutate: Mutate, validate: Validate| Admission {
+        group: addons::GROUP,
+        kind,
+        mutate,
+        validate,
+    };
+    all.push(addon("ClusterResourceSet", resource_set::mutate, resource_set::validate));
+    all.push(addon(
+        "ClusterResourceSetBinding",
+        resource_set::mutate_binding,
+        resource_set::validate_binding,
+    ));
     all.extend(kubeadm::admission());
     all
 }

@@ -5,11 +5,10 @@ use capi_api::core::{
     RemediationTemplateRef, TopologyHealthChecks, UnhealthyMachineCondition, UnhealthyNodeCondition,
 };
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::core::Selector;
 
 use super::bound::{Bound, range};
+use crate::objects::check_selector;
 
 /// How long a machine may take to become a node where nobody says, in seconds.
 const NODE_STARTUP_SECONDS: i32 = 600;
@@ -63,7 +62,7 @@ pub(super) fn parse(check: &MachineHealthCheck) -> Result<Wanted, String> {
 pub(crate) fn problems(check: &MachineHealthCheck) -> Vec<(String, String)> {
     let mut problems = Vec::new();
     let mut wrong = |field: String, problem: String| problems.push((field, problem));
-    if let Err(problem) = selector(&check.spec.selector) {
+    if let Err(problem) = check_selector(&check.spec.selector) {
         wrong("spec.selector".to_owned(), problem);
     }
     if let Err(problem) = bound(check) {
@@ -131,14 +130,6 @@ fn of_checks(checks: &TopologyHealthChecks) -> Vec<(String, String)> {
         }
     }
     problems
-}
-
-fn selector(selector: &LabelSelector) -> Result<(), String> {
-    match Selector::try_from(selector.clone()) {
-        Err(error) => Err(format!("cannot be read: {error}")),
-        Ok(selector) if selector.selects_all() => Err("cannot be empty".to_owned()),
-        Ok(_) => Ok(()),
-    }
 }
 
 fn in_range(check: &MachineHealthCheck) -> Option<&str> {

@@ -1,22 +1,23 @@
 //! How much of Cluster API a namespace of the plane may hold. Those who are in `system:masters` may go beyond.
 
-use capi_api::core::GROUP;
+use capi_api::{addons, core};
 use kube_plane::Quota;
 
 /// Machines of a namespace, where nobody says another number.
 pub const MACHINES: usize = 1_000;
 /// Clusters of a namespace. Each is watched, and looked at again and again.
 const CLUSTERS: usize = 200;
-/// Sets, deployments and health checks of a namespace, of each.
+/// Sets, deployments, health checks, drain rules and resource sets of a namespace, of each.
 const SETS: usize = 500;
 
 /// The quotas of a plane where a namespace may hold so many machines.
 pub(super) fn quotas(machines: usize) -> Vec<Quota> {
-    let quota = |plural: &str, most, hint: Option<&str>| Quota {
-        resource: format!("{plural}.{GROUP}"),
+    let quota_of = |plural: &str, group: &str, most, hint: Option<&str>| Quota {
+        resource: format!("{plural}.{group}"),
         most,
         hint: hint.map(str::to_owned),
     };
+    let quota = |plural, most, hint| quota_of(plural, core::GROUP, most, hint);
     let raise = "or ask whoever runs capn serve to raise --machines-per-namespace";
     vec![
         quota("machines", machines, Some(raise)),
@@ -24,6 +25,9 @@ pub(super) fn quotas(machines: usize) -> Vec<Quota> {
         quota("machinesets", SETS, None),
         quota("machinedeployments", SETS, None),
         quota("machinehealthchecks", SETS, None),
+        quota("machinedrainrules", SETS, None),
+        quota_of("clusterresourcesets", addons::GROUP, SETS, None),
+        quota_of("clusterresourcesetbindings", addons::GROUP, SETS, None),
     ]
 }
 

@@ -1,0 +1,159 @@
+//! Reads the clusters that a set selects, what has been applied to them, and what is to be. Only reads.
+
+use std::collections::BTreeMap;
+
+use capi_api::addons::{RESOURCE_SET_SECRET_TYPE, ResourceKind, ResourceRef};
+use capi_api::{Cluster, ClusterResourceSet, ClusterResourceSetBinding, refs};
+use capn_controller::lists;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ListParams, ObjectMeta};
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use super::manifest::{Values, hash};
+use crate::Context;
+use crate::error::Failure;
+use crate::objects::{is_deleting, selector_text, selects};
+
+/// What a set looks at.
+#[derive(Clone, Debug)]
+pub(super) struct Observed {
+    /// Clusters by name, without those that are being deleted.
+    pub(super) clusters: Vec<Target>,
+    /// The resources of the set in its order; none where there is no cluster.
+    pub(super) resources: Vec<(ResourceRef, Found)>,
+}
+
+/// A cluster, and what has been applied to it.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) cluster: Cluster,
+    pub(super) binding: Option<ClusterResourceSetBinding>,
+}
+
+/// What is under the name of a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Found {
+    /// Nothing.
+    Missing,
+    /// A Secret of another type, which is not for sets.
+    WrongType,
+    /// A Secret or ConfigMap.
+    There {
+        /// The hash of what is in it; `None` if nothing is.
+        hash: Option<String>,
+        /// Its owners with the set among them, if that is not so yet, and the version they are from.
+        owners: Option<(Vec<OwnerReference>, Option<String>)>,
+    },
+}
+
+/// The set as it is now, or `None` if it is gone. The one that woke us may be older.
+pub(super) async fn current(
+    ctx: &Context,
+    set: &ClusterResourceSet,
+) -> Result<Option<ClusterResourceSet>, Failure> {
+    let api: Api<ClusterResourceSet> =
+        Api::namespaced(ctx.client.clone(), &set.namespace().unwrap_or_default());
+    api.get_opt(&set.name_any()).await.map_err(Failure::api("get", set))
+}
+
+/// Reads what a set looks at.
+pub(super) async fn observe(ctx: &Context, set: &ClusterResourceSet) -> Result<Observed, Failure> {
+    let clusters = clusters(ctx, set).await?;
+    if clusters.is_empty() {
+        return Ok(Observed { clusters: Vec::new(), resources: Vec::new() });
+    }
+    let mut bindings: BTreeMap<_, _> =
+        bindings(ctx, set).await?.into_iter().map(|found| (found.name_any(), found)).collect();
+    let clusters = clusters
+        .into_iter()
+        .map(|cluster| Target { binding: bindings.remove(&cluster.name_any()), cluster })
+        .collect();
+    let mut resources = Vec::new();
+    for reference in &set.spec.resources {
+        // Of what is in them the hash is kept: all of it may be a lot.
+        let found = match resource(ctx, set, reference).await? {
+            Resource::Missing => Found::Missing,
+            Resource::WrongType => Found::WrongType,
+            Resource::There { values, meta } => Found::There {
+                hash: (!values.is_empty()).then(|| hash(&values)),
+                owners: owners(set, &meta),
+            },
+        };
+        resources.push((reference.clone(), found));
+    }
+    Ok(Observed { clusters, resources })
+}
+
+async fn clusters(ctx: &Context, set: &ClusterResourceSet) -> Result<Vec<Cluster>, Failure> {
+    let selector = &set.spec.cluster_selector;
+    let Some(labels) = selector_text(selector) else { return Ok(Vec::new()) };
+    let api: Api<Cluster> =
+        Api::namespaced(ctx.client.clone(), &set.namespace().unwrap_or_default());
+    let found = lists::list(&api, &ListParams::default().labels(&labels)).await;
+    let mut clusters = found.map_err(Failure::api("list the clusters of", set))?.items;
+    clusters.retain(|cluster| selects(selector, cluster.meta()) && !is_deleting(cluster.meta()));
+    clusters.sort_by_key(kube::ResourceExt::name_any);
+    Ok(clusters)
+}
+
+/// What has been applied in the namespace of a set.
+pub(super) async fn bindings(
+    ctx: &Context,
+    set: &ClusterResourceSet,
+) -> Result<Vec<ClusterResourceSetBinding>, Failure> {
+    let api: Api<ClusterResourceSetBinding> =
+        Api::namespaced(ctx.client.clone(), &set.namespace().unwrap_or_default());
+    let found = lists::list(&api, &ListParams::default()).await;
+    Ok(found.map_err(Failure::api("list the bindings of", set))?.items)
+}
+
+/// A resource with all that is in it.
+pub(super) enum Resource {
+    Missing,
+    WrongType,
+    There { values: Values, meta: ObjectMeta },
+}
+
+/// Reads a resource. Only what is text by its kind is looked at: not `binaryData`, as upstream.
+pub(super) async fn resource(
+    ctx: &Context,
+    set: &ClusterResourceSet,
+    reference: &ResourceRef,
+) -> Result<Resource, Failure> {
+    let namespace = set.namespace().unwrap_or_default();
+    let name = &reference.name;
+    let failed = || Failure::api_named("get", reference.kind.as_str(), &namespace, name);
+    match reference.kind {
+        ResourceKind::Secret => {
+            let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &namespace);
+            let Some(secret) = api.get_opt(name).await.map_err(failed())? else {
+                return Ok(Resource::Missing);
+            };
+            if secret.type_.as_deref() != Some(RESOURCE_SET_SECRET_TYPE) {
+                return Ok(Resource::WrongType);
+            }
+            let values = secret.data.unwrap_or_default();
+            let values = values.into_iter().map(|(key, ByteString(value))| (key, value)).collect();
+            Ok(Resource::There { values, meta: secret.metadata })
+        }
+        ResourceKind::ConfigMap => {
+            let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
+            let Some(map) = api.get_opt(name).await.map_err(failed())? else {
+                return Ok(Resource::Missing);
+            };
+            let values = map.data.unwrap_or_default();
+            let values = values.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
+            Ok(Resource::There { values, meta: map.metadata })
+        }
+    }
+}
+
+fn owners(
+    set: &ClusterResourceSet,
+    meta: &ObjectMeta,
+) -> Option<(Vec<OwnerReference>, Option<String>)> {
+    let owners = refs::with_owner(meta.owner_references.as_ref(), set.owner_ref(&())?)?;
+    Some((owners, meta.resource_version.clone()))
+}
