@@ -241,6 +241,46 @@ fn a_health_check_gets_its_label_and_stays_with_its_cluster() {
 }
 
 #[test]
+fn a_resource_set_gets_its_strategy_and_keeps_its_clusters() {
+    let set = |spec: Value| {
+        json!({
+            "apiVersion": "addons.cluster.x-k8s.io/v1beta2", "kind": "ClusterResourceSet",
+            "metadata": { "name": "s" }, "spec": spec,
+        })
+    };
+    let of = |selector: Value, strategy: Value| {
+        set(json!({ "clusterSelector": selector, "resources": [], "strategy": strategy }))
+    };
+    let (a, b) = (json!({ "matchLabels": { "a": "b" } }), json!({ "matchLabels": { "b": "b" } }));
+    let (old, problems) = admit("ClusterResourceSet", of(a.clone(), json!(null)), None);
+    assert_eq!(problems, [] as [&str; 0]);
+    assert_eq!(old["spec"]["strategy"], json!("ApplyOnce"));
+    let near = json!({ "matchExpressions": [{ "key": "a", "operator": "Near" }] });
+    // One from before there were checks.
+    let before = of(json!({}), json!(null));
+    for (new, old, expected) in [
+        (of(json!({}), json!(null)), None, vec!["spec.clusterSelector"]),
+        (of(near, json!(null)), None, vec!["spec.clusterSelector"]),
+        (of(a.clone(), json!("ApplyOnce")), Some(&old), vec![]),
+        (of(a.clone(), json!("Reconcile")), Some(&old), vec!["spec.strategy"]),
+        (of(b.clone(), json!("ApplyOnce")), Some(&old), vec!["spec.clusterSelector"]),
+        (before.clone(), Some(&before), vec![]),
+        (of(b, json!(null)), Some(&before), vec!["spec.clusterSelector"]),
+    ] {
+        let (_, problems) = admit("ClusterResourceSet", new.clone(), old);
+        assert_eq!(problems, expected, "{new}");
+    }
+    let binding = |cluster: &str| {
+        json!({
+            "apiVersion": "addons.cluster.x-k8s.io/v1beta2", "kind": "ClusterResourceSetBinding",
+            "metadata": { "name": "c" }, "spec": { "clusterName": cluster },
+        })
+    };
+    let (_, problems) = admit("ClusterResourceSetBinding", binding("d"), Some(&binding("c")));
+    assert_eq!(problems, ["spec.clusterName"]);
+}
+
+#[test]
 fn clusters_that_could_never_work_are_refused() {
     let cluster = |name: &str, spec: Value| {
         json!({

@@ -15,7 +15,9 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+use crate::others::Others;
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// When the certificates of API servers end.
 pub(crate) const CERTIFICATES_END: &str = "2100-01-02T03:04:05Z";
@@ -25,6 +27,8 @@ pub(crate) const CERTIFICATES_END: &str = "2100-01-02T03:04:05Z";
 pub(crate) struct Workload {
     state: Arc<Mutex<State>>,
     events: broadcast::Sender<Value>,
+    /// What answers for all other objects.
+    others: Arc<Mutex<Option<Others>>>,
 }
 
 #[derive(Default)]
@@ -61,7 +65,12 @@ struct State {
 
 impl Workload {
     pub(crate) fn new() -> Self {
-        Self { state: Arc::default(), events: broadcast::channel(1024).0 }
+        Self { state: Arc::default(), events: broadcast::channel(1024).0, others: Arc::default() }
+    }
+
+    /// Lets another API server answer for all objects that are not known here.
+    pub(crate) fn with_others(&self, others: Others) {
+        *self.others.lock().unwrap() = Some(others);
     }
 
     /// A client of the cluster.
@@ -349,8 +358,8 @@ impl Workload {
 
     async fn answer(&self, request: Request<kube::client::Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
         if self.state.lock().unwrap().is_down {
@@ -408,7 +417,13 @@ impl Workload {
                     &json!({ "apiVersion": "v1", "kind": "Status", "status": "Success" }),
                 )
             }
-            _ => failure(StatusCode::NOT_FOUND, "NotFound"),
+            _ => {
+                let others = self.others.lock().unwrap().clone();
+                match others {
+                    Some(others) => others.answer(parts, bytes).await,
+                    None => failure(StatusCode::NOT_FOUND, "NotFound"),
+                }
+            }
         }
     }
 
