@@ -8,9 +8,8 @@
 //! # What is not here
 //!
 //! MachinePool and ClusterClass have definitions but no controller; a Cluster with a topology is
-//! refused. Machines do not wait for volumes to be detached, and neither
-//! MachineDrainRules nor taints of machines are looked at. Labels and annotations that a template
-//! loses stay on the machines that have them.
+//! refused. Machines do not wait for volumes to be detached, and taints of machines are not looked
+//! at. Labels and annotations that a template loses stay on the machines that have them.
 
 pub mod admission;
 pub mod contract;

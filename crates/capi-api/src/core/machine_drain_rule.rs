@@ -1,4 +1,4 @@
-//! MachineDrainRule. Served so that lists and manifests work; drains do not read it yet.
+//! MachineDrainRule.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod deployment;
+mod drain_rule;
 mod fields;
 mod health_check;
 mod kubeadm;
@@ -63,6 +64,7 @@ pub fn admission() -> Vec<Admission> {
         core("MachineSet", set::mutate, set::validate),
         core("MachineDeployment", deployment::mutate, deployment::validate),
         core("MachineHealthCheck", health_check::mutate, health_check::validate),
+        core("MachineDrainRule", drain_rule::mutate, drain_rule::validate),
     ];
     let addon = |kind, mutate: Mutate, validate: Validate| Admission {
         group: addons::GROUP,

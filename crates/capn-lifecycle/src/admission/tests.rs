@@ -281,6 +281,24 @@ fn a_resource_set_gets_its_strategy_and_keeps_its_clusters() {
 }
 
 #[test]
+fn a_drain_rule_that_would_be_in_the_way_is_refused() {
+    let rule = |drain: Value| {
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDrainRule",
+            "metadata": { "name": "r" }, "spec": { "drain": drain },
+        })
+    };
+    for (drain, expected) in [
+        (json!({ "behavior": "Drain", "order": 5 }), vec![]),
+        (json!({ "behavior": "Skip", "order": 5 }), vec!["spec.drain.order"]),
+        (json!({ "behavior": "Keep" }), vec!["spec"]),
+    ] {
+        let (_, problems) = admit("MachineDrainRule", rule(drain.clone()), None);
+        assert_eq!(problems, expected, "{drain}");
+    }
+}
+
+#[test]
 fn clusters_that_could_never_work_are_refused() {
     let cluster = |name: &str, spec: Value| {
         json!({

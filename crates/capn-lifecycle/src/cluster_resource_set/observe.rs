@@ -113,7 +113,7 @@ pub(super) async fn bindings(
 pub(super) enum Resource {
     Missing,
     WrongType,
-    There { values: Values, meta: ObjectMeta },
+    There { values: Values, meta: Box<ObjectMeta> },
 }
 
 /// Reads a resource. Only what is text by its kind is looked at: not `binaryData`, as upstream.
@@ -136,7 +136,7 @@ pub(super) async fn resource(
             }
             let values = secret.data.unwrap_or_default();
             let values = values.into_iter().map(|(key, ByteString(value))| (key, value)).collect();
-            Ok(Resource::There { values, meta: secret.metadata })
+            Ok(Resource::There { values, meta: Box::new(secret.metadata) })
         }
         ResourceKind::ConfigMap => {
             let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
@@ -145,7 +145,7 @@ pub(super) async fn resource(
             };
             let values = map.data.unwrap_or_default();
             let values = values.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
-            Ok(Resource::There { values, meta: map.metadata })
+            Ok(Resource::There { values, meta: Box::new(map.metadata) })
         }
     }
 }

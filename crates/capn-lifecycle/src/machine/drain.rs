@@ -4,6 +4,7 @@ use capi_api::{Machine, labels};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Resource as _, ResourceExt as _};
 
+use super::drain_rules::{Rule, Rules};
 use super::observe::{NodeSeen, Observed};
 use super::plan::{Action, Evict};
 use crate::objects::{annotation, is_deleting, label};
@@ -19,10 +20,23 @@ const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 enum Fate {
     /// Nothing.
     Stays,
-    /// It is asked to leave.
-    Leaves,
-    /// It is on its way, or is to finish its work.
-    WaitedFor,
+    /// It is asked to leave; lower orders go first.
+    Leaves(i32),
+    /// It is on its way.
+    Goes(i32),
+    /// It is to finish its work.
+    Completes,
+}
+
+impl Fate {
+    /// When its turn is, unless it stays. What is to finish its work counts as order 0.
+    fn order(self) -> Option<i32> {
+        match self {
+            Self::Stays => None,
+            Self::Leaves(order) | Self::Goes(order) => Some(order),
+            Self::Completes => Some(0),
+        }
+    }
 }
 
 /// What is done for the drain, with what it waits for; `None` when it is over.
@@ -43,32 +57,56 @@ pub(super) fn plan(machine: &Machine, seen: &Observed) -> Option<(String, Vec<Ac
         actions.push(Action::Cordon { node: node_name.to_owned() });
     }
     let unreachable = node.is_some_and(is_unreachable);
-    let fates: Vec<_> = pods.iter().map(|pod| (pod, fate(pod, unreachable))).collect();
+    let rules = seen.leaving.as_ref().map(|leaving| &leaving.rules);
+    let fates: Vec<_> = pods
+        .iter()
+        .map(|pod| (pod, fate(pod, unreachable, rules)))
+        .filter(|(_, fate)| *fate != Fate::Stays)
+        .collect();
+    // Those of one order are gone before any of the next leaves.
+    let turn = fates.iter().filter_map(|(_, fate)| fate.order()).min()?;
     let leaving: Vec<_> = fates
         .iter()
-        .filter(|(_, fate)| *fate == Fate::Leaves)
+        .filter(|(_, fate)| *fate == Fate::Leaves(turn))
         .map(|(pod, _)| Evict {
             namespace: pod.namespace().unwrap_or_default(),
             name: pod.name_any(),
             grace_period_seconds: unreachable.then_some(1),
         })
         .collect();
-    let waiting: Vec<_> = fates
-        .iter()
-        .filter(|(_, fate)| *fate != Fate::Stays)
-        .map(|(pod, _)| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()))
-        .collect();
-    if waiting.is_empty() {
-        return None;
-    }
     if !leaving.is_empty() {
         actions.push(Action::Evict { pods: leaving });
     }
-    let names: Vec<_> = waiting.iter().map(String::as_str).collect();
-    Some((named("Pod", &names), actions))
+    Some((message(&fates, turn), actions))
 }
 
-fn fate(pod: &Pod, unreachable: bool) -> Fate {
+/// The pods that are waited for, and which of them for what.
+fn message(fates: &[(&Pod, Fate)], turn: i32) -> String {
+    let some = |is: &dyn Fn(Fate) -> bool| -> Vec<String> {
+        let pods = fates.iter().filter(|(_, fate)| is(*fate)).map(|(pod, _)| pod);
+        pods.map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()))
+            .collect()
+    };
+    let pods = |names: &[String]| {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        named("Pod", &names)
+    };
+    let mut text = pods(&some(&|_| true));
+    for (names, why) in [
+        (some(&|fate| fate == Fate::Completes), "not evicted, to finish what it does"),
+        (
+            some(&|fate| matches!(fate, Fate::Leaves(order) if order != turn)),
+            "evicted later, by the order of MachineDrainRules",
+        ),
+    ] {
+        if !names.is_empty() {
+            text.push_str(&format!("\n* {}: {why}", pods(&names)));
+        }
+    }
+    text
+}
+
+fn fate(pod: &Pod, unreachable: bool, rules: Option<&Rules>) -> Fate {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let is_finished = matches!(phase, Some("Succeeded" | "Failed"));
     let is_of_daemon_set = pod
@@ -83,11 +121,21 @@ fn fate(pod: &Pod, unreachable: bool) -> Fate {
     {
         return Fate::Stays;
     }
-    if is_deleting(pod.meta()) {
+    if is_deleting(pod.meta()) && unreachable {
         // A node that does not answer never says that the pod is gone.
-        return if unreachable { Fate::Stays } else { Fate::WaitedFor };
+        return Fate::Stays;
     }
-    if wish.as_deref() == Some("wait-completed") { Fate::WaitedFor } else { Fate::Leaves }
+    // A label on the pod goes before the rules.
+    let rule = match wish.as_deref() {
+        Some("wait-completed" | "waitcompleted") => Rule::WaitCompleted,
+        _ => rules.map_or(Rule::Drain { order: 0 }, |rules| rules.for_pod(pod)),
+    };
+    match rule {
+        Rule::Skip => Fate::Stays,
+        Rule::WaitCompleted => Fate::Completes,
+        Rule::Drain { order } if is_deleting(pod.meta()) => Fate::Goes(order),
+        Rule::Drain { order } => Fate::Leaves(order),
+    }
 }
 
 fn is_cordoned(node: &Node) -> bool {
@@ -124,16 +172,20 @@ mod tests {
         let skip = json!({ "metadata": { "name": "p", "labels": { labels::POD_DRAIN: "skip" } } });
         let wait = json!({ "metadata": { "name": "p", "labels": { labels::POD_DRAIN: "wait-completed" } } });
         for (value, reachable, unreachable) in [
-            (plain, Fate::Leaves, Fate::Leaves),
+            (plain, Fate::Leaves(0), Fate::Leaves(0)),
             (daemon, Fate::Stays, Fate::Stays),
             (mirror, Fate::Stays, Fate::Stays),
             (finished, Fate::Stays, Fate::Stays),
-            (leaving, Fate::WaitedFor, Fate::Stays),
+            (leaving, Fate::Goes(0), Fate::Stays),
             (skip, Fate::Stays, Fate::Stays),
-            (wait, Fate::WaitedFor, Fate::WaitedFor),
+            (wait, Fate::Completes, Fate::Completes),
         ] {
-            assert_eq!(fate(&pod(value.clone()), false), reachable, "{value}");
-            assert_eq!(fate(&pod(value.clone()), true), unreachable, "{value}");
+            assert_eq!(fate(&pod(value.clone()), false, None), reachable, "{value}");
+            assert_eq!(fate(&pod(value.clone()), true, None), unreachable, "{value}");
         }
     }
 }
+
+#[cfg(test)]
+#[path = "drain_tests.rs"]
+mod order_tests;

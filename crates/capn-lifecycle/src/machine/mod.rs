@@ -7,11 +7,12 @@
 //! Machines of a cluster with `capn.cluster.x-k8s.io/bootstrap: none` never become nodes: they are
 //! ready as soon as their infrastructure is, and their phase stays `Provisioned`.
 //!
-//! Not done: waiting for volumes to be detached, MachineDrainRules.
+//! Not done: waiting for volumes to be detached.
 
 mod apply;
 mod deletion;
 mod drain;
+mod drain_rules;
 mod evict;
 mod node;
 mod node_taints;
@@ -20,6 +21,8 @@ mod plan;
 mod report;
 mod report_node;
 mod up_to_date;
+
+pub(crate) use drain_rules::problems as drain_problems;
 
 use std::sync::Arc;
 use std::time::Duration;

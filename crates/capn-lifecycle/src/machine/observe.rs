@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels, refs};
+use capi_api::{Cluster, Machine, MachineDeployment, MachineDrainRule, MachineSet, labels, refs};
 use capn_controller::lists;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::ListParams;
 use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::deletion;
+use super::drain_rules::Rules;
 use crate::Context;
 use crate::error::{Failure, chain, describe};
 use crate::lookup::{Seen, look_up, look_up_for};
@@ -66,6 +67,8 @@ pub(super) struct Leaving {
     pub(super) control_plane_machines: usize,
     /// Pods on the node; `Err` says why they could not be read.
     pub(super) pods: Option<Result<Vec<Pod>, String>>,
+    /// What is said of them.
+    pub(super) rules: Rules,
 }
 
 /// The machine as it is now, or `None` if it is gone. The one that woke us may be older.
@@ -114,7 +117,14 @@ pub(super) async fn observe(
         seen.leaving = Some(leaving.clone());
         // Pods are read only when it is their turn: reading them asks the workload cluster.
         if deletion::wants_pods(machine, &seen) {
-            leaving.pods = Some(pods(ctx, machine, seen.cluster.as_ref()).await);
+            let read = pods(ctx, machine, seen.cluster.as_ref()).await;
+            leaving.pods = Some(match read {
+                Ok((pods, rules)) => {
+                    leaving.rules = rules;
+                    Ok(pods)
+                }
+                Err(why) => Err(why),
+            });
             seen.leaving = Some(leaving);
         }
     }
@@ -213,21 +223,51 @@ async fn leaving(
             .iter()
             .filter(|machine| label(&machine.metadata, labels::CONTROL_PLANE).is_some())
             .count(),
-        pods: None,
+        ..Leaving::default()
     })
 }
 
+/// The pods of the node of a machine, and the rules for them.
 async fn pods(
     ctx: &Context,
     machine: &Machine,
     cluster: Option<&Cluster>,
-) -> Result<Vec<Pod>, String> {
-    let (Some(cluster), Some(node)) = (cluster, machine.node_name()) else { return Ok(Vec::new()) };
+) -> Result<(Vec<Pod>, Rules), String> {
+    let (Some(cluster), Some(node)) = (cluster, machine.node_name()) else {
+        return Ok((Vec::new(), Rules::default()));
+    };
     let client = crate::workload::client(ctx, cluster).await.map_err(|error| chain(&error))?;
-    let pods: Api<Pod> = Api::all(client);
+    let pods: Api<Pod> = Api::all(client.clone());
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
     let list = capn_controller::workload::list(&pods, &on_node);
-    crate::workload::answer("list the pods of the node", PODS_WITHIN, list)
+    let pods = crate::workload::answer("list the pods of the node", PODS_WITHIN, list)
         .await
-        .map_err(|error| chain(&error))
+        .map_err(|error| chain(&error))?;
+    if pods.is_empty() {
+        return Ok((pods, Rules::default()));
+    }
+    let rules: Api<MachineDrainRule> =
+        Api::namespaced(ctx.client.clone(), &machine.namespace().unwrap_or_default());
+    let rules = lists::list(&rules, &ListParams::default()).await;
+    let rules = rules.map_err(|error| format!("list the MachineDrainRules: {}", chain(&error)))?;
+    let mut rules = Rules::of(rules.items, machine, cluster)?;
+    if rules.are_too_many_for(pods.len()) {
+        return Err(format!(
+            "the MachineDrainRules have too many selectors for {} pods: delete some of them",
+            pods.len()
+        ));
+    }
+    if rules.wants_namespaces() {
+        let namespaces: Api<Namespace> = Api::all(client);
+        let params = ListParams::default();
+        let list = capn_controller::workload::list(&namespaces, &params);
+        let found = crate::workload::answer("list the namespaces", PODS_WITHIN, list)
+            .await
+            .map_err(|error| chain(&error))?;
+        let labels = found
+            .into_iter()
+            .map(|namespace| (namespace.name_any(), namespace.metadata.labels.unwrap_or_default()));
+        rules = rules.with_namespaces(labels.collect());
+    }
+    Ok((pods, rules))
 }

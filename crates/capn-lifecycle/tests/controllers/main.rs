@@ -11,6 +11,7 @@
 )]
 
 mod deletion;
+mod drain_rules;
 mod health_check;
 mod hostile;
 mod interrupted;
