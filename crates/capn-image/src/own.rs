@@ -81,6 +81,12 @@ pub fn check(path: &Utf8Path) -> Result<(), NotOwn> {
         Err(error) => return Err(look(error)),
     };
     let user = user().map_err(look)?;
+    // Whoever made a link chose where it leads. Those of root are the system's.
+    if let Ok(link) = path.symlink_metadata()
+        && ![user, 0].contains(&link.uid())
+    {
+        return Err(NotOwn::Foreign { path: path.to_owned(), owner: link.uid(), user });
+    }
     let mode = found.mode() & 0o7777;
     if found.uid() != user {
         return Err(NotOwn::Foreign { path: path.to_owned(), owner: found.uid(), user });
@@ -113,6 +119,23 @@ mod tests {
             let error = check(folder).unwrap_err();
             assert!(matches!(error, NotOwn::Foreign { owner: 12345, .. }), "{error}");
             assert!(error.hint().contains("sudo -u '#12345'"), "{}", error.hint());
+        }
+    }
+
+    #[test]
+    fn a_link_of_others_is_refused_and_an_own_one_is_followed() {
+        let held = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(held.path()).unwrap();
+        let (target, link) = (folder.join("target"), folder.join("link"));
+        std::fs::create_dir(&target).unwrap();
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        check(&link).unwrap();
+        // Only root can give a link away.
+        if std::os::unix::fs::lchown(&link, Some(12345), None).is_ok() {
+            let error = check(&link).unwrap_err();
+            assert!(matches!(error, NotOwn::Foreign { owner: 12345, .. }), "{error}");
+            check(&target).unwrap();
         }
     }
 }

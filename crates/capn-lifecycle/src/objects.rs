@@ -1,12 +1,11 @@
 //! Small questions about objects that every controller asks.
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use capi_api::{Cluster, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 use kube::api::ObjectMeta;
-use kube::core::{Selector, SelectorExt as _};
+use kube::core::Selector;
 use kube::{Resource, ResourceExt as _};
 use rand::seq::IndexedRandom as _;
 use semver::Version;
@@ -62,12 +61,67 @@ pub(crate) fn plain_owner<K: Resource<DynamicType = ()>>(owner: &K) -> Option<Ow
     Some(OwnerReference { controller: Some(false), ..reference })
 }
 
-/// A selector matches a set of labels. A selector that cannot be read matches nothing, and so does
-/// an empty one.
+/// Bytes of keys and values that a selector may have. It goes into the path of a request, which
+/// servers take up to 8 KiB of, and is looked at for each event of each object it might select.
+const LONGEST_SELECTOR: usize = 4096;
+
+/// A selector matches the labels of an object. One that cannot be read matches nothing, and so does
+/// an empty or a too long one.
+///
+/// It is looked at as it stands: a [`Selector`] would be a copy of all its values, for each event.
 pub(crate) fn selects(selector: &LabelSelector, meta: &ObjectMeta) -> bool {
-    let Ok(selector) = Selector::try_from(selector.clone()) else { return false };
-    let empty = BTreeMap::new();
-    !selector.selects_all() && selector.matches(meta.labels.as_ref().unwrap_or(&empty))
+    let labels = meta.labels.as_ref();
+    let value = |key: &str| labels.and_then(|labels| labels.get(key));
+    let equal = selector.match_labels.iter().flatten();
+    let expressions = selector.match_expressions.iter().flatten();
+    let is_empty = equal.clone().next().is_none() && expressions.clone().next().is_none();
+    !is_empty
+        && !is_too_long(selector)
+        && equal.clone().all(|(key, wanted)| value(key) == Some(wanted))
+        && expressions.clone().all(|expression| {
+            let found = value(&expression.key);
+            let is_listed = || {
+                let values = expression.values.iter().flatten();
+                found.is_some_and(|found| values.clone().any(|value| value == found))
+            };
+            match expression.operator.as_str() {
+                "In" => is_listed(),
+                "NotIn" => !is_listed(),
+                "Exists" => found.is_some(),
+                "DoesNotExist" => found.is_none(),
+                _ => false,
+            }
+        })
+}
+
+/// A selector has more in it than is looked at.
+fn is_too_long(selector: &LabelSelector) -> bool {
+    length(selector) > LONGEST_SELECTOR
+}
+
+/// Bytes of keys and values, with one more for each, as in text.
+fn length(selector: &LabelSelector) -> usize {
+    let equal = selector.match_labels.iter().flatten();
+    let equal = equal.map(|(key, value)| key.len() + value.len() + 2);
+    let expressions = selector.match_expressions.iter().flatten().map(|expression| {
+        let values = expression.values.iter().flatten();
+        expression.key.len() + 1 + values.map(|value| value.len() + 1).sum::<usize>()
+    });
+    equal.chain(expressions).sum()
+}
+
+/// Says that a selector is too long, if it is.
+///
+/// # Errors
+///
+/// The problem, in words.
+pub(crate) fn check_length(selector: &LabelSelector) -> Result<(), String> {
+    match length(selector) {
+        length if length > LONGEST_SELECTOR => {
+            Err(format!("has {length} bytes of keys and values, and may have {LONGEST_SELECTOR}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is wrong with a selector of which something is to come.
@@ -76,6 +130,7 @@ pub(crate) fn selects(selector: &LabelSelector, meta: &ObjectMeta) -> bool {
 ///
 /// The problem, in words.
 pub(crate) fn check_selector(selector: &LabelSelector) -> Result<(), String> {
+    check_length(selector)?;
     match Selector::try_from(selector.clone()) {
         Err(error) => Err(format!("cannot be read: {error}")),
         Ok(selector) if selector.selects_all() => Err("cannot be empty".to_owned()),
@@ -83,8 +138,12 @@ pub(crate) fn check_selector(selector: &LabelSelector) -> Result<(), String> {
     }
 }
 
-/// A selector as text, for the scale subresource.
+/// A selector as text, for the scale subresource and for lists. `None` if it cannot be read, is empty
+/// or too long.
 pub(crate) fn selector_text(selector: &LabelSelector) -> Option<String> {
+    if is_too_long(selector) {
+        return None;
+    }
     let text = Selector::try_from(selector.clone()).ok()?.to_string();
     (!text.is_empty()).then_some(text)
 }
@@ -183,6 +242,11 @@ pub(crate) fn cluster_essence(cluster: &Cluster) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
+    use kube::core::SelectorExt as _;
+
     use super::*;
 
     #[test]
@@ -234,5 +298,66 @@ mod tests {
         assert!(selects(&selector("b"), &meta));
         assert!(!selects(&selector("c"), &meta));
         assert_eq!(selector_text(&selector("b")).as_deref(), Some("a=b"));
+    }
+
+    #[test]
+    fn a_selector_matches_as_that_of_kube_does() {
+        use serde_json::json;
+        let of = |selector: serde_json::Value| -> LabelSelector {
+            serde_json::from_value(selector).unwrap()
+        };
+        let expression = |key: &str, operator: &str, values: &[&str]| json!({ "matchExpressions": [{ "key": key, "operator": operator, "values": values }] });
+        let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        for selector in [
+            json!({ "matchLabels": { "a": "b" } }),
+            json!({ "matchLabels": { "a": "b", "c": "" } }),
+            expression("a", "In", &["b", "c"]),
+            expression("a", "NotIn", &["b", "c"]),
+            expression("a", "Exists", &[]),
+            expression("a", "DoesNotExist", &[]),
+            json!({ "matchLabels": { "c": "" }, "matchExpressions": [
+                { "key": "a", "operator": "NotIn", "values": ["x"] }, { "key": "c", "operator": "Exists" },
+            ]}),
+        ] {
+            let selector = of(selector);
+            let by_kube = Selector::try_from(selector.clone()).unwrap();
+            for have in [
+                labels(&[]),
+                labels(&[("a", "b")]),
+                labels(&[("a", "x")]),
+                labels(&[("c", "")]),
+                labels(&[("a", "b"), ("c", "")]),
+                labels(&[("a", "c"), ("c", "d")]),
+            ] {
+                let meta = ObjectMeta { labels: Some(have.clone()), ..ObjectMeta::default() };
+                let expected = by_kube.matches(&have);
+                assert_eq!(selects(&selector, &meta), expected, "{selector:?} {have:?}");
+            }
+        }
+        let odd = of(json!({ "matchExpressions": [{ "key": "a", "operator": "Near" }] }));
+        assert!(!selects(&odd, &ObjectMeta::default()));
+    }
+
+    #[test]
+    fn a_selector_that_is_too_long_selects_nothing_and_is_refused() {
+        let of = |count: usize| LabelSelector {
+            match_expressions: Some(vec![LabelSelectorRequirement {
+                key: "a".into(),
+                operator: "NotIn".into(),
+                values: Some((0..count).map(|at| format!("{at:09}")).collect()),
+            }]),
+            ..LabelSelector::default()
+        };
+        let meta = ObjectMeta::default();
+        let (fits, too_long) = (of(409), of(410));
+        assert!(selects(&fits, &meta) && check_selector(&fits).is_ok());
+        assert!(selector_text(&fits).is_some_and(|text| text.len() <= LONGEST_SELECTOR + 10));
+        assert!(!selects(&too_long, &meta) && selector_text(&too_long).is_none());
+        assert_eq!(
+            check_selector(&too_long),
+            Err("has 4102 bytes of keys and values, and may have 4096".into())
+        );
     }
 }

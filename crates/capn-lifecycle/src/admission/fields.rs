@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Problem;
-use crate::objects::{machine_name, version};
+use crate::objects::{check_length, machine_name, selects, version};
 
 /// The text at a pointer.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
@@ -93,7 +93,9 @@ pub(super) fn check_template(
         labels: template.metadata.as_ref().and_then(|meta| meta.labels.clone()),
         ..ObjectMeta::default()
     };
-    if !crate::objects::selects(selector, &meta) {
+    if let Err(problem) = check_length(selector) {
+        problems.push(Problem::new("spec.selector", problem));
+    } else if !selects(selector, &meta) {
         problems.push(Problem::new(
             "spec.template.metadata.labels",
             "do not match spec.selector: machines would not be found again",

@@ -9,6 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt as _};
 use kube::{Resource as _, ResourceExt as _};
 
+use crate::objects::check_length;
+
 /// How often a label may be looked at for all pods of a node together.
 const COMPARED: usize = 500_000;
 
@@ -182,7 +184,11 @@ fn selectors(rule: &MachineDrainRule) -> impl Iterator<Item = (String, String)> 
         ]
     });
     machines.chain(pods).filter_map(|(field, selector)| {
-        let error = Selector::try_from(selector?.clone()).err()?;
+        let selector = selector?;
+        if let Err(problem) = check_length(selector) {
+            return Some((field, problem));
+        }
+        let error = Selector::try_from(selector.clone()).err()?;
         Some((field, format!("cannot be read: {error}")))
     })
 }

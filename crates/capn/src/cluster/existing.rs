@@ -99,6 +99,21 @@ pub async fn existing(
     }
 }
 
+/// That there is a cluster, whatever it says of itself.
+///
+/// # Errors
+///
+/// When the plane does not answer, or has no cluster of that name: then with the names that it has.
+pub async fn is_there(client: &Client, namespace: &str, name: &str) -> Result<(), CommandError> {
+    let names = names(client, namespace).await?;
+    match names.iter().any(|found| found == name) {
+        true => Ok(()),
+        false => {
+            Err(CommandError::new(format!("there is no cluster `{name}`")).hint(known(&names)))
+        }
+    }
+}
+
 /// What to say when a cluster is not there.
 pub fn known(names: &[String]) -> String {
     match names {

@@ -11,7 +11,7 @@ mod services;
 mod workload;
 
 pub use apply::{Applied, apply, create_missing};
-pub use existing::{Existing, existing, find, identity_in, known, names};
+pub use existing::{Existing, existing, find, identity_in, is_there, known, names};
 pub use made::{Made, NodeRow};
 pub use make::{make, manifests, prove_services};
 pub use remove::remove;

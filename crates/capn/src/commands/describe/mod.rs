@@ -69,7 +69,7 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), Com
     let session = Session::open(&state, Need::Objects).await?;
     let namespace = args.namespace.namespace.as_str();
     let read = async {
-        cluster::existing(session.client(), namespace, &args.name).await?;
+        cluster::is_there(session.client(), namespace, &args.name).await?;
         Ok(watch::read(session.client(), namespace, &args.name).await)
     };
     let view: Result<View, CommandError> = read.await;

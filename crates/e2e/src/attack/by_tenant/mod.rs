@@ -3,6 +3,7 @@
 mod bodies;
 mod collections;
 mod definitions;
+mod health_checks;
 mod identities;
 mod isolation;
 mod kubeconfigs;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Attack> {
         templates::all(),
         definitions::all(),
         selectors::all(),
+        health_checks::all(),
         bodies::all(),
         patches::all(),
         managed::all(),

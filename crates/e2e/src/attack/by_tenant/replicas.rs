@@ -87,7 +87,10 @@ fn path(scene: &Scene, plural: &str) -> String {
 }
 
 /// Sends all of them, by several connections at the same time.
-async fn post_all(scene: &Scene, objects: Vec<(String, Value)>) -> anyhow::Result<Vec<Answer>> {
+pub(super) async fn post_all(
+    scene: &Scene,
+    objects: Vec<(String, Value)>,
+) -> anyhow::Result<Vec<Answer>> {
     let mut shares: Vec<Vec<(String, Value)>> = vec![Vec::new(); CONNECTIONS];
     for (number, object) in objects.into_iter().enumerate() {
         shares[number % CONNECTIONS].push(object);
