@@ -9,6 +9,8 @@ fi
 
 # shellcheck source=tests/health/lib.sh
 . tests/health/lib.sh
+# shellcheck source=tests/addons/lib.sh
+. tests/addons/lib.sh
 cluster=capn-t-kube
 up_kube() {
   # shellcheck disable=SC2046 # no flag or one
@@ -150,6 +152,8 @@ serves() {
   return $status
 }
 check 'kubectl and capn work against capn serve' serves
+check 'a ClusterResourceSet is applied, and again when it changes' health_serve addons_applied
+check 'taints of machines reach nodes, and leave them' health_serve addons_taints
 even() { ! capn scale "$cluster" --control-planes 2; }
 check 'an even number of control planes is refused' even
 has_control_planes() {
