@@ -16,6 +16,8 @@ const COMPONENTS: [&str; 4] =
 
 /// Name of flannel's image in the objects that `--cni flannel` makes.
 pub const FLANNEL_IMAGE: &str = "ghcr.io/flannel-io/flannel:v0.28.4";
+/// Name of kube-vip's image in the static pods of `--load-balancer kube-vip`.
+pub const KUBE_VIP_IMAGE: &str = "ghcr.io/kube-vip/kube-vip:v0.6.4";
 
 /// What kube-proxy runs, from the node's own root file system.
 const PROXY_PROGRAMS: [&str; 8] = [
@@ -170,6 +172,17 @@ pub(crate) fn kubernetes_images(
             references: vec![FLANNEL_IMAGE.to_owned()],
             files,
             entrypoint: vec!["/opt/bin/flanneld".to_owned()],
+            ..ContainerImage::default()
+        });
+    }
+    if let Some(path) = folder.optional("kube-vip") {
+        // The static pod gives arguments only.
+        let mut files = common_files();
+        files.push(binary("kube-vip", path));
+        images.push(ContainerImage {
+            references: vec![KUBE_VIP_IMAGE.to_owned()],
+            files,
+            entrypoint: vec!["/kube-vip".to_owned()],
             ..ContainerImage::default()
         });
     }

@@ -35,6 +35,6 @@ mod tree;
 mod user_namespaces;
 
 pub use build::{BuildRequest, BuiltImage, Event, Kind, build};
-pub use containers::FLANNEL_IMAGE;
+pub use containers::{FLANNEL_IMAGE, KUBE_VIP_IMAGE};
 pub use name::{ImageFields, ImageSource, Protocol, ServerFlavor, resolve};
 pub use recipe::POD_NETWORK_SCRIPT;

@@ -44,10 +44,10 @@ impl Programs {
 
     /// Files that a folder may have. Without `pause` the node gets Debian's static init in its
     /// place; `etcdctl` goes into etcd's image, as upstream has it; `flanneld` becomes the image of
-    /// `--cni flannel`.
+    /// `--cni flannel`, `kube-vip` that of `--load-balancer kube-vip`.
     pub fn optional(self) -> &'static [&'static str] {
         match self {
-            Self::Kubernetes => &["coredns", "etcdctl", "flanneld", "pause"],
+            Self::Kubernetes => &["coredns", "etcdctl", "flanneld", "kube-vip", "pause"],
             Self::Runtime => &["crictl"],
         }
     }

@@ -13,7 +13,8 @@ use crate::identity::{self, Identity};
 use crate::images;
 use crate::manifest::request::{KubeProxyMode, Timeouts};
 use crate::manifest::{
-    Bootstrap, ClusterRequest, Cni, Difference, Document, Isolation, differences, documents,
+    Bootstrap, ClusterRequest, Cni, Difference, Document, Isolation, LoadBalancer, differences,
+    documents,
 };
 use crate::preflight::{self, KubernetesVersion};
 
@@ -70,6 +71,9 @@ pub(super) async fn prepare(
     check(&request)?;
     if recorded.is_none() {
         flannel(&request, binaries.as_ref())?;
+        if let Some(note) = kube_vip(&request, binaries.as_ref()) {
+            context.ui.note(note);
+        }
     }
     if let Some(recorded) = recorded {
         same(recorded, &request)?;
@@ -195,6 +199,19 @@ fn flannel(
     }
 }
 
+/// Says that kube-vip's image comes from a registry, if it is not made from a program of the folder.
+fn kube_vip(request: &ClusterRequest, binaries: Option<&KubernetesFolder>) -> Option<String> {
+    let folder = binaries.filter(|_| request.load_balancer == LoadBalancer::KubeVip)?;
+    let is_pulled = folder.optional("kube-vip").is_none();
+    is_pulled.then(|| {
+        format!(
+            "nodes pull {}: to do without a registry, put `kube-vip` into {} (docs/load-balancers.md)",
+            capn_image::KUBE_VIP_IMAGE,
+            folder.path()
+        )
+    })
+}
+
 fn same(recorded: &ClusterRequest, request: &ClusterRequest) -> Result<(), CommandError> {
     let found = differences(recorded, request);
     if found.is_empty() {
@@ -291,8 +308,8 @@ pub(super) fn summary(request: &ClusterRequest) -> String {
 mod tests {
     use super::*;
     use crate::exit::Exit;
+    use crate::manifest::Endpoint;
     use crate::manifest::request::testing::demo;
-    use crate::manifest::{Endpoint, LoadBalancer};
 
     #[test]
     fn options_that_cannot_be_carried_out_are_wrong_usage() {

@@ -144,8 +144,9 @@ fn the_lifecycle_writes_the_documents_that_the_table_names() {
 }
 
 #[test]
-fn the_image_of_flannel_has_the_name_that_its_daemon_asks_for() {
+fn images_of_optional_programs_have_the_names_that_their_pods_ask_for() {
     assert_eq!(capn_image::FLANNEL_IMAGE, capn_plan::flannel::IMAGE);
+    assert_eq!(capn_image::KUBE_VIP_IMAGE, capn_plan::kube_vip::IMAGE);
 }
 
 #[test]
