@@ -12,7 +12,16 @@ use crate::{Error, private};
 /// Held as long as the database is open. The kernel gives it free when the process dies.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+/// Closing the file is not enough: a process that is being started shares it until it runs its program.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the lock of the database is left to the end of the process");
+        }
+    }
 }
 
 impl Lock {
@@ -41,10 +50,28 @@ impl Lock {
             writeln!(file, "{}", std::process::id())
         })();
         written.map_err(prepare)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
 fn lock_path(database: &Path) -> PathBuf {
     database.with_extension("lock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_free_also_while_a_process_that_is_being_started_has_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("plane.db");
+        let lock = Lock::take(&database).unwrap();
+        // As a child has it between fork and exec.
+        let shared = lock.file.try_clone().unwrap();
+        assert!(matches!(Lock::take(&database), Err(Error::Locked { .. })));
+        drop(lock);
+        Lock::take(&database).unwrap();
+        drop(shared);
+    }
 }
