@@ -5,7 +5,7 @@
 //! Here such an object is left out. It gets a Warning event that says what is wrong with it, and the
 //! log a line.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::future;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -204,4 +204,54 @@ pub fn matching<K: Kind>(store: &Store<K>, fits: impl Fn(&K) -> bool) -> Vec<Obj
         .filter(|object| fits(object))
         .map(|object| ObjectRef::from_obj(object.as_ref()))
         .collect()
+}
+
+/// Events that are looked at together.
+const TOGETHER: usize = 64;
+
+/// The objects to reconcile because something happened to others, for [`Controller::reconcile_on`].
+///
+/// Of events that have come meanwhile, each object is told of once. One that wakes hundreds of objects
+/// would be hundreds of requests otherwise, for each event, and all namespaces share the queue.
+///
+/// A watch that fails begins anew by itself; that is logged.
+pub fn concerning<K, T>(
+    events: impl Stream<Item = Result<T, watcher::Error>> + Send + 'static,
+    concerned: impl Fn(&T) -> Vec<ObjectRef<K>> + Send + 'static,
+) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
+where
+    K: Kind,
+    T: Send + 'static,
+{
+    events.ready_chunks(TOGETHER).flat_map(move |chunk| {
+        let mut all = HashSet::new();
+        for event in chunk {
+            match event {
+                Ok(event) => all.extend(concerned(&event)),
+                Err(error) => tracing::warn!(%error, "a watch failed and begins anew"),
+            }
+        }
+        futures::stream::iter(all)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn events_that_have_come_tell_of_each_object_once() {
+        let events = futures::stream::iter((0..1000).map(Ok::<usize, watcher::Error>));
+        let concerned = |event: &usize| {
+            (0..10)
+                .map(|at| ObjectRef::<ConfigMap>::new(&format!("{}", at + event / 500)))
+                .collect()
+        };
+        let told: Vec<_> = concerning(events, concerned).collect().await;
+        // 16 times of 64, 10 objects each, and one more where the second half begins.
+        assert_eq!(told.len(), 161);
+        assert_eq!(told.iter().collect::<HashSet<_>>().len(), 11);
+    }
 }

@@ -47,13 +47,21 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let maps = Api::<PartialObjectMeta<ConfigMap>>::all(ctx.client.clone());
     let (of_cluster, of_secret, of_map) = (store.clone(), store.clone(), store);
     let controller = sets
-        .watches_stream(clusters, move |cluster: Cluster| wake::of_cluster(&of_cluster, &cluster))
-        .watches_stream(watch::touched(secrets, all()), move |secret: PartialObjectMeta<Secret>| {
-            wake::of_resource(&of_secret, ResourceKind::Secret, &secret.metadata)
-        })
-        .watches_stream(watch::touched(maps, all()), move |map: PartialObjectMeta<ConfigMap>| {
-            wake::of_resource(&of_map, ResourceKind::ConfigMap, &map.metadata)
-        });
+        .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
+            wake::of_cluster(&of_cluster, cluster)
+        }))
+        .reconcile_on(watch::concerning(
+            watch::touched(secrets, all()),
+            move |secret: &PartialObjectMeta<Secret>| {
+                wake::of_resource(&of_secret, ResourceKind::Secret, &secret.metadata)
+            },
+        ))
+        .reconcile_on(watch::concerning(
+            watch::touched(maps, all()),
+            move |map: &PartialObjectMeta<ConfigMap>| {
+                wake::of_resource(&of_map, ResourceKind::ConfigMap, &map.metadata)
+            },
+        ));
     drive(controller, ctx, stop, reconcile).await;
 }
 

@@ -51,7 +51,9 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let (of_cluster, of_machine) = (store.clone(), store.clone());
     let controller = checks
         .watches_stream(clusters, move |cluster: Cluster| wake::of_cluster(&of_cluster, &cluster))
-        .watches_stream(machines, move |machine: Machine| wake::of_machine(&of_machine, &machine))
+        .reconcile_on(watch::concerning(machines, move |machine: &Machine| {
+            wake::of_machine(&of_machine, machine)
+        }))
         .reconcile_on(wake::of_nodes(&ctx, store.clone()));
     drive(controller, ctx, stop, move |check, ctx| reconcile(check, ctx, store.clone())).await;
 }
@@ -84,6 +86,14 @@ async fn reconcile(
             return Ok(Action::await_change());
         }
     };
+    if wake::is_left_out(&known, &check) {
+        let most = wake::MOST;
+        let problem = format!(
+            "the cluster has more than {most} MachineHealthChecks, and this is one of the youngest"
+        );
+        report::invalid(&ctx, &check, &problem).await?;
+        return Ok(Action::requeue(ctx.resync));
+    }
     let check = apply::own(&ctx, check, &cluster).await?;
     let mut seen = observe::observe(&ctx, &check, &wanted, cluster, &known).await?;
     let mut plan = plan::plan(&check, &wanted, &seen, ctx.now());

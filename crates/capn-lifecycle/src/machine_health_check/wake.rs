@@ -30,16 +30,46 @@ pub(super) fn of_machine(
     store: &Store<MachineHealthCheck>,
     machine: &Machine,
 ) -> Vec<ObjectRef<MachineHealthCheck>> {
-    matching(store, |check| concerns(check, machine))
+    let namespace = machine.metadata.namespace.as_deref();
+    let of_cluster = oldest(store, namespace, &machine.spec.cluster_name);
+    let concerned = of_cluster.iter().filter(|check| concerns(check, machine));
+    concerned.map(|check| ObjectRef::from_obj(check.as_ref())).collect()
 }
 
 fn concerns(check: &MachineHealthCheck, machine: &Machine) -> bool {
     let name = machine.name_any();
     let targets = check.status.as_ref().and_then(|status| status.targets.as_ref());
-    check.metadata.namespace == machine.metadata.namespace
-        && check.spec.cluster_name == machine.spec.cluster_name
-        && (selects(&check.spec.selector, machine.meta())
-            || targets.is_some_and(|targets| targets.contains(&name)))
+    selects(&check.spec.selector, machine.meta())
+        || targets.is_some_and(|targets| targets.contains(&name))
+}
+
+/// How many health checks a cluster may have. Each looks at all machines of the cluster whenever one
+/// changes, and lists them in its status.
+pub(super) const MOST: usize = 20;
+
+/// The health checks of a cluster that count: the oldest.
+fn oldest(
+    store: &Store<MachineHealthCheck>,
+    namespace: Option<&str>,
+    cluster: &str,
+) -> Vec<Arc<MachineHealthCheck>> {
+    let mut found = store.state();
+    found.retain(|check| {
+        check.metadata.namespace.as_deref() == namespace && check.spec.cluster_name == cluster
+    });
+    found.sort_by_key(|check| {
+        (check.metadata.creation_timestamp.as_ref().map(|made| made.0), check.name_any())
+    });
+    found.truncate(MOST);
+    found
+}
+
+/// The cluster has too many health checks, and this is one of those that do not count.
+pub(super) fn is_left_out(store: &Store<MachineHealthCheck>, check: &MachineHealthCheck) -> bool {
+    let of_cluster = oldest(store, check.metadata.namespace.as_deref(), &check.spec.cluster_name);
+    // One that the store does not have yet is no reason.
+    of_cluster.len() == MOST
+        && !of_cluster.iter().any(|other| other.metadata.uid == check.metadata.uid)
 }
 
 /// Health checks of clusters in which something happened to a node that matters for its health.
@@ -172,11 +202,46 @@ mod tests {
         let machine = crate::testing::machine("m", json!({}));
         let ours = json!({ "cluster.x-k8s.io/cluster-name": "c" });
         let other = json!({ "cluster.x-k8s.io/cluster-name": "d" });
-        assert!(concerns(&check(ours.clone(), json!([])), &machine));
+        assert!(concerns(&check(ours, json!([])), &machine));
         assert!(concerns(&check(other.clone(), json!(["m"])), &machine));
         assert!(!concerns(&check(other, json!(["n"])), &machine));
-        let mut foreign = check(ours, json!([]));
-        foreign.spec.cluster_name = "d".to_owned();
-        assert!(!concerns(&foreign, &machine));
+    }
+
+    #[test]
+    fn the_oldest_health_checks_of_a_cluster_count_and_no_more_than_twenty() {
+        let (store, mut writer) = kube::runtime::reflector::store();
+        let check = |name: &str, cluster: &str, second: usize| -> MachineHealthCheck {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineHealthCheck",
+                "metadata": {
+                    "name": name, "namespace": "ns", "uid": name,
+                    "creationTimestamp": format!("2026-01-01T10:00:{second:02}Z"),
+                },
+                "spec": { "clusterName": cluster, "selector": { "matchLabels": { "a": "b" } } },
+            }))
+            .unwrap()
+        };
+        let add = |check: MachineHealthCheck| kube::runtime::watcher::Event::Apply(check);
+        for at in 0..MOST {
+            writer.apply_watcher_event(&add(check(&format!("c{at:02}"), "c", at)));
+        }
+        writer.apply_watcher_event(&add(check("other", "d", 59)));
+        let (first, last) = (check("c00", "c", 0), check(&format!("c{}", MOST - 1), "c", MOST - 1));
+        let late = check("late", "c", 58);
+        writer.apply_watcher_event(&add(late.clone()));
+        assert!(!is_left_out(&store, &first) && !is_left_out(&store, &last));
+        assert!(is_left_out(&store, &late));
+        assert!(!is_left_out(&store, &check("other", "d", 59)));
+        let machine: Machine = serde_json::from_value(serde_json::json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+            "metadata": { "name": "m", "namespace": "ns", "labels": { "a": "b" } },
+            "spec": { "clusterName": "c", "bootstrap": {}, "infrastructureRef":
+                { "apiGroup": "i", "kind": "I", "name": "i" } },
+        }))
+        .unwrap();
+        assert_eq!(of_machine(&store, &machine).len(), MOST);
+        // When one of them goes, the next one counts.
+        writer.apply_watcher_event(&kube::runtime::watcher::Event::Delete(first));
+        assert!(!is_left_out(&store, &late));
     }
 }

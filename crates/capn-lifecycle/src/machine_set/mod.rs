@@ -58,9 +58,10 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
                     && set.spec.cluster_name == cluster.name_any()
             })
         })
-        .watches_stream(watch::touched(machines, all()), move |machine: Machine| {
-            concerned(&of_machine, &machine)
-        })
+        .reconcile_on(watch::concerning(
+            watch::touched(machines, all()),
+            move |machine: &Machine| concerned(&of_machine, machine),
+        ))
         // For the bounds of remediation, which are the deployment's.
         .watches_stream(watch::touched(deployments, all()), move |deployment: MachineDeployment| {
             let uid = deployment.uid().unwrap_or_default();

@@ -29,6 +29,8 @@ pub(super) fn all() -> Vec<Attack> {
         .add("20 machine sets with selectors of a megabyte, and 150 machines", |s| {
             flood(s, "MachineSet", "machinesets")
         })
+        .gate("an object is looked at once for all events that have come, and a cluster has few health checks")
+        .add("500 health checks of the same 300 machines", crowd)
         .end()
 }
 
@@ -84,6 +86,22 @@ async fn flood(scene: Arc<Scene>, kind: &'static str, plural: &'static str) -> D
         .map(|at| (machines.clone(), machine(&format!("m-{at}"), &json!({ "a": "b" }))));
     drop(post_all(&scene, many.collect()).await?);
     of_others(&scene, kind, plural).await
+}
+
+/// Each machine concerns each health check.
+async fn crowd(scene: Arc<Scene>) -> Done {
+    scene.cluster_with(json!({})).await?;
+    let path = in_namespace(&scene.namespace, "machinehealthchecks");
+    let selector = json!({ "matchLabels": { "a": "b" } });
+    let checks = (0..500).map(|at| {
+        (path.clone(), object("MachineHealthCheck", &format!("c-{at}"), selector.clone()))
+    });
+    drop(post_all(&scene, checks.collect()).await?);
+    let machines = in_namespace(&scene.namespace, "machines");
+    let many =
+        (0..300).map(|at| (machines.clone(), machine(&format!("m-{at}"), &json!({ "a": "b" }))));
+    drop(post_all(&scene, many.collect()).await?);
+    of_others(&scene, "MachineHealthCheck", "machinehealthchecks").await
 }
 
 /// An object of the same kind in another namespace gets its turn.
