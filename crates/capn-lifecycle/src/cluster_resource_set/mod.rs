@@ -110,12 +110,13 @@ pub(crate) async fn run_bindings(ctx: Arc<Context>, stop: CancellationToken) {
     let store = bindings.store();
     let clusters = watch::touched(Api::<Cluster>::all(ctx.client.clone()), all())
         .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
-    let controller = bindings.watches_stream(clusters, move |cluster: Cluster| {
-        watch::matching(&store, |binding: &ClusterResourceSetBinding| {
-            binding.metadata.namespace == cluster.metadata.namespace
-                && binding.spec.cluster_name == cluster.name_any()
-        })
-    });
+    let controller =
+        bindings.reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
+            watch::matching(&store, |binding: &ClusterResourceSetBinding| {
+                binding.metadata.namespace == cluster.metadata.namespace
+                    && binding.spec.cluster_name == cluster.name_any()
+            })
+        }));
     drive(controller, ctx, stop, reconcile_binding).await;
 }
 

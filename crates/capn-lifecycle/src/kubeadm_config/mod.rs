@@ -67,9 +67,9 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         .watches_stream(watch::touched(Api::<Machine>::all(client), all()), |machine: Machine| {
             config_of(&machine)
         })
-        .watches_stream(clusters, move |cluster: Cluster| {
+        .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
             of_cluster(&of_clusters, cluster.namespace().as_deref(), &cluster.name_any())
-        })
+        }))
         .watches_stream(secrets, move |secret: PartialObjectMeta<Secret>| {
             let boots = capi_api::refs::controller(secret.meta())
                 .is_some_and(|owner| capi_api::refs::is_kind(owner, GROUP, KIND));

@@ -62,24 +62,24 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         .predicate_filter(predicates::generation, kube::runtime::PredicateConfig::default());
     let (of_cluster, of_set, of_deployment) = (store.clone(), store.clone(), store.clone());
     let controller = machines
-        .watches_stream(clusters, move |cluster: Cluster| {
+        .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
             matching(&of_cluster, |machine| {
                 machine.metadata.namespace == cluster.metadata.namespace
                     && machine.spec.cluster_name == cluster.name_any()
             })
-        })
-        .watches_stream(sets, move |set: MachineSet| {
+        }))
+        .reconcile_on(watch::concerning(sets, move |set: &MachineSet| {
             matching(&of_set, |machine| {
                 capi_api::refs::is_controlled_by(machine.meta(), set.uid().as_deref().unwrap_or(""))
             })
-        })
-        .watches_stream(deployments, move |deployment: MachineDeployment| {
+        }))
+        .reconcile_on(watch::concerning(deployments, move |deployment: &MachineDeployment| {
             matching(&of_deployment, |machine| {
                 machine.metadata.namespace == deployment.metadata.namespace
                     && label(machine.meta(), labels::DEPLOYMENT_NAME)
                         == Some(deployment.name_any().as_str())
             })
-        })
+        }))
         .reconcile_on(external_events(&ctx, store.clone()))
         .reconcile_on(node_events(&ctx, store));
     drive(controller, ctx, stop, reconcile).await;

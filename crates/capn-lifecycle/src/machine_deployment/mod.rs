@@ -47,12 +47,12 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             let name = label(machine.meta(), labels::DEPLOYMENT_NAME)?;
             Some(ObjectRef::new(name).within(machine.meta().namespace.as_deref()?))
         })
-        .watches_stream(clusters, move |cluster: Cluster| {
+        .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
             matching(&of_cluster, |deployment| {
                 deployment.metadata.namespace == cluster.metadata.namespace
                     && deployment.spec.cluster_name == cluster.name_any()
             })
-        })
+        }))
         .reconcile_on(template_events(&ctx, store));
     drive(controller, ctx, stop, reconcile).await;
 }

@@ -50,7 +50,9 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let machines = watch::touched(Api::<Machine>::all(ctx.client.clone()), all());
     let (of_cluster, of_machine) = (store.clone(), store.clone());
     let controller = checks
-        .watches_stream(clusters, move |cluster: Cluster| wake::of_cluster(&of_cluster, &cluster))
+        .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
+            wake::of_cluster(&of_cluster, cluster)
+        }))
         .reconcile_on(watch::concerning(machines, move |machine: &Machine| {
             wake::of_machine(&of_machine, machine)
         }))

@@ -52,21 +52,24 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     let machines = Api::<Machine>::all(ctx.client.clone());
     let deployments = Api::<MachineDeployment>::all(ctx.client.clone());
     let controller = sets
-        .watches_stream(clusters, move |cluster: Cluster| {
+        .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
             matching(&of_cluster, |set| {
                 set.metadata.namespace == cluster.metadata.namespace
                     && set.spec.cluster_name == cluster.name_any()
             })
-        })
+        }))
         .reconcile_on(watch::concerning(
             watch::touched(machines, all()),
             move |machine: &Machine| concerned(&of_machine, machine),
         ))
         // For the bounds of remediation, which are the deployment's.
-        .watches_stream(watch::touched(deployments, all()), move |deployment: MachineDeployment| {
-            let uid = deployment.uid().unwrap_or_default();
-            matching(&of_deployment, |set| capi_api::refs::is_controlled_by(set.meta(), &uid))
-        })
+        .reconcile_on(watch::concerning(
+            watch::touched(deployments, all()),
+            move |deployment: &MachineDeployment| {
+                let uid = deployment.uid().unwrap_or_default();
+                matching(&of_deployment, |set| capi_api::refs::is_controlled_by(set.meta(), &uid))
+            },
+        ))
         .reconcile_on(template_events(&ctx, store));
     drive(controller, ctx, stop, reconcile).await;
 }
