@@ -118,7 +118,7 @@ fn length(selector: &LabelSelector) -> usize {
 pub(crate) fn check_length(selector: &LabelSelector) -> Result<(), String> {
     match length(selector) {
         length if length > LONGEST_SELECTOR => {
-            Err(format!("has {length} bytes of keys and values, and may have {LONGEST_SELECTOR}"))
+            Err(format!("has {length} bytes of keys and values; the limit is {LONGEST_SELECTOR}"))
         }
         _ => Ok(()),
     }
@@ -357,7 +357,7 @@ mod tests {
         assert!(!selects(&too_long, &meta) && selector_text(&too_long).is_none());
         assert_eq!(
             check_selector(&too_long),
-            Err("has 4102 bytes of keys and values, and may have 4096".into())
+            Err("has 4102 bytes of keys and values; the limit is 4096".into())
         );
     }
 }

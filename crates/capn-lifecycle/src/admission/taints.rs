@@ -25,11 +25,11 @@ pub(super) fn check_taints(
         MASTER => Some("is no longer used since Kubernetes 1.24"),
         CONTROL_PLANE if is_worker => Some("is not for workers"),
         OUT_OF_SERVICE => None,
-        key if is_of(key, "node.kubernetes.io") => {
-            Some("belongs to Kubernetes, as all of node.kubernetes.io/ but out-of-service")
-        }
+        key if is_of(key, "node.kubernetes.io") => Some(
+            "is reserved for Kubernetes; of node.kubernetes.io/ only out-of-service may be set",
+        ),
         key if is_of(key, "node.cloudprovider.kubernetes.io") => {
-            Some("belongs to cloud controllers, as all of node.cloudprovider.kubernetes.io/")
+            Some("is reserved for cloud controllers")
         }
         _ => None,
     };

@@ -91,7 +91,7 @@ async fn reconcile(
     if wake::is_left_out(&known, &check) {
         let most = wake::MOST;
         let problem = format!(
-            "the cluster has more than {most} MachineHealthChecks, and this is one of the youngest"
+            "the cluster has more than {most} MachineHealthChecks; the newest are ignored, such as this one"
         );
         report::invalid(&ctx, &check, &problem).await?;
         return Ok(Action::requeue(ctx.resync));

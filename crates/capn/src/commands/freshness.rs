@@ -23,7 +23,7 @@ pub(super) fn note(ui: &Ui, written: Written, session: &Session) {
         return;
     };
     if let Some(words) = words(age) {
-        ui.note(format!("as of {words} ago: nothing watches the clusters (`capn serve` does)"));
+        ui.note(format!("as of {words} ago; `capn serve` keeps this up to date"));
     }
 }
 

@@ -79,7 +79,7 @@ fn what_nothing_watches_is_shown_with_its_age() {
         assert_eq!(home.capn(command).err, "", "{command:?}");
         age(15 * 60 + 5);
         let said = home.capn(command).err;
-        assert_eq!(said, "· as of 15 min ago: nothing watches the clusters (`capn serve` does)\n");
+        assert_eq!(said, "· as of 15 min ago; `capn serve` keeps this up to date\n");
         let as_json = [command, &["-o", "json"]].concat();
         assert_eq!(home.capn(&as_json).err, "", "{as_json:?}");
         age(0);
