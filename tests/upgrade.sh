@@ -73,6 +73,23 @@ upgraded() {
   upgrade "$to" $(wait_flags 15 | sed 's/--timeouts slow//') ||
     { plane_kubectl get machines,kubeadmcontrolplanes -A; tail -n 20 "$scratch/serve.log"; return 1; }
 }
+# Each node has kube-proxy of its own version only. Those of old nodes stay until their node goes: a line of the watch
+# names a pod and its node, and an old node has one pod in all of them.
+proxies() { upgrade_kubectl -n kube-system get pods -l k8s-app=kube-proxy "$@"; }
+keeps_proxies() {
+  local found
+  found=$(awk 'NR == FNR { old[$1] = 1; next } $2 in old && !seen[$1, $2]++ { print $2 }' \
+    "$scratch/old-nodes" "$scratch/proxies" | sort | uniq -c)
+  echo "$found"
+  [ "$(wc -l <<<"$found")" = "$(wc -l <"$scratch/old-nodes")" ] && ! awk '$1 != 1' <<<"$found" | grep .
+}
+proxies_are_new() {
+  local want="kube-proxy:$to RollingUpdate "
+  upgrade_kubectl -n kube-system rollout status daemonset/kube-proxy --timeout 5s || return 1
+  upgrade_kubectl -n kube-system get daemonset kube-proxy -o \
+    jsonpath='{.spec.template.spec.containers[0].image} {.spec.updateStrategy.type} {.metadata.annotations.capn\.cluster\.x-k8s\.io/rolling-update-after-rollout}' |
+    grep "/$want\$"
+}
 needs_nothing() { grep 'nothing to do' <<<"$(upgrade "$to" 2>&1)"; }
 refuses_a_downgrade() {
   local told
@@ -92,8 +109,15 @@ kubelets_answer() {
 kubelets_answer_in_time() { until_true 'logs and exec work on each node' 60 kubelets_answer || kubelets_answer; }
 check 'a dry run names the steps and changes nothing' until_true 'the cluster is Available' 60 dry_run_names_all
 check 'capn up with another version points to capn upgrade' up_points_to_upgrade
+upgrade_kubectl get nodes -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}' >"$scratch/old-nodes"
+while proxies -w -o jsonpath='{.metadata.name} {.spec.nodeName}{"\n"}'; do :; done >"$scratch/proxies" 2>/dev/null &
+watch_pid=$!
 check "the cluster is upgraded to $to, and Services and DNS answer" upgraded
 check "all nodes are of $to" nodes_are "$to"
+check 'kube-proxy of old nodes runs until they are gone' keeps_proxies
+check 'kube-proxy of all nodes is new, and rolls again' until_true 'its DaemonSet is as before' 60 proxies_are_new
+kill "$watch_pid"
+wait "$watch_pid" 2>/dev/null || true
 check 'the same command again has nothing to do' needs_nothing
 check "a downgrade to $from is refused" refuses_a_downgrade
 check 'logs and exec work on each node, as seen by the new API server' kubelets_answer_in_time

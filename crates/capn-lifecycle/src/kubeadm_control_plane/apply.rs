@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::observe::Observed;
 use super::step::{Action, Plan};
 use super::validate::Valid;
-use super::{certificates, coredns, create, expiry, kubelet_access, upgrade, workload};
+use super::{certificates, coredns, create, expiry, kube_proxy, kubelet_access, upgrade, workload};
 use crate::Context;
 use crate::contract;
 use crate::error::{Failure, chain, describe, is_not_found};
@@ -120,6 +120,13 @@ pub(super) async fn apply(
             Action::UpdateKubeProxy => {
                 if let Some(cluster) = &seen.cluster {
                     upgrade::kube_proxy(&client(ctx, kcp, cluster).await?, kcp).await?;
+                }
+            }
+            Action::RollKubeProxy(change) => {
+                if let Some(cluster) = &seen.cluster {
+                    kube_proxy::write(&client(ctx, kcp, cluster).await?, change)
+                        .await
+                        .map_err(|source| Failure::Workload { object: describe(kcp), source })?;
                 }
             }
             Action::UpdateCoreDns => {

@@ -11,6 +11,7 @@ use capi_api::conditions::Status;
 use capi_api::controlplane::machine_conditions as kind;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
+use super::kube_proxy;
 use super::kubelet_access::Access;
 use crate::summary::Verdict;
 use crate::workload::etcd;
@@ -50,6 +51,8 @@ pub(super) struct Components {
     pub(super) etcd: EtcdSeen,
     /// Whether API servers may reach kubelets.
     pub(super) kubelets: Access,
+    /// kube-proxy.
+    pub(super) kube_proxy: kube_proxy::Seen,
 }
 
 impl Components {

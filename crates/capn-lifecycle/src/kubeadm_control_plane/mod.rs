@@ -13,11 +13,6 @@
 //! outdated is replaced like that, one at a time: with `maxSurge` 1 its replacement comes first.
 //! One that a health check finds unhealthy goes first, and only where etcd keeps its quorum (see
 //! `remediation`).
-//!
-//! # Limits
-//!
-//! * kube-proxy gets the new version when the control plane has it. Where nodes cannot pull images, nodes of
-//!   the old version have no kube-proxy from then on until they are replaced; their rules stay.
 
 mod apply;
 mod certificates;
@@ -26,6 +21,7 @@ mod create;
 pub(crate) mod desired;
 mod expiry;
 mod health;
+mod kube_proxy;
 pub(crate) mod kubelet_access;
 mod leave;
 mod members;

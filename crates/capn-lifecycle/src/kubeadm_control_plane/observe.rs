@@ -17,7 +17,7 @@ use crate::Context;
 use crate::error::{Failure, describe};
 use crate::kubeadm_config;
 use crate::lookup::{Seen, look_up};
-use crate::objects::{label, label_value, of_cluster};
+use crate::objects::{self, label, label_value, of_cluster};
 use crate::pki::PemPair;
 use crate::pki::set::{Set, Wanted};
 use crate::template::made_kind;
@@ -38,6 +38,8 @@ pub(super) struct Observed {
     pub(super) machines: Vec<OwnedMachine>,
     /// Names of the other machines of the cluster.
     pub(super) others: Vec<String>,
+    /// Some of those have an older version than the control plane is to have.
+    pub(super) is_other_older: bool,
     /// Parts of machines that were never made: a pass was interrupted.
     pub(super) orphans: Vec<ContractRef>,
     /// kubeadm has initialized the control plane, as the status says or as was just seen.
@@ -108,6 +110,7 @@ pub(super) async fn observe(
         template,
         machines: Vec::new(),
         others: Vec::new(),
+        is_other_older: false,
         orphans: Vec::new(),
         initialized: is_initialized(kcp),
         view: View::NotYet,
@@ -170,11 +173,14 @@ async fn machines(
     let found = lists::list(&api, &ListParams::default().labels(&of_cluster(cluster)))
         .await
         .map_err(Failure::api_named("list", "machines", &namespace, cluster))?;
+    let wanted = objects::version(&kcp.spec.version);
     let uid = kcp.uid().unwrap_or_default();
     let configs: Api<KubeadmConfig> = Api::namespaced(ctx.client.clone(), &namespace);
     for machine in found.items {
         if !refs::is_controlled_by(machine.meta(), &uid) {
             if !machine.is_control_plane() {
+                let is = machine.spec.version.as_deref().and_then(objects::version);
+                seen.is_other_older |= is.is_some_and(|is| Some(is) < wanted);
                 seen.others.push(machine.name_any());
             }
             continue;

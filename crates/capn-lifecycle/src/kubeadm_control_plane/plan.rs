@@ -18,9 +18,9 @@ use super::remediation::Creation;
 use super::step::{Action, Plan, WaitingOn};
 use super::up_to_date::differences;
 use super::validate::{Problem, Valid};
-use super::{expiry, members, preflight, remediation, victim};
+use super::{expiry, kube_proxy, members, preflight, remediation, victim};
 use crate::kubeconfig::{self, Need};
-use crate::objects::{annotation, has_finalizer, is_deleting, plain_owner};
+use crate::objects::{self, annotation, has_finalizer, is_deleting, plain_owner};
 use crate::pki::Purpose;
 
 /// How soon to look again at what may pass without an event.
@@ -80,6 +80,7 @@ pub(super) fn plan(
     if let Some(binding) = kubelet_access(seen).and_then(Access::wanted) {
         return plan.act(Action::WriteKubeletAccess(Box::new(binding)));
     }
+    plan = follow_kube_proxy(kcp, seen, plan);
     if let Some(leaving) = seen.machines.iter().find(|owned| may_go(&owned.machine)) {
         match leave(kcp, seen, leaving) {
             Ok(actions) => plan.actions.extend(actions),
@@ -106,6 +107,25 @@ pub(super) fn plan(
             scale(kcp, cluster, seen, valid, plan, &decision.creation, now)
         }
         Err(problem) => plan.wait(WaitingOn::User(problem.to_string())),
+    }
+}
+
+/// kube-proxy follows the nodes where each has the image of its own version only.
+fn follow_kube_proxy(kcp: &KubeadmControlPlane, seen: &Observed, mut plan: Plan) -> Plan {
+    let View::Seen(components) = &seen.view else { return plan };
+    let wanted = objects::version(&kcp.spec.version);
+    let version =
+        |owned: &OwnedMachine| owned.machine.spec.version.as_deref().and_then(objects::version);
+    let is_older_left = seen.is_other_older
+        || seen.machines.iter().filter_map(version).any(|version| Some(version) < wanted);
+    let kube_proxy = &components.kube_proxy;
+    if kube_proxy.is_held() {
+        let recheck = kube_proxy::RECHECK;
+        plan.recheck = Some(plan.recheck.map_or(recheck, |already| already.min(recheck)));
+    }
+    match kube_proxy::change(kube_proxy, &components.nodes, &kcp.spec.version, is_older_left) {
+        Some(change) => plan.act(Action::RollKubeProxy(change)),
+        None => plan,
     }
 }
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::Value;
 
+use super::kube_proxy;
 use super::remediation::Record;
 use crate::pki::Purpose;
 use crate::summary::Verdict;
@@ -59,6 +60,8 @@ pub(super) enum Action {
     UpdateKubeadmConfig,
     /// Bring kube-proxy up to date.
     UpdateKubeProxy,
+    /// Bring kube-proxy of nodes that have no image but their own up to date, or of all nodes again.
+    RollKubeProxy(kube_proxy::Change),
     /// Bring CoreDNS up to date.
     UpdateCoreDns,
     /// Note until when the certificates of a machine are valid, as its API server shows it.

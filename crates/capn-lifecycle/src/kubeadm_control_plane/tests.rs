@@ -29,6 +29,7 @@ use crate::workload::etcd;
 
 mod coredns;
 mod deciding;
+mod kube_proxy;
 mod leaving;
 mod machines;
 mod members;
@@ -178,6 +179,7 @@ fn observed(machines: Vec<OwnedMachine>) -> Observed {
         initialized: machines.iter().any(|owned| owned.machine.node_name().is_some()),
         machines,
         others: Vec::new(),
+        is_other_older: false,
         orphans: Vec::new(),
         view: View::NotYet,
     }
@@ -207,6 +209,7 @@ fn words(plan: &Plan) -> String {
             Action::WriteKubeletAccess(_) => "let API servers reach kubelets".into(),
             Action::UpdateKubeadmConfig => "update kubeadm-config".into(),
             Action::UpdateKubeProxy => "update kube-proxy".into(),
+            Action::RollKubeProxy(_) => "roll kube-proxy".into(),
             Action::UpdateCoreDns => "update CoreDNS".into(),
             Action::NoteExpiry { node, port, .. } => format!("ask {node}:{port} for its end"),
             Action::Create { join, replaces, .. } => {

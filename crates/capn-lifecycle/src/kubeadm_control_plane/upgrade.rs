@@ -15,6 +15,7 @@ use kube::{Api, Client};
 use serde_json::Value;
 
 use super::desired::kubeadm_config_spec;
+use super::kube_proxy::KUBE_PROXY;
 use super::validate::Valid;
 use super::workload::NAMESPACE;
 use crate::error::{Failure, chain, describe};
@@ -25,7 +26,6 @@ use crate::workload::{self, answer};
 const CONFIG_MAP: &str = "kubeadm-config";
 /// Key of the ConfigMap with the document.
 const DOCUMENT: &str = "ClusterConfiguration";
-const KUBE_PROXY: &str = "kube-proxy";
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What of the document the control plane decides; the rest stays as kubeadm left it.
 const OURS: [&str; 11] = [

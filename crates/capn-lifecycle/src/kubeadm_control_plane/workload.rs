@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use capi_api::controlplane::SKIP_KUBE_PROXY;
 use capi_api::{Cluster, KubeadmControlPlane};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::ListParams;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 
 use super::health::{Components, EtcdSeen, View};
+use super::kube_proxy;
 use super::kubelet_access::{self, Access};
 use super::observe::Observed;
 use super::plan::initializes;
@@ -16,7 +18,7 @@ use super::validate::has_stacked_etcd;
 use crate::Context;
 use crate::error::chain;
 use crate::nodes::{ClusterKey, Connection};
-use crate::objects::is_deleting;
+use crate::objects::{annotation, is_deleting};
 use crate::pki::Purpose;
 use crate::workload::{self, answer, etcd::Etcd};
 
@@ -72,7 +74,7 @@ pub(super) async fn look(
     let nodes: Vec<_> =
         seen.machines.iter().filter_map(|owned| owned.machine.node_name()).collect();
     let is_binding_needed = kubelet_access::is_needed(kcp, &seen.machines);
-    seen.view = match components(&client, &nodes, is_binding_needed).await {
+    seen.view = match components(&client, kcp, &nodes, is_binding_needed).await {
         Ok(mut components) => {
             if has_stacked_etcd(kcp)
                 && let Some(etcd) = etcd_of(ctx, cluster, client, seen)
@@ -117,6 +119,7 @@ async fn is_kubeadm_done(client: &Client) -> Result<bool, workload::Error> {
 
 async fn components(
     client: &Client,
+    kcp: &KubeadmControlPlane,
     names: &[&str],
     is_binding_needed: bool,
 ) -> Result<Components, workload::Error> {
@@ -140,7 +143,11 @@ async fn components(
     )?;
     let nodes = nodes.into_iter().flatten().collect();
     let (nodes, pods) = (by_name(nodes), by_name(pods));
-    Ok(Components { nodes, pods, etcd: EtcdSeen::NotAsked, kubelets })
+    let kube_proxy = match annotation(kcp.meta(), SKIP_KUBE_PROXY) {
+        None => kube_proxy::read(client, &nodes, &kcp.spec.version).await?,
+        Some(_) => kube_proxy::Seen::default(),
+    };
+    Ok(Components { nodes, pods, etcd: EtcdSeen::NotAsked, kubelets, kube_proxy })
 }
 
 /// etcd of the cluster, if its authority is there.
