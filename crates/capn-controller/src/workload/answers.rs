@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use capn_text::shown;
 use futures::future::BoxFuture;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, Uri, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -23,8 +23,10 @@ use tower::{BoxError, Service};
 
 /// Longest answer, in bytes. Lists are asked for in pages.
 pub const LONGEST_ANSWER: usize = 4 << 20;
-/// Longest line of an answer that lasts, a watch or a log, in bytes: one event.
+/// Longest line of an answer that lasts, a watch or a log, or of metrics, in bytes: one event.
 pub const LONGEST_LINE: usize = 2 << 20;
+/// What API servers say of themselves, which can be longer than an answer.
+pub const METRICS: &str = "/metrics";
 /// Longest refusal that is looked at, in bytes.
 const REFUSAL: usize = 64 << 10;
 /// Longest message of a refusal that is shown, in bytes: errors of the library have it three times.
@@ -68,7 +70,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Service<Request<Body>> for Guar
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let kind = Kind::of(request.uri().query().unwrap_or_default(), self.silence);
+        let kind = Kind::of(request.uri(), self.silence);
         let sent = self.http.request(request);
         Box::pin(async move {
             let response = tokio::time::timeout(HEAD, sent)
@@ -94,15 +96,20 @@ enum Kind {
     Watch(Duration),
     /// It lasts: a log that is followed.
     Log,
+    /// It is read line by line, and may be as long as comes in within the time of a whole one: metrics.
+    Lines,
 }
 
 impl Kind {
-    fn of(query: &str, silence: Duration) -> Self {
+    fn of(uri: &Uri, silence: Duration) -> Self {
+        let query = uri.query().unwrap_or_default();
         let has = |part: &str| query.split('&').any(|found| found == part);
         if has("watch=true") || has("watch=1") {
             Self::Watch(silence)
         } else if has("follow=true") {
             Self::Log
+        } else if uri.path() == METRICS {
+            Self::Lines
         } else {
             Self::Whole
         }
@@ -170,7 +177,7 @@ pub(super) struct Bounded {
 impl Answer {
     fn new(body: Incoming, kind: Kind) -> Self {
         let within = match kind {
-            Kind::Whole => Some(WHOLE),
+            Kind::Whole | Kind::Lines => Some(WHOLE),
             Kind::Watch(silence) => Some(silence),
             Kind::Log => None,
         };
@@ -208,7 +215,7 @@ impl Bounded {
                 Kind::Watch(_) => {
                     "the watch of the API server sent nothing for too long; the connection is closed"
                 }
-                Kind::Whole | Kind::Log => {
+                Kind::Whole | Kind::Lines | Kind::Log => {
                     "the API server's answer did not come in within 30 seconds"
                 }
             };

@@ -20,7 +20,7 @@ use kube::{Client, Config};
 use tower::ServiceBuilder;
 
 pub use self::addresses::Reach;
-pub use self::answers::{LONGEST_ANSWER, LONGEST_LINE};
+pub use self::answers::{LONGEST_ANSWER, LONGEST_LINE, METRICS};
 pub use self::kubeconfig::KubeconfigError;
 pub use self::list::list;
 use self::{

@@ -246,6 +246,17 @@ async fn a_line_of_a_watch_is_bounded_and_a_watch_is_not() {
 }
 
 #[tokio::test]
+async fn metrics_may_be_longer_than_an_answer() {
+    use futures::{AsyncBufReadExt as _, TryStreamExt as _};
+    let text = server(vec![http("200 OK", &"metric{label=\"value\"} 1\n".repeat(300_000))]).await;
+    let client = client(&text, Reach::ThisMachine).unwrap();
+    let request = http::Request::get(METRICS).body(Vec::new()).unwrap();
+    let lines = client.request_stream(request).await.unwrap().lines();
+    let count = lines.try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await.unwrap();
+    assert_eq!(count, 300_000);
+}
+
+#[tokio::test]
 async fn a_watch_that_is_silent_ends() {
     // A head, one event, and nothing more: the connection stays open.
     let event = "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"n\"}}}\n";

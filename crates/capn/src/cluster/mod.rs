@@ -8,7 +8,7 @@ mod prepare;
 mod prove;
 mod remove;
 mod services;
-mod workload;
+pub(crate) mod workload;
 
 pub use apply::{Applied, apply, create_missing};
 pub use existing::{Existing, existing, find, identity_in, is_there, known, names};

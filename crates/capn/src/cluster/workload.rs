@@ -74,7 +74,7 @@ pub async fn nodes(kubeconfig: &str) -> Result<Vec<NodeRow>, CommandError> {
 /// # Errors
 ///
 /// When the kubeconfig cannot be used.
-pub(super) fn client(kubeconfig: &str) -> Result<Client, CommandError> {
+pub(crate) fn client(kubeconfig: &str) -> Result<Client, CommandError> {
     workload::client(kubeconfig, Reach::ThisMachine).doing("cannot use the cluster's kubeconfig")
 }
 

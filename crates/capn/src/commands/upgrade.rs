@@ -33,6 +33,9 @@ pub struct UpgradeArgs {
     /// $CAPN_RUNTIME_BINARIES, else /var/lib/capn/runtime, else the official downloads]
     #[arg(long, value_name = "DIR")]
     pub runtime_binaries: Option<Utf8PathBuf>,
+    /// Upgrade although clients use APIs that the new version does not have
+    #[arg(long)]
+    pub allow_removed_apis: bool,
     /// Where it is.
     #[command(flatten)]
     pub namespace: NamespaceArg,
@@ -52,6 +55,7 @@ pub(super) async fn run(context: &Context, args: UpgradeArgs) -> Result<(), Comm
         version: &super::cluster_args::with_v(&args.kubernetes_version),
         binaries: &args.kubernetes_binaries,
         runtime: args.runtime_binaries.as_deref(),
+        allow_removed_apis: args.allow_removed_apis,
         wait: args.wait,
     };
     match args.dry_run {

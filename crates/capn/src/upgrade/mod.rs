@@ -10,6 +10,7 @@ mod config;
 mod observe;
 pub mod plan;
 pub mod refusal;
+pub mod removed;
 pub mod seen;
 mod show;
 mod steps;
@@ -61,6 +62,8 @@ pub struct Asked<'a> {
     pub binaries: &'a [Utf8PathBuf],
     /// Folder of the container runtime.
     pub runtime: Option<&'a Utf8Path>,
+    /// Clients may use APIs that the version does not have.
+    pub allow_removed_apis: bool,
     /// How long to wait in all; none is as long as the machines may take.
     pub wait: Option<Duration>,
 }
@@ -205,7 +208,15 @@ async fn look(
         .iter()
         .filter_map(|folder| Some((folder.version().parse().ok()?, folder.path().to_owned())))
         .collect();
-    let seen = observe::observe(client, &server, &existing, &view, paths).await?;
+    let mut seen = observe::observe(client, &server, &existing, &view, paths).await?;
+    let is_older = seen.control_plane.as_ref().is_some_and(|found| found.version < *target);
+    if is_older && !asked.allow_removed_apis && seen.unavailable.is_none() {
+        let kubeconfig = cluster::workload::kubeconfig(client, namespace, name).await?;
+        let workload = cluster::workload::client(&kubeconfig)?;
+        seen.removed_apis = removed::read(&workload)
+            .await
+            .map_err(|error| error.hint(format!("go on without that check: {}", removed::FLAG)))?;
+    }
     let plan = match plan::plan(&seen, target) {
         Ok(plan) => plan,
         Err(refusal) => return Ok(Err(refusal)),

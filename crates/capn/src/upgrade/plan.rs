@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use camino::Utf8PathBuf;
 
 use super::refusal::Refusal;
+use super::removed::RemovedApi;
 use super::seen::{Group, Seen, TemplateImage};
 use crate::preflight::KubernetesVersion;
 
@@ -130,6 +131,13 @@ pub fn plan(seen: &Seen, target: &KubernetesVersion) -> Result<Plan, Refusal> {
         if let Some(held) = group.held {
             return Err(Refusal::Held { deployment: group.name.clone(), held });
         }
+    }
+    let gone = |api: &&RemovedApi| {
+        control_plane.version.minor() < api.minor && api.minor <= target.minor()
+    };
+    let apis: Vec<RemovedApi> = seen.removed_apis.iter().filter(gone).cloned().collect();
+    if !apis.is_empty() {
+        return Err(Refusal::RemovedApis { apis, target: target.clone() });
     }
     let path = path(seen, &control_plane.version, target)?;
     let rollouts = rollouts(control_plane, &seen.deployments, &path, &mut plan);

@@ -35,6 +35,12 @@ fn demo(version: &str, images: &[&str]) -> Seen {
     }
 }
 
+/// An API that clients used.
+fn used(resource: &str, minor: u32) -> RemovedApi {
+    let (group, version) = ("example.org".into(), "v1beta1".into());
+    RemovedApi { minor, group, version, resource: resource.into() }
+}
+
 /// Each step in a few words.
 fn steps(plan: &Plan) -> Vec<String> {
     let told = |what: &str, rollout: &Rollout| {
@@ -212,6 +218,12 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
             "`md` replaces machines only when somebody deletes them",
         ),
         (with(|seen| seen.deployments[0].held = Some(Held::Paused)), "`md` is paused"),
+        (
+            with(|seen| {
+                seen.removed_apis = vec![used("old", 37), used("older", 36), used("new", 38)]
+            }),
+            "APIs that v1.37.2 does not have: old.example.org v1beta1 (gone in 1.37)",
+        ),
     ];
     for (seen, told) in cases {
         let error = plan(&seen, &v(target)).unwrap_err().into_command("demo");

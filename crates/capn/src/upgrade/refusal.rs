@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::plan::SKEW;
+use super::removed::{self, RemovedApi};
 use super::seen::Held;
 use crate::error::CommandError;
 use crate::preflight::KubernetesVersion;
@@ -53,6 +54,13 @@ pub enum Refusal {
         /// Why.
         held: Held,
     },
+    /// Clients use APIs that the version does not have.
+    RemovedApis {
+        /// Those APIs.
+        apis: Vec<RemovedApi>,
+        /// What is asked for.
+        target: KubernetesVersion,
+    },
     /// A minor version lies between, and there is no image of it.
     NoImage {
         /// The minor version.
@@ -95,6 +103,10 @@ impl fmt::Display for Refusal {
                 f,
                 "MachineDeployment `{deployment}` replaces machines only when somebody deletes them (`OnDelete`)",
             ),
+            Self::RemovedApis { apis, target } => {
+                let names: Vec<String> = apis.iter().map(ToString::to_string).collect();
+                write!(f, "clients of the cluster use APIs that {target} does not have: {}", names.join(", "))
+            }
             Self::NoImage { minor, target } => write!(
                 f,
                 "to {target} the control plane goes over 1.{minor}, minor version by minor version, and there is no node image of 1.{minor}",
@@ -121,6 +133,11 @@ impl Refusal {
                 format!("replace it by one of a newer version, or delete the Machine `{machine}`")
             }
             Self::Paused => format!("resume it: `capn resume {cluster}`"),
+            Self::RemovedApis { .. } => format!(
+                "move them to a newer version of the API (the API server counts requests since it started: `kubectl get --raw {}`), or upgrade all the same: {}",
+                capn_controller::workload::METRICS,
+                removed::FLAG
+            ),
             Self::Unavailable { .. } => {
                 format!("mend that first: `capn describe cluster {cluster}` shows where it is")
             }

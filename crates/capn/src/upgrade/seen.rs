@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 
+use super::removed::RemovedApi;
 use crate::preflight::KubernetesVersion;
 
 /// A cluster and the images that its nodes can be made from, at one moment.
@@ -27,6 +28,8 @@ pub struct Seen {
     pub alone: Vec<Member>,
     /// Node images of Kubernetes that the server has, under the alias of their version.
     pub on_server: BTreeSet<KubernetesVersion>,
+    /// APIs that clients used and that some later version does not have.
+    pub removed_apis: Vec<RemovedApi>,
     /// Folders of binaries that a node image can be built from.
     pub folders: BTreeMap<KubernetesVersion, Utf8PathBuf>,
 }

@@ -43,6 +43,7 @@ const ASKED: Asked<'static> = Asked {
     version: NEW,
     binaries: &[],
     runtime: None,
+    allow_removed_apis: true,
     wait: Some(Duration::from_secs(60)),
 };
 
