@@ -65,6 +65,24 @@ nodes_are() {
   found=$(upgrade_kubectl get nodes --no-headers) || return 1
   [ -n "$found" ] && ! grep -v " Ready .*$1\$" <<<"$found"
 }
+control_planes() { plane_kubectl get machines -A -l cluster.x-k8s.io/control-plane -o name; }
+two_control_planes() { [ "$(control_planes | wc -l)" = 2 ]; }
+# Killed as soon as there is a new machine, it is taken back: the machines are those of before.
+taken_back() {
+  local before after pid
+  before=$(plane_kubectl get machines -A -o name | sort)
+  "$capn_bin" --state-dir "$scratch/state" upgrade "$cluster" \
+    --kubernetes-version "$to" --kubernetes-binaries "$kubernetes" &
+  pid=$!
+  until_true 'a new machine is there' 300 two_control_planes || return 1
+  kill -KILL "$pid"
+  wait "$pid" || true
+  capn upgrade "$cluster" --rollback || return 1
+  after=$(plane_kubectl get machines -A -o name | sort)
+  [ "$before" = "$after" ] || { diff <(echo "$before") <(echo "$after"); return 1; }
+  upgrade_kubectl -n kube-system get configmap kubeadm-config -o yaml | grep "kubernetesVersion: $from" || return 1
+  nodes_are "$from"
+}
 # Killed at some point on the way, the same command continues.
 upgraded() {
   timeout --signal KILL 20 "$capn_bin" --state-dir "$scratch/state" upgrade "$cluster" \
@@ -109,6 +127,7 @@ kubelets_answer() {
 kubelets_answer_in_time() { until_true 'logs and exec work on each node' 60 kubelets_answer || kubelets_answer; }
 check 'a dry run names the steps and changes nothing' until_true 'the cluster is Available' 60 dry_run_names_all
 check 'capn up with another version points to capn upgrade' up_points_to_upgrade
+check 'an upgrade that has only begun is taken back' taken_back
 upgrade_kubectl get nodes -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}' >"$scratch/old-nodes"
 while proxies -w -o jsonpath='{.metadata.name} {.spec.nodeName}{"\n"}'; do :; done >"$scratch/proxies" 2>/dev/null &
 watch_pid=$!

@@ -201,6 +201,8 @@ fn scale(
         if !problems.is_empty() {
             return plan.wait(WaitingOn::Preflight(problems));
         }
+        // Also when an upgrade is taken back: the next worker joins with what the document says.
+        let plan = if is_rolling_out { plan.act(Action::UpdateKubeadmConfig) } else { plan };
         return plan.act(Action::Delete { machine: victim.name() });
     }
     if was_rolling_out(kcp) {

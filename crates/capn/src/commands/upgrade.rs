@@ -1,5 +1,6 @@
 //! `capn upgrade`
 
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
@@ -9,7 +10,8 @@ use super::{NamespaceArg, duration};
 use crate::Context;
 use crate::error::CommandError;
 use crate::output::Format;
-use crate::upgrade;
+use crate::preflight::KubernetesVersion;
+use crate::upgrade::{self, Aim};
 
 /// Options of `upgrade`.
 #[derive(Clone, Debug, Args)]
@@ -20,8 +22,11 @@ pub struct UpgradeArgs {
     /// Name of the cluster
     pub name: String,
     /// The version to upgrade to, as v1.37.2
-    #[arg(long, value_name = "VERSION")]
-    pub kubernetes_version: String,
+    #[arg(long, value_name = "VERSION", required_unless_present = "rollback")]
+    pub kubernetes_version: Option<String>,
+    /// Take back an upgrade that has only begun: until the first new control plane machine is Ready
+    #[arg(long, conflicts_with = "kubernetes_version")]
+    pub rollback: bool,
     /// Print what would be done, in which order, and change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -49,10 +54,14 @@ pub struct UpgradeArgs {
 }
 
 pub(super) async fn run(context: &Context, args: UpgradeArgs) -> Result<(), CommandError> {
+    let aim = match &args.kubernetes_version {
+        Some(version) => Aim::To(parse(&super::cluster_args::with_v(version))?),
+        None => Aim::Back,
+    };
     let asked = upgrade::Asked {
         name: &args.name,
         namespace: &args.namespace.namespace,
-        version: &super::cluster_args::with_v(&args.kubernetes_version),
+        aim: &aim,
         binaries: &args.kubernetes_binaries,
         runtime: args.runtime_binaries.as_deref(),
         allow_removed_apis: args.allow_removed_apis,
@@ -62,4 +71,11 @@ pub(super) async fn run(context: &Context, args: UpgradeArgs) -> Result<(), Comm
         true => upgrade::show(context, &asked, args.output.unwrap_or_default()).await,
         false => upgrade::upgrade(context, &asked).await,
     }
+}
+
+fn parse(version: &str) -> Result<KubernetesVersion, CommandError> {
+    KubernetesVersion::from_str(version).map_err(|problem| {
+        CommandError::usage(problem)
+            .hint("releases are listed at https://kubernetes.io/releases/; `capn image list` shows those with an image here")
+    })
 }

@@ -5,7 +5,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::config::{carried, set_etcd_tag};
+use super::config::{carried, etcd_tag, set_etcd_tag};
 use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
 use crate::images::Found;
@@ -15,6 +15,8 @@ use crate::preflight::KubernetesVersion;
 /// How often a change is tried when somebody else changes the object at the same moment.
 const TRIES: usize = 5;
 const CONFLICT: u16 = 409;
+/// Says on a KubeadmControlPlane which version it had before an upgrade, and etcd's tag then, if there was one.
+const ETCD_BEFORE: &str = "capn.cluster.x-k8s.io/etcd-before-upgrade";
 
 /// The cluster that is changed.
 pub(super) struct Target<'a> {
@@ -28,6 +30,8 @@ pub(super) struct Target<'a> {
 impl Target<'_> {
     /// Gives the control plane a version, with what that version needs, in one change: machines are
     /// replaced once. Nothing is changed if it has the version.
+    ///
+    /// `image` decides the tag of etcd; without one it is what it was when this left that version.
     pub(super) async fn control_plane(
         &self,
         name: &str,
@@ -44,10 +48,24 @@ impl Target<'_> {
             if let Some((old, new)) = self.generated(&from, to, "KubeadmControlPlane") {
                 config = carried(&config, &old["kubeadmConfigSpec"], &new["kubeadmConfigSpec"]);
             }
-            // An image that is not ours says nothing about etcd.
-            if let Some(found) = image.filter(|found| found.kubernetes_version.is_some()) {
-                set_etcd_tag(&mut config, found.facts.etcd_image_tag.as_deref());
+            let annotations = object.metadata.annotations.get_or_insert_default();
+            let left = annotations.remove(ETCD_BEFORE);
+            match image {
+                // An image that is not ours says nothing about etcd.
+                Some(found) if found.kubernetes_version.is_some() => {
+                    let tag = etcd_tag(&before).unwrap_or_default();
+                    annotations.insert(ETCD_BEFORE.to_owned(), format!("{from} {tag}"));
+                    set_etcd_tag(&mut config, found.facts.etcd_image_tag.as_deref());
+                }
+                Some(_) => {}
+                None => {
+                    let of_version = left.as_deref().and_then(|left| left.split_once(' '));
+                    if let Some((_, tag)) = of_version.filter(|(of, _)| *of == to.to_string()) {
+                        set_etcd_tag(&mut config, Some(tag).filter(|tag| !tag.is_empty()));
+                    }
+                }
             }
+            let spec = &mut object.data["spec"];
             if config != before {
                 spec["kubeadmConfigSpec"] = config;
             }

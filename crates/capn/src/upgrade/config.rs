@@ -75,6 +75,11 @@ pub(super) fn set_etcd_tag(config: &mut Value, tag: Option<&str>) {
     }
 }
 
+/// etcd's tag in a `kubeadmConfigSpec`.
+pub(super) fn etcd_tag(config: &Value) -> Option<&str> {
+    ETCD_TAG.iter().try_fold(config, |at, key| at.get(key))?.as_str()
+}
+
 /// Takes a field away, and what is empty then.
 fn remove(value: &mut Value, path: &[&str]) {
     let ([key, rest @ ..], Some(fields)) = (path, value.as_object_mut()) else { return };

@@ -11,12 +11,12 @@ mod observe;
 pub mod plan;
 pub mod refusal;
 pub mod removed;
+mod rollback;
 pub mod seen;
 mod show;
 mod steps;
 
 use std::collections::{BTreeMap, HashSet};
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -49,6 +49,15 @@ const WAIT: Duration = Duration::from_secs(15 * 60);
 /// How long a cluster may take to become Available before that is a reason against an upgrade.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// To a version.
+    To(KubernetesVersion),
+    /// To the version before, as long as the upgrade has only begun.
+    Back,
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -56,8 +65,8 @@ pub struct Asked<'a> {
     pub name: &'a str,
     /// Its namespace.
     pub namespace: &'a str,
-    /// The version, as `v1.37.2`.
-    pub version: &'a str,
+    /// Where to.
+    pub aim: &'a Aim,
     /// Folders with the programs of a version.
     pub binaries: &'a [Utf8PathBuf],
     /// Folder of the container runtime.
@@ -78,15 +87,14 @@ pub async fn show(
     asked: &Asked<'_>,
     format: Format,
 ) -> Result<(), CommandError> {
-    let target = version(asked)?;
     let state = StateDir::of(context)?;
     let session = Session::open(&state, Need::Objects).await?;
-    let found = find(context, session.client(), asked, &target, Duration::ZERO).await;
+    let found = find(context, session.client(), asked, Duration::ZERO).await;
     let closed = session.close().await;
     let Ready { plan, .. } = found.map_err(|error| refused(asked, error))?;
     closed?;
     if plan.steps.is_empty() {
-        nothing(&context.ui, asked);
+        nothing(&context.ui, asked, &plan);
     } else {
         context.ui.say(show::summary(asked.name, &plan));
     }
@@ -103,7 +111,6 @@ pub async fn show(
 /// When it is refused, with nothing changed, or a machine does not become what it is to be. What was
 /// done stays: the same command continues from there.
 pub async fn upgrade(context: &Context, asked: &Asked<'_>) -> Result<(), CommandError> {
-    let target = version(asked)?;
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
     let sockets = LocalSockets::default().and(asked.namespace);
@@ -114,7 +121,7 @@ pub async fn upgrade(context: &Context, asked: &Asked<'_>) -> Result<(), Command
     let mut session = Session::open(&state, need).await?;
     let client = session.client().clone();
     let work = async {
-        let ready = find(context, &client, asked, &target, PATIENCE).await?;
+        let ready = find(context, &client, asked, PATIENCE).await?;
         carry_out(&context.ui, &client, asked, &ready).await
     };
     let result = tokio::select! {
@@ -126,19 +133,15 @@ pub async fn upgrade(context: &Context, asked: &Asked<'_>) -> Result<(), Command
     result.map_err(|error| refused(asked, error)).and(closed)
 }
 
-fn version(asked: &Asked<'_>) -> Result<KubernetesVersion, CommandError> {
-    KubernetesVersion::from_str(asked.version).map_err(|problem| {
-        CommandError::usage(problem)
-            .hint("releases are listed at https://kubernetes.io/releases/; `capn image list` shows those with an image here")
+fn refused(asked: &Asked<'_>, error: CommandError) -> CommandError {
+    error.while_doing(match asked.aim {
+        Aim::To(version) => format!("cannot upgrade cluster `{}` to {version}", asked.name),
+        Aim::Back => format!("cannot take back the upgrade of cluster `{}`", asked.name),
     })
 }
 
-fn refused(asked: &Asked<'_>, error: CommandError) -> CommandError {
-    error.while_doing(format!("cannot upgrade cluster `{}` to {}", asked.name, asked.version))
-}
-
-fn nothing(ui: &Ui, asked: &Asked<'_>) {
-    ui.say(format!("cluster `{}` runs {}: nothing to do", asked.name, asked.version));
+fn nothing(ui: &Ui, asked: &Asked<'_>, plan: &Plan) {
+    ui.say(format!("cluster `{}` runs {}: nothing to do", asked.name, plan.to));
 }
 
 /// A plan, and what carries it out.
@@ -160,12 +163,11 @@ async fn find(
     context: &Context,
     client: &Client,
     asked: &Asked<'_>,
-    target: &KubernetesVersion,
     patience: Duration,
 ) -> Result<Ready, CommandError> {
     let folders = folders(context, asked).await?;
     let runtime = images::runtime(context, asked.runtime).await?;
-    plan_within(client, asked, target, (folders, runtime), patience).await
+    plan_within(client, asked, (folders, runtime), patience).await
 }
 
 /// The folders of binaries, and that of the container runtime.
@@ -174,14 +176,13 @@ type Folders = (Vec<KubernetesFolder>, Option<RuntimeFolder>);
 async fn plan_within(
     client: &Client,
     asked: &Asked<'_>,
-    target: &KubernetesVersion,
     folders: Folders,
     patience: Duration,
 ) -> Result<Ready, CommandError> {
     let deadline = Instant::now() + patience;
     let mut objects = Objects::of(client, asked.namespace, asked.name);
     loop {
-        let refusal = match look(client, asked, target, folders.clone()).await? {
+        let refusal = match look(client, asked, folders.clone()).await? {
             Ok(ready) => return Ok(ready),
             Err(refusal) => refusal,
         };
@@ -195,7 +196,6 @@ async fn plan_within(
 async fn look(
     client: &Client,
     asked: &Asked<'_>,
-    target: &KubernetesVersion,
     (folders, runtime): Folders,
 ) -> Result<Result<Ready, Refusal>, CommandError> {
     let Asked { name, namespace, .. } = *asked;
@@ -209,15 +209,24 @@ async fn look(
         .filter_map(|folder| Some((folder.version().parse().ok()?, folder.path().to_owned())))
         .collect();
     let mut seen = observe::observe(client, &server, &existing, &view, paths).await?;
-    let is_older = seen.control_plane.as_ref().is_some_and(|found| found.version < *target);
-    if is_older && !asked.allow_removed_apis && seen.unavailable.is_none() {
+    let is_older = |target: &KubernetesVersion| {
+        seen.control_plane.as_ref().is_some_and(|found| found.version < *target)
+    };
+    if matches!(asked.aim, Aim::To(target) if is_older(target))
+        && !asked.allow_removed_apis
+        && seen.unavailable.is_none()
+    {
         let kubeconfig = cluster::workload::kubeconfig(client, namespace, name).await?;
         let workload = cluster::workload::client(&kubeconfig)?;
         seen.removed_apis = removed::read(&workload)
             .await
             .map_err(|error| error.hint(format!("go on without that check: {}", removed::FLAG)))?;
     }
-    let plan = match plan::plan(&seen, target) {
+    let planned = match asked.aim {
+        Aim::To(target) => plan::plan(&seen, target),
+        Aim::Back => rollback::plan(&seen),
+    };
+    let plan = match planned {
         Ok(plan) => plan,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -283,11 +292,11 @@ async fn carry_out(
     let plan = &ready.plan;
     let request = ready.existing.request.as_ref();
     if plan.steps.is_empty() {
-        nothing(ui, asked);
+        nothing(ui, asked, plan);
         return Ok(());
     }
     ui.say(show::summary(asked.name, plan));
-    if let Some(note) = preflight::newer_than_known(asked.version) {
+    if let Some(note) = preflight::newer_than_known(&plan.to.to_string()) {
         ui.note(note);
     }
     if let Some(request) = request {
@@ -307,7 +316,7 @@ async fn carry_out(
         let deadline = Deadline::after(if asked.wait.is_some() { wait } else { WAIT * factor });
         cluster::prove_services(ui, client, request, &ready.identity, deadline).await?;
     }
-    ui.say(format!("cluster `{}` runs {}", asked.name, asked.version));
+    ui.say(format!("cluster `{}` runs {}", asked.name, plan.to));
     Ok(())
 }
 

@@ -94,6 +94,10 @@ fn members(view: &View, is_one: impl Fn(&&Machine) -> bool) -> Result<Vec<Member
             Ok(Member {
                 version: known.map(|text| version(&name, text)).transpose()?,
                 is_leaving: machine.metadata.deletion_timestamp.is_some(),
+                is_ready: conditions::is_true(
+                    machine.status.as_ref().and_then(|status| status.conditions.as_ref()),
+                    conditions::READY,
+                ),
                 name,
             })
         })

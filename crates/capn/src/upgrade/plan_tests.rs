@@ -8,7 +8,7 @@ fn v(text: &str) -> KubernetesVersion {
 }
 
 fn member(name: &str, version: &str) -> Member {
-    Member { name: name.to_owned(), version: Some(v(version)), is_leaving: false }
+    Member { name: name.to_owned(), version: Some(v(version)), is_leaving: false, is_ready: true }
 }
 
 /// With one machine of each version.

@@ -33,6 +33,13 @@ pub enum Refusal {
         /// What is asked for.
         target: KubernetesVersion,
     },
+    /// An upgrade cannot be taken back any more.
+    TooLate {
+        /// A control plane machine of the new version, if there is one.
+        machine: Option<String>,
+        /// The new version.
+        version: KubernetesVersion,
+    },
     /// Nothing of the cluster is reconciled.
     Paused,
     /// The cluster is not Available.
@@ -88,6 +95,13 @@ impl fmt::Display for Refusal {
                 f,
                 "machine `{machine}` stands alone, is not upgraded, and would be more than {SKEW} minor versions older than API servers of {target}",
             ),
+            Self::TooLate { machine, version } => {
+                match machine {
+                    Some(machine) => write!(f, "`{machine}` runs {version}")?,
+                    None => write!(f, "control plane machines of the old version are gone")?,
+                }
+                f.write_str(", and its API server may have stored what an older one does not understand")
+            }
             Self::Paused => f.write_str("the cluster is paused, so no machine is replaced"),
             Self::Unavailable { complaint } => {
                 write!(f, "the cluster is not Available: {complaint}")
@@ -132,6 +146,9 @@ impl Refusal {
             Self::TooOld { machine, .. } => {
                 format!("replace it by one of a newer version, or delete the Machine `{machine}`")
             }
+            Self::TooLate { version, .. } => format!(
+                "go on: `capn upgrade {cluster} --kubernetes-version {version}`; `capn describe cluster {cluster}` says what is missing"
+            ),
             Self::Paused => format!("resume it: `capn resume {cluster}`"),
             Self::RemovedApis { .. } => format!(
                 "move them to a newer version of the API (the API server counts requests since it started: `kubectl get --raw {}`), or upgrade all the same: {}",

@@ -60,6 +60,8 @@ pub struct Member {
     pub version: Option<KubernetesVersion>,
     /// It is being deleted.
     pub is_leaving: bool,
+    /// It is Ready: its node, and what the control plane says of it.
+    pub is_ready: bool,
 }
 
 /// The image of a template of machines.

@@ -61,6 +61,13 @@ pub(super) fn print(
 
 /// A plan in one line.
 pub(super) fn summary(cluster: &str, plan: &Plan) -> String {
+    if plan.from > plan.to {
+        let machines = match plan.replacements() {
+            1 => "1 machine is deleted".to_owned(),
+            n => format!("{n} machines are deleted"),
+        };
+        return format!("cluster `{cluster}`: back to Kubernetes {}, {machines}", plan.to);
+    }
     let machines = match plan.replacements() {
         1 => "1 machine is replaced".to_owned(),
         n => format!("{n} machines are replaced"),

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::Client;
+use kube::{Client, ResourceExt as _};
 
 use super::apply::Target;
 use super::plan::{Rollout, Source, Step};
-use super::{Asked, Ready};
+use super::{Aim, Asked, Ready};
 use crate::error::CommandError;
 use crate::images::{self, Found, NodeImage};
 use crate::preflight::KubernetesVersion;
 use crate::ui::Ui;
-use crate::watch::{self, Deadline, Objects, Scope};
+use crate::watch::{self, Deadline, Objects, Scope, View};
 
 /// The work on one cluster.
 pub(super) struct Work<'a> {
@@ -62,6 +62,7 @@ impl<'a> Work<'a> {
                 self.ui.note("the first machines are asked for; `capn serve` replaces them, and this command without `--wait 0` continues");
                 return Ok(false);
             }
+            self.settled(step).await?;
             self.wait(step).await?;
         }
         Ok(true)
@@ -94,6 +95,33 @@ impl<'a> Work<'a> {
             }
             _ => Ok(found),
         }
+    }
+
+    /// Waits until a machine that an upgrade is taken back from is being deleted: it may have failed, which
+    /// would end the wait for the others.
+    async fn settled(&self, step: &Step) -> Result<(), CommandError> {
+        let Step::ControlPlane(rollout) = step else { return Ok(()) };
+        if self.asked.aim != &Aim::Back {
+            return Ok(());
+        }
+        let stays = |view: &View| {
+            let mut machines = view.machines.iter();
+            machines.any(|machine| {
+                rollout.machines.contains(&machine.name_any())
+                    && machine.metadata.deletion_timestamp.is_none()
+            })
+        };
+        let Asked { name, namespace, .. } = *self.asked;
+        let mut objects = Objects::of(self.client, namespace, name);
+        let gone = async { while stays(&objects.changed().await) {} };
+        tokio::time::timeout_at(self.deadline.at(), gone).await.map_err(|_| {
+            CommandError::new(format!(
+                "machine `{}` of {} is not deleted yet",
+                rollout.machines.join("`, `"),
+                rollout.from
+            ))
+            .hint(format!("see why: `capn describe cluster {name}`; the same command continues"))
+        })
     }
 
     /// Waits until the machines of a step are replaced.

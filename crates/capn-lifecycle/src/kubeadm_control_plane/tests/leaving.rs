@@ -117,7 +117,7 @@ fn outdated_machines_are_replaced_one_at_a_time() {
             "then an outdated one goes",
             1,
             vec![outdated("a"), outdated("b"), outdated("c"), current("d")],
-            "delete a",
+            "update kubeadm-config, delete a",
         ),
         (
             "one at a time",
@@ -134,7 +134,7 @@ fn outdated_machines_are_replaced_one_at_a_time() {
             "without a surge an outdated one goes first",
             0,
             vec![outdated("a"), outdated("b"), outdated("c")],
-            "delete a",
+            "update kubeadm-config, delete a",
         ),
         (
             "and its replacement follows",

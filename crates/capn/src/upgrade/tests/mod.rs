@@ -147,6 +147,35 @@ async fn the_same_command_continues_where_it_was_ended() {
 }
 
 #[tokio::test]
+async fn an_upgrade_is_taken_back_while_the_new_control_plane_starts() {
+    let world = World::new(3, 1).await;
+    let before = control_plane(&world).await.spec;
+    tokio::select! {
+        biased;
+        () = world.until_happened(1) => {}
+        done = world.upgrade() => panic!("it was through before it was ended: {done:?}"),
+    }
+    assert_eq!(control_plane(&world).await.spec.version, NEW);
+    world.roll_back().await.unwrap();
+    assert_eq!(control_plane(&world).await.spec, before, "no other machine is replaced");
+    let wanted = ["control-plane v1.37.2 comes", "control-plane v1.37.2 leaves"];
+    assert_eq!(world.happened(), wanted);
+    let told = world.told();
+    let line = "cluster `demo`: back to Kubernetes v1.36.1, 1 machine is deleted";
+    assert!(told.contains(line) && told.contains("cluster `demo` runs v1.36.1"), "{told}");
+    world.roll_back().await.unwrap();
+    assert!(world.told().contains("cluster `demo` runs v1.36.1: nothing to do"));
+
+    tokio::select! {
+        biased;
+        () = world.until_happened(4) => {}
+        done = world.upgrade() => panic!("it was through before it was ended: {done:?}"),
+    }
+    let error = world.roll_back().await.unwrap_err();
+    assert!(error.to_string().contains("may have stored"), "{error}");
+}
+
+#[tokio::test]
 async fn nothing_is_changed_when_the_image_is_of_another_version() {
     let world = World::new(1, 1).await;
     world.image(NEW, OLD);

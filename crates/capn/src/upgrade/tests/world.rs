@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch as channel;
 
 use super::super::plan::Plan;
-use super::super::{Asked, Ready, carry_out, plan_within};
+use super::super::{Aim, Asked, Ready, carry_out, plan_within};
 use crate::cluster::{create_missing, find};
 use crate::error::CommandError;
 use crate::identity::Identity;
@@ -36,16 +36,22 @@ pub(super) const NEW: &str = "v1.37.2";
 const NAMESPACE: &str = "default";
 const FINALIZER: &str = "test.example/instance";
 
+fn to_new() -> Aim {
+    Aim::To(NEW.parse().unwrap())
+}
+
 /// The command line.
-const ASKED: Asked<'static> = Asked {
-    name: "demo",
-    namespace: NAMESPACE,
-    version: NEW,
-    binaries: &[],
-    runtime: None,
-    allow_removed_apis: true,
-    wait: Some(Duration::from_secs(60)),
-};
+fn asked(aim: &Aim) -> Asked<'_> {
+    Asked {
+        name: "demo",
+        namespace: NAMESPACE,
+        aim,
+        binaries: &[],
+        runtime: None,
+        allow_removed_apis: true,
+        wait: Some(Duration::from_secs(60)),
+    }
+}
 
 /// A cluster of the old version, Available, and the images of both.
 pub(super) struct World {
@@ -200,12 +206,11 @@ impl World {
 
     /// What the command would do.
     pub(super) async fn plan(&self, patience: Duration) -> Result<Plan, CommandError> {
-        self.ready(patience).await.map(|ready| ready.plan)
+        self.ready(&to_new(), patience).await.map(|ready| ready.plan)
     }
 
-    async fn ready(&self, patience: Duration) -> Result<Ready, CommandError> {
-        let target = NEW.parse().unwrap();
-        plan_within(&self.client, &ASKED, &target, (Vec::new(), None), patience).await
+    async fn ready(&self, aim: &Aim, patience: Duration) -> Result<Ready, CommandError> {
+        plan_within(&self.client, &asked(aim), (Vec::new(), None), patience).await
     }
 
     /// Says whether the cluster is Available.
@@ -217,10 +222,20 @@ impl World {
 
     /// The command, with the controllers at work as long as it runs.
     pub(super) async fn upgrade(&self) -> Result<(), CommandError> {
+        self.run(&to_new()).await
+    }
+
+    /// The same with `--rollback`.
+    pub(super) async fn roll_back(&self) -> Result<(), CommandError> {
+        self.run(&Aim::Back).await
+    }
+
+    async fn run(&self, aim: &Aim) -> Result<(), CommandError> {
         let ui = Ui::plain(std::io::sink(), self.told.clone());
-        let ready = self.ready(Duration::ZERO).await?;
+        let asked = asked(aim);
+        let ready = self.ready(aim, Duration::ZERO).await?;
         tokio::select! {
-            done = carry_out(&ui, &self.client, &ASKED, &ready) => done,
+            done = carry_out(&ui, &self.client, &asked, &ready) => done,
             () = self.controllers() => unreachable!("they never end"),
         }
     }
