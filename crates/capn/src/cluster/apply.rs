@@ -47,14 +47,7 @@ pub async fn apply(
 ) -> Result<Applied, CommandError> {
     let api = api_for(client, document, namespace).await?;
     let before = get(&api, document).await?;
-    let params = PatchParams {
-        field_validation: Some(ValidationDirective::Strict),
-        ..PatchParams::apply(FIELD_MANAGER).force()
-    };
-    let after = api
-        .patch(document.name(), &params, &Patch::Apply(document.value()))
-        .await
-        .map_err(|error| refused(document, error))?;
+    let after = patch(&api, document, false).await?;
     Ok(match before {
         None => Applied::Created,
         Some(before) if before.metadata.resource_version == after.metadata.resource_version => {
@@ -62,6 +55,35 @@ pub async fn apply(
         }
         Some(_) => Applied::Configured,
     })
+}
+
+/// Asks the plane whether [`apply`] of a document would succeed, and writes nothing.
+///
+/// # Errors
+///
+/// As [`apply`].
+pub async fn check(
+    client: &Client,
+    document: &Document,
+    namespace: &str,
+) -> Result<(), CommandError> {
+    let api = api_for(client, document, namespace).await?;
+    patch(&api, document, true).await.map(drop)
+}
+
+async fn patch(
+    api: &Api<DynamicObject>,
+    document: &Document,
+    dry_run: bool,
+) -> Result<DynamicObject, CommandError> {
+    let params = PatchParams {
+        dry_run,
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::apply(FIELD_MANAGER).force()
+    };
+    api.patch(document.name(), &params, &Patch::Apply(document.value()))
+        .await
+        .map_err(|error| refused(document, error))
 }
 
 /// Creates the object unless it is there; an object that is there stays as it is.
@@ -100,18 +122,11 @@ async fn api_for(
     namespace: &str,
 ) -> Result<Api<DynamicObject>, CommandError> {
     let gvk = GroupVersionKind::gvk(document.group(), document.version(), document.kind());
-    let (resource, capabilities): (ApiResource, _) =
-        discovery::pinned_kind(client, &gvk).await.map_err(|error| {
-            CommandError::caused(
-                format!(
-                    "{} is of a kind that the plane does not have ({})",
-                    document.shown(),
-                    document.api_version()
-                ),
-                error,
-            )
-            .hint("`kubectl api-resources` against `capn serve` lists the kinds")
-        })?;
+    let found = discovery::pinned_kind(client, &gvk).await;
+    let (resource, capabilities): (ApiResource, _) = match found {
+        Ok(found) => found,
+        Err(error) => return Err(unknown(client, document, error).await),
+    };
     Ok(match capabilities.scope {
         Scope::Cluster => Api::all_with(client.clone(), &resource),
         Scope::Namespaced => Api::namespaced_with(
@@ -120,6 +135,29 @@ async fn api_for(
             &resource,
         ),
     })
+}
+
+/// Why a kind is not found: in another version it may be there.
+async fn unknown(client: &Client, document: &Document, error: kube::Error) -> CommandError {
+    let group = discovery::group(client, document.group()).await;
+    let other = group.ok().and_then(|group| {
+        let all = group.recommended_resources();
+        let found = all.into_iter().find(|(resource, _)| resource.kind == document.kind());
+        found.map(|(resource, _)| resource.api_version)
+    });
+    let (shown, version) = (document.shown(), document.api_version());
+    match other {
+        Some(other) => CommandError::new(format!(
+            "{shown} is of {version}, and the plane has {} as {other} only",
+            document.kind()
+        ))
+        .hint(format!("write it for {other}; fields have other names and places there")),
+        None => {
+            let act = format!("{shown} is of a kind that the plane does not have ({version})");
+            CommandError::caused(act, error)
+                .hint("`kubectl api-resources` against `capn serve` lists the kinds")
+        }
+    }
 }
 
 fn refused(document: &Document, error: kube::Error) -> CommandError {

@@ -10,7 +10,7 @@ mod remove;
 mod services;
 pub(crate) mod workload;
 
-pub use apply::{Applied, apply, create_missing};
+pub use apply::{Applied, apply, check, create_missing};
 pub use existing::{Existing, existing, find, identity_in, is_there, known, names};
 pub use made::{Made, NodeRow};
 pub use make::{make, manifests, prove_services};

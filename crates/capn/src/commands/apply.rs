@@ -7,6 +7,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use capn_provider::LocalSockets;
 use clap::Args;
+use kube::Client;
 
 use super::{NamespaceArg, duration};
 use crate::Context;
@@ -40,6 +41,11 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result<(), Comman
                 error.while_doing(format!("cannot read manifests from {file}"))
             })?);
     }
+    if documents.is_empty() {
+        let files: Vec<&str> = args.files.iter().map(|file| file.as_str()).collect();
+        return Err(CommandError::usage(format!("there is no manifest in {}", files.join(", ")))
+            .hint("`capn generate cluster NAME` prints some"));
+    }
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
     let namespaces = documents.iter().filter_map(|document| document.namespace());
@@ -51,14 +57,22 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result<(), Comman
     let client = session.client().clone();
     let namespace = args.namespace.namespace.as_str();
     let work = async {
-        for document in ordered(&documents) {
+        let documents = ordered(&documents);
+        check(&client, &documents, namespace).await?;
+        for document in &documents {
+            if let Some(kind) = NOT_RUN.into_iter().find(|kind| is_of(document, kind)) {
+                let shown = document.shown();
+                context.ui.note(format!(
+                    "{shown} is stored only: no controller of capn reads the kind {kind}"
+                ));
+            }
             let applied = cluster::apply(&client, document, namespace).await?;
             context.ui.data(&format!("{} {}\n", document.shown(), applied.as_str()))?;
         }
         if args.wait.is_zero() {
             return Ok(());
         }
-        for document in documents.iter().filter(|d| d.kind() == "Cluster") {
+        for document in documents.iter().filter(|one| is_of(one, "Cluster")) {
             let namespace = document.namespace().unwrap_or(namespace);
             let mut objects = Objects::of(&client, namespace, document.name());
             let deadline = Deadline::after(args.wait);
@@ -77,6 +91,46 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result<(), Comman
     };
     let closed = session.close().await;
     result.and(closed)
+}
+
+/// Kinds of Cluster API that the plane stores, for `clusterctl move`, and that no controller of capn reads.
+const NOT_RUN: [&str; 2] = ["ClusterClass", "MachinePool"];
+
+fn is_of(document: &Document, kind: &str) -> bool {
+    (document.group(), document.kind()) == ("cluster.x-k8s.io", kind)
+}
+
+/// Whether the plane takes all of them, before the first is written. What has its kind or its namespace from
+/// another of the documents cannot be asked for yet.
+async fn check(
+    client: &Client,
+    documents: &[&Document],
+    namespace: &str,
+) -> Result<(), CommandError> {
+    let named = |kind: &str| -> HashSet<&str> {
+        documents.iter().filter(|one| one.kind() == kind).map(|one| one.name()).collect()
+    };
+    let namespaces = named("Namespace");
+    let kinds: HashSet<(&str, &str)> = documents
+        .iter()
+        .filter(|one| one.kind() == "CustomResourceDefinition")
+        .map(|one| (one.text("/spec/group"), one.text("/spec/names/kind")))
+        .collect();
+    let mut refused = Vec::new();
+    for document in documents {
+        let is_early = kinds.contains(&(document.group(), document.kind()))
+            || namespaces.contains(document.namespace().unwrap_or(namespace));
+        if !is_early && let Err(error) = cluster::check(client, document, namespace).await {
+            refused.push(error);
+        }
+    }
+    let count = refused.len();
+    let Some(first) = refused.into_iter().next() else { return Ok(()) };
+    Err(first.while_doing(format!(
+        "nothing is applied: {count} of {} manifests {}",
+        documents.len(),
+        if count == 1 { "is refused" } else { "are refused, the first of them is this" }
+    )))
 }
 
 fn read(file: &Utf8PathBuf) -> Result<String, CommandError> {

@@ -17,7 +17,8 @@ impl Document {
         &self.0
     }
 
-    fn text(&self, pointer: &str) -> &str {
+    /// The text at a JSON pointer; empty if there is none.
+    pub fn text(&self, pointer: &str) -> &str {
         self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 

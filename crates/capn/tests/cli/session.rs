@@ -97,6 +97,77 @@ fn a_field_that_does_not_exist_is_refused_with_its_path() {
 }
 
 #[test]
+fn nothing_is_written_when_one_manifest_is_refused() {
+    let home = Home::new();
+    let text = manifests(&home, "demo").replace("  unprivileged: true", "  unpriviledged: true");
+    let ran = apply(
+        &home,
+        &format!("{text}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: A}}\n"),
+    );
+    assert!(ran.err.contains("nothing is applied: 2 of 11 manifests are refused"), "{ran}");
+    assert_eq!(ran.out, "", "{ran}");
+    assert_eq!(home.capn(&["get", "clusters", "-o", "name"]).out, "");
+}
+
+#[test]
+fn objects_may_need_namespaces_and_kinds_of_the_same_file() {
+    let text = r#"
+apiVersion: example.org/v1
+kind: Thing
+metadata: {name: a, namespace: team}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: team}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: things.example.org}
+spec:
+  group: example.org
+  scope: Namespaced
+  names: {kind: Thing, listKind: ThingList, plural: things, singular: thing}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a, namespace: team}
+"#;
+    assert_snapshot!(apply(&Home::new(), text), @r"
+    namespace/team created
+    customresourcedefinition.apiextensions.k8s.io/things.example.org created
+    thing.example.org/a created
+    configmap/a created
+    ------- stderr -------
+    [exit: Done]
+    ");
+}
+
+#[test]
+fn what_is_not_taken_or_not_run_is_said() {
+    let home = Home::new();
+    let ran = apply(&home, "# only a comment\n");
+    assert_eq!(ran.exit, Exit::Usage, "{ran}");
+    assert!(ran.err.contains("there is no manifest in"), "{ran}");
+    let old = "apiVersion: cluster.x-k8s.io/v1beta1\nkind: Cluster\nmetadata: {name: a}\n";
+    let ran = apply(&home, old);
+    let told = "is of cluster.x-k8s.io/v1beta1, and the plane has Cluster as cluster.x-k8s.io/v1beta2 only";
+    assert!(ran.err.contains(told), "{ran}");
+    let pool =
+        "apiVersion: cluster.x-k8s.io/v1beta2\nkind: ClusterClass\nmetadata: {name: a}\nspec: {}\n";
+    let ran = apply(&home, pool);
+    assert_eq!(ran.out, "clusterclass.cluster.x-k8s.io/a created\n", "{ran}");
+    assert!(
+        ran.err.contains("is stored only: no controller of capn reads the kind ClusterClass"),
+        "{ran}"
+    );
+}
+
+#[test]
 fn a_kind_that_does_not_exist_is_named() {
     let ran = apply(&Home::new(), "apiVersion: apps/v9\nkind: Nonsense\nmetadata: {name: a}\n");
     assert_eq!(ran.exit, Exit::Failed);
