@@ -76,11 +76,10 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result<(), Comman
             let namespace = document.namespace().unwrap_or(namespace);
             let mut objects = Objects::of(&client, namespace, document.name());
             let deadline = Deadline::after(args.wait);
-            watch::follow_wanted(&context.ui, &mut objects, deadline, HashSet::new())
-                .await
-                .map_err(|error| {
-                    error.while_doing(format!("cluster `{}` is not ready", document.name()))
-                })?;
+            let view = watch::follow_applied(&context.ui, &mut objects, deadline).await.map_err(
+                |error| error.while_doing(format!("cluster `{}` is not ready", document.name())),
+            )?;
+            watch::settle(&context.ui, &mut objects, view, deadline).await;
         }
         Ok(())
     };

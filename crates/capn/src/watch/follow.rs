@@ -57,7 +57,7 @@ pub async fn follow(
     deadline: Deadline,
     known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, known, |_| *asked, None).await
+    until(ui, objects, deadline, known, |_| *asked, Rollouts::Any).await
 }
 
 /// As [`follow`], for what the objects themselves ask for.
@@ -71,7 +71,7 @@ pub async fn follow_wanted(
     deadline: Deadline,
     known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, known, Asked::by, None).await
+    until(ui, objects, deadline, known, Asked::by, Rollouts::Any).await
 }
 
 /// As [`follow_wanted`], until all machines are of a version of Kubernetes; those that leave are shown
@@ -87,7 +87,32 @@ pub async fn follow_rollout(
     deadline: Deadline,
     known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, known, Asked::by, Some(version)).await
+    until(ui, objects, deadline, known, Asked::by, Rollouts::To(version)).await
+}
+
+/// As [`follow_wanted`], until nothing is rolled out any more: each controller has seen what is asked for, and all
+/// machines are of it.
+///
+/// # Errors
+///
+/// As [`follow`].
+pub async fn follow_applied(
+    ui: &Ui,
+    objects: &mut Objects,
+    deadline: Deadline,
+) -> Result<View, CommandError> {
+    until(ui, objects, deadline, HashSet::new(), Asked::by, Rollouts::Over).await
+}
+
+/// What is waited for of machines that are replaced.
+#[derive(Clone, Copy)]
+enum Rollouts<'a> {
+    /// Nothing.
+    Any,
+    /// All machines are of a version.
+    To(&'a str),
+    /// All machines are as their owners want them.
+    Over,
 }
 
 /// The steps that hold in a view, for [`follow`].
@@ -102,19 +127,23 @@ async fn until(
     deadline: Deadline,
     known: HashSet<String>,
     asked: impl Fn(&View) -> Asked,
-    version: Option<&str>,
+    rollouts: Rollouts<'_>,
 ) -> Result<View, CommandError> {
     let mut shown = Shown { over: known, ..Shown::new(ui) };
     loop {
         let view = next(objects, deadline, &shown).await?;
         let asked = asked(&view);
         let mut found = steps(&view, &asked);
-        if version.is_some() {
+        if !matches!(rollouts, Rollouts::Any) {
             found.extend(rollout::leaving(&view));
         }
         shown.end_gone(&found, |key| key.starts_with(rollout::LEAVING));
         shown.update(found);
-        let is_over = version.is_none_or(|version| rollout::is_over(&view, version));
+        let is_over = match rollouts {
+            Rollouts::Any => true,
+            Rollouts::To(version) => rollout::is_over(&view, version),
+            Rollouts::Over => rollout::is_settled(&view),
+        };
         match verdict(&view, &asked) {
             Verdict::Holds if is_over => return Ok(view),
             Verdict::Holds if is_paused(&view) => return Err(paused(&view)),

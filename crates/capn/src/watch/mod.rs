@@ -12,7 +12,9 @@ mod settle;
 mod steps;
 mod view;
 
-pub use follow::{Deadline, follow, follow_removal, follow_rollout, follow_wanted, reached};
+pub use follow::{
+    Deadline, follow, follow_applied, follow_removal, follow_rollout, follow_wanted, reached,
+};
 pub use objects::{Objects, read};
 pub use scope::Scope;
 pub use settle::{is_available, settle};

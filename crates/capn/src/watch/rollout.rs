@@ -2,6 +2,7 @@
 
 use capi_api::Machine;
 use capi_api::conditions::{self, DELETING, ROLLING_OUT};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::View;
@@ -38,11 +39,34 @@ pub(super) fn leaving(view: &View) -> Vec<StepView> {
 /// machine.
 pub(super) fn is_over(view: &View, version: &str) -> bool {
     let is_rolling_out = view.control_plane.as_ref().is_some_and(|found| {
-        let list = found.status.as_ref().and_then(|status| status.conditions.as_ref());
-        conditions::is_true(list, ROLLING_OUT)
+        let status = found.status.as_ref();
+        is_rolling_out(status.and_then(|status| status.conditions.as_ref()))
     });
     !is_rolling_out
         && view.machines.iter().all(|found| found.spec.version.as_deref() == Some(version))
+}
+
+fn is_rolling_out(conditions: Option<&Vec<Condition>>) -> bool {
+    conditions::is_true(conditions, ROLLING_OUT)
+}
+
+/// Whether the controllers have seen what the objects ask for, and replace no machine for it.
+pub(super) fn is_settled(view: &View) -> bool {
+    let has_seen = |generation: Option<i64>, observed: Option<i64>| observed >= generation;
+    let control_plane = view.control_plane.as_ref().is_none_or(|found| {
+        let status = found.status.as_ref();
+        let observed = status.and_then(|status| status.observed_generation);
+        has_seen(found.metadata.generation, observed)
+            && !is_rolling_out(status.and_then(|status| status.conditions.as_ref()))
+    });
+    control_plane
+        && view.deployments.iter().all(|found| {
+            let status = found.status.as_ref();
+            let observed = status.and_then(|status| status.observed_generation);
+            has_seen(found.metadata.generation, observed)
+                && !is_rolling_out(status.and_then(|status| status.conditions.as_ref()))
+        })
+        && leaving(view).is_empty()
 }
 
 #[cfg(test)]
@@ -92,6 +116,25 @@ mod tests {
         ] {
             assert_eq!(is_over(&view(machines, is_rolling_out), "v1.37.0"), wanted, "{machines:?}");
         }
+    }
+
+    #[test]
+    fn what_was_applied_holds_when_its_controllers_have_seen_it_and_replace_nothing() {
+        let with = |observed: Option<i64>, is_rolling_out, machines: &[(&str, bool)]| {
+            let mut view = view(machines, is_rolling_out);
+            let mut control_plane = view.control_plane.as_deref().unwrap().clone();
+            control_plane.metadata.generation = Some(2);
+            control_plane.status.as_mut().unwrap().observed_generation = observed;
+            view.control_plane = Some(std::sync::Arc::new(control_plane));
+            is_settled(&view)
+        };
+        let (old, leaves) = (("v1.36.0", false), ("v1.36.0", true));
+        assert!(!with(Some(1), false, &[old]), "not seen yet");
+        assert!(!with(None, false, &[old]), "never seen");
+        assert!(!with(Some(2), true, &[old]), "machines are replaced");
+        assert!(!with(Some(2), false, &[leaves]), "one leaves");
+        assert!(with(Some(2), false, &[old]));
+        assert!(is_settled(&View::default()));
     }
 
     #[test]
