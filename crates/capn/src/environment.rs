@@ -108,14 +108,26 @@ impl Environment {
         folders
     }
 
-    /// Sockets that may lead to a local server, best first.
+    /// Sockets that may lead to a local server, best first. One that a variable names is the only one, as it is
+    /// for the `incus` and `lxc` commands.
     pub fn sockets(&self) -> Vec<Utf8PathBuf> {
-        let named = ["INCUS_SOCKET", "LXD_SOCKET"].iter().filter_map(|v| self.get(v));
-        let in_folder = ["INCUS_DIR", "LXD_DIR"].iter().filter_map(|v| self.get(v));
-        let mut sockets: Vec<Utf8PathBuf> = named.map(Utf8PathBuf::from).collect();
-        sockets.extend(in_folder.map(|folder| Utf8Path::new(folder).join("unix.socket")));
-        sockets.extend(SOCKETS.iter().map(Utf8PathBuf::from));
-        sockets
+        match self.named_sockets() {
+            named if named.is_empty() => SOCKETS.iter().map(Utf8PathBuf::from).collect(),
+            named => named.into_iter().map(|(_, socket)| socket).collect(),
+        }
+    }
+
+    /// Sockets that variables name, with the variable. `INCUS_DIR` counts without `INCUS_SOCKET`, and so for LXD.
+    pub fn named_sockets(&self) -> Vec<(&'static str, Utf8PathBuf)> {
+        let of = |socket: &'static str, folder: &'static str| {
+            let named = self.get(socket).map(|path| (socket, Utf8PathBuf::from(path)));
+            let within = |path: &str| (folder, Utf8Path::new(path).join("unix.socket"));
+            named.or_else(|| self.get(folder).map(within))
+        };
+        [of("INCUS_SOCKET", "INCUS_DIR"), of("LXD_SOCKET", "LXD_DIR")]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// The folder of these programs that the environment names.
@@ -168,11 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn a_named_socket_is_tried_before_the_known_places() {
-        let environment = Environment::with([("LXD_DIR", "/l"), ("INCUS_SOCKET", "/i/s")]);
-        let sockets = environment.sockets();
-        assert_eq!(sockets[0], "/i/s");
-        assert_eq!(sockets[1], "/l/unix.socket");
-        assert_eq!(sockets[2], "/var/lib/incus/unix.socket");
+    fn a_named_socket_is_the_only_one() {
+        let environment =
+            Environment::with([("LXD_DIR", "/l"), ("INCUS_SOCKET", "/i/s"), ("INCUS_DIR", "/d")]);
+        assert_eq!(environment.sockets(), ["/i/s", "/l/unix.socket"]);
+        let incus = Environment::with([("INCUS_DIR", "/d")]);
+        assert_eq!(incus.named_sockets(), [("INCUS_DIR", "/d/unix.socket".into())]);
+        assert_eq!(Environment::with([]).sockets()[0], "/var/lib/incus/unix.socket");
     }
 }

@@ -198,6 +198,14 @@ fn local(environment: &Environment, project: Option<&str>) -> Result<Identity, C
     if let Some(hidden) = sockets.iter().find(|socket| is_hidden(socket)) {
         return Ok(Identity::unix(hidden, project));
     }
+    if let Some((variable, socket)) = environment.named_sockets().first() {
+        return Err(CommandError::new(format!(
+            "{variable} leads to {socket}, and there is no socket"
+        ))
+        .hint(format!(
+            "correct it, or unset {variable}: capn then looks for Incus and LXD itself"
+        )));
+    }
     Err(CommandError::new("there is no Incus or LXD on this machine: none of its sockets exists")
         .hint("`./quickstart` installs and starts Incus")
         .hint("another machine's server: `--remote NAME`, a remote of the `incus` command"))
