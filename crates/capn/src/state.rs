@@ -18,7 +18,8 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// When neither names one, or the current folder that a relative path needs is gone.
+    /// When neither names one, what it names is something else than a folder, or the current folder that a relative
+    /// path needs is gone.
     pub fn of(context: &Context) -> Result<Self, CommandError> {
         let path = match &context.global.state_dir {
             Some(path) => path.clone(),
@@ -32,6 +33,11 @@ impl StateDir {
         // Shown to the user and written into commands to type, so it must hold from anywhere.
         let path = camino::absolute_utf8(&path)
             .doing(format!("cannot find out where the state folder {path} is"))?;
+        // One that is not there yet is made when something is written.
+        if std::fs::metadata(&path).is_ok_and(|found| !found.is_dir()) {
+            return Err(CommandError::usage(format!("the state folder {path} is not a folder"))
+                .hint("name a folder: `--state-dir DIR`; one that does not exist is made"));
+        }
         capn_image::own::check(&path).map_err(|error| {
             let hint = error.hint();
             CommandError::new(format!("{error}; a state folder holds keys")).hint(hint)

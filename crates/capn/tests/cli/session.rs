@@ -41,6 +41,16 @@ fn reading_makes_no_state() {
 }
 
 #[test]
+fn a_state_folder_that_is_a_file_is_an_error() {
+    let home = Home::new();
+    let file = home.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let ran = home.capn(&["--state-dir", file.to_str().unwrap(), "get", "clusters"]);
+    assert_eq!(ran.exit, Exit::Usage, "{ran}");
+    assert!(ran.err.contains("is not a folder"), "{ran}");
+}
+
+#[test]
 fn what_create_would_make_is_applied_and_applied_again_unchanged() {
     let home = Home::new();
     let text = manifests(&home, "demo");
