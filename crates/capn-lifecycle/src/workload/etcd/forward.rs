@@ -1,4 +1,4 @@
-//! One request to one member, through the API server.
+//! A connection to one member, through the API server, and one request over it.
 
 use std::sync::Arc;
 
@@ -9,11 +9,14 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::Portforwarder;
 use kube::{Api, Client};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::Error;
 use crate::pki::{ClientIdentity, PemPair, client_certificate};
@@ -30,14 +33,24 @@ const LONGEST_ANSWER: usize = 1 << 20;
 /// The certificate is for one connection.
 const VALID: SignedDuration = SignedDuration::from_hours(1);
 
-/// Sends a request and reads the answer.
-pub(super) async fn call(
+/// A connection to a member, as long as the forwarder lives.
+pub(super) struct Connected {
+    pub(super) stream: TlsStream<Box<dyn Duplex>>,
+    pub(super) forwarder: Portforwarder,
+    pub(super) pod: String,
+}
+
+/// What a port-forward gives.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// Connects to the member on a node.
+pub(super) async fn connect(
     client: &Client,
     authority: &PemPair,
     node: &str,
-    path: &'static str,
-    body: &Value,
-) -> Result<Value, Error> {
+) -> Result<Connected, Error> {
     let pod = format!("etcd-{node}");
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let mut forwarder = pods
@@ -50,21 +63,37 @@ pub(super) async fn call(
         .ok_or_else(|| broken(std::io::ErrorKind::NotConnected.into()))?;
     let name = ServerName::try_from(NAME).map_err(|error| broken(std::io::Error::other(error)))?;
     let stream = TlsConnector::from(Arc::new(tls(authority)?))
-        .connect(name, stream)
+        .connect(name, Box::new(stream) as Box<dyn Duplex>)
         .await
         .map_err(broken)?;
+    Ok(Connected { stream, forwarder, pod })
+}
 
+/// A request to the gateway.
+pub(super) fn request(path: &str, body: &Value) -> Result<http::Request<Full<Bytes>>, http::Error> {
+    http::Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(header::HOST, NAME)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body.to_string())))
+}
+
+/// Sends a request and reads the answer.
+pub(super) async fn call(
+    client: &Client,
+    authority: &PemPair,
+    node: &str,
+    path: &'static str,
+    body: &Value,
+) -> Result<Value, Error> {
+    let Connected { stream, forwarder, pod } = connect(client, authority, node).await?;
+    let broken = |source| Error::Connection { pod: pod.clone(), source };
     let failed = |source| Error::Http { path, pod: pod.clone(), source };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let exchange = async {
-        let request = http::Request::builder()
-            .method(Method::POST)
-            .uri(path)
-            .header(header::HOST, NAME)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body.to_string())))
-            .map_err(|error| broken(std::io::Error::other(error)))?;
+        let request = request(path, body).map_err(|error| broken(std::io::Error::other(error)))?;
         let answer = sender.send_request(request).await.map_err(failed)?;
         let is_success = answer.status().is_success();
         let bytes = Limited::new(answer.into_body(), LONGEST_ANSWER)
@@ -92,7 +121,7 @@ pub(super) async fn call(
 }
 
 /// What a refusal says.
-fn message(bytes: &[u8]) -> String {
+pub(super) fn message(bytes: &[u8]) -> String {
     let parsed: Option<Value> = serde_json::from_slice(bytes).ok();
     let said =
         parsed.as_ref().and_then(|value| value.get("message").or_else(|| value.get("error")));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use capn_text::shown;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,6 +13,8 @@ const LIST: &str = "/v3/cluster/member/list";
 const REMOVE: &str = "/v3/cluster/member/remove";
 const ALARMS: &str = "/v3/maintenance/alarm";
 const STATUS: &str = "/v3/maintenance/status";
+/// What is kept of what a member calls its version.
+const LONGEST_VERSION: usize = 64;
 const TRANSFER: &str = "/v3/maintenance/transfer-leadership";
 
 /// Identity of a member.
@@ -128,6 +131,23 @@ struct RaisedAlarm {
 #[derive(Deserialize)]
 struct StatusAnswer {
     leader: Option<String>,
+    #[serde(default)]
+    version: String,
+    header: Option<Header>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    revision: Option<String>,
+}
+
+/// What a member says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Its version, as `3.6.5`; a short text of the member's.
+    pub version: String,
+    /// The revision of its data.
+    pub revision: Option<u64>,
 }
 
 impl Etcd {
@@ -141,6 +161,18 @@ impl Etcd {
         let alarms = self.call(node, ALARMS, json!({ "action": "GET" })).await?;
         let status = self.call(node, STATUS, json!({})).await?;
         View::read(list, alarms, status)
+    }
+
+    /// What the member on `node` says of itself.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub async fn status(&self, node: &str) -> Result<Status, Error> {
+        let answer: StatusAnswer = read(STATUS, self.call(node, STATUS, json!({})).await?)?;
+        let revision = answer.header.and_then(|header| header.revision?.parse().ok());
+        let version = shown::line(&answer.version, LONGEST_VERSION).into_owned();
+        Ok(Status { version, revision })
     }
 
     /// Removes a member, asking the one on `node`. It is fine if it is gone already.

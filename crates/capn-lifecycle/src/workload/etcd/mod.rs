@@ -1,4 +1,5 @@
-//! etcd of a workload cluster: its members, and the two things that may be done to them.
+//! etcd of a workload cluster: its members, the two things that may be done to them, and
+//! [snapshots](snapshot) of its data.
 //!
 //! etcd is reached through the API server: a port-forward to the etcd pod of a node, TLS in it with
 //! a client certificate of the cluster's etcd authority, and in that etcd's JSON gateway, which
@@ -7,6 +8,7 @@
 
 mod forward;
 mod gateway;
+pub mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-pub use self::gateway::{Member, MemberId, View};
+pub use self::gateway::{Member, MemberId, Status, View};
 use crate::pki::PemPair;
 
 /// How long one request may take, with the connection for it.
