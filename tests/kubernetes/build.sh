@@ -44,6 +44,7 @@ kubernetes() {
   (cd "$directory" && go build -trimpath -ldflags "$(kubernetes_ldflags "$version")" -o "$1/" "${packages[@]}")
   build "$release/etcd" "$1/etcd" go.etcd.io/etcd/server/v3 -ldflags '-s -w'
   build "$release/etcd" "$1/etcdctl" go.etcd.io/etcd/etcdctl/v3 -ldflags '-s -w'
+  build "$release/etcd" "$1/etcdutl" go.etcd.io/etcd/etcdutl/v3 -ldflags '-s -w'
   build "$release/coredns" "$1/coredns" github.com/coredns/coredns -ldflags '-s -w'
   flannel "$1"
 }

@@ -148,8 +148,10 @@ pub(crate) fn kubernetes_images(
         images.push(image);
     }
     let mut image = program("etcd", etcd.references.clone());
-    if let Some(path) = folder.optional("etcdctl") {
-        image.files.push(binary("usr/local/bin/etcdctl", path));
+    for tool in ["etcdctl", "etcdutl"] {
+        if let Some(path) = folder.optional(tool) {
+            image.files.push(binary(&format!("usr/local/bin/{tool}"), path));
+        }
     }
     images.push(image);
     if let Some(path) = folder.optional("coredns") {

@@ -126,7 +126,7 @@ fn argument(path: &str) -> Option<&'static str> {
         | "kube-scheduler"
         | "modprobe"
         | "nft" => Some("--version"),
-        "etcdctl" => Some("version"),
+        "etcdctl" | "etcdutl" => Some("version"),
         "coredns" => Some("-version"),
         // catatonit, too, takes it for something that it does not know, and ends.
         "pause" => Some("-v"),

@@ -104,7 +104,7 @@ pub async fn download(
             file("etcd");
             let (url, sums) = (format!("{base}/{archive}"), format!("{base}/SHA256SUMS"));
             let fetched = fetch.checked(&url, &sums, Some(&archive), &mut unknown).await?;
-            unpack(&fetched, &part, &["etcdctl", "etcd"]).await?;
+            unpack(&fetched, &part, &["etcdctl", "etcdutl", "etcd"]).await?;
         }
     }
     if let Some(coredns) = tag_version(names.of("coredns")) {

@@ -43,11 +43,11 @@ impl Programs {
     }
 
     /// Files that a folder may have. Without `pause` the node gets Debian's static init in its
-    /// place; `etcdctl` goes into etcd's image, as upstream has it; `flanneld` becomes the image of
-    /// `--cni flannel`, `kube-vip` that of `--load-balancer kube-vip`.
+    /// place; `etcdctl` and `etcdutl`, which restores snapshots, go into etcd's image, as upstream has it;
+    /// `flanneld` becomes the image of `--cni flannel`, `kube-vip` that of `--load-balancer kube-vip`.
     pub fn optional(self) -> &'static [&'static str] {
         match self {
-            Self::Kubernetes => &["coredns", "etcdctl", "flanneld", "kube-vip", "pause"],
+            Self::Kubernetes => &["coredns", "etcdctl", "etcdutl", "flanneld", "kube-vip", "pause"],
             Self::Runtime => &["crictl"],
         }
     }

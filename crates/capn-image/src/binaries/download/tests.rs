@@ -42,6 +42,7 @@ impl Place {
             (&format!("{top}/README.md"), "read me"),
             (&format!("{top}/etcd"), etcd),
             (&format!("{top}/etcdctl"), etcd),
+            (&format!("{top}/etcdutl"), etcd),
         ]);
         let name = format!("{top}.tar.gz");
         place.write(&format!("etcd/v3.99.8/{name}"), &archive);
@@ -121,7 +122,9 @@ async fn a_release_is_fetched_checked_and_not_fetched_again() {
     let Downloaded { folder, unknown } = folder.unwrap();
     assert_eq!(unknown.len(), 9, "{unknown:?}");
     assert_eq!((folder.version(), folder.etcd_version()), (VERSION, "3.99.8"));
-    assert!(folder.optional("coredns").is_some() && folder.optional("etcdctl").is_some());
+    for name in ["coredns", "etcdctl", "etcdutl"] {
+        assert!(folder.optional(name).is_some(), "{name}");
+    }
     assert_eq!(fetched.len(), 9, "{fetched:?}");
     assert!(!folder.path().join("fetched").exists());
 
