@@ -57,6 +57,9 @@ pub enum Command {
     Scale(commands::scale::ScaleArgs),
     /// Bring a cluster to another version of Kubernetes, machine by machine
     Upgrade(commands::upgrade::UpgradeArgs),
+    /// Take snapshots of the etcd of a cluster, and go back to one
+    #[command(subcommand)]
+    Etcd(EtcdWhat),
     /// Pause a cluster: its nodes keep running, and nothing else changes
     Pause(commands::pause::PauseArgs),
     /// Resume a paused cluster
@@ -112,6 +115,25 @@ pub enum DescribeWhat {
 pub enum DeleteWhat {
     /// Delete a cluster with everything it has on the server
     Cluster(commands::delete::DeleteArgs),
+}
+
+/// What can be done with the etcd of a cluster.
+#[derive(Debug, Subcommand)]
+pub enum EtcdWhat {
+    /// Take snapshots, list them, and go back to one
+    #[command(subcommand)]
+    Snapshot(SnapshotWhat),
+}
+
+/// What can be done with snapshots of etcd.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotWhat {
+    /// Take a snapshot of the etcd of a cluster
+    Save(commands::etcd::save::SaveArgs),
+    /// List the snapshots of a cluster
+    List(commands::etcd::list::ListArgs),
+    /// Bring a cluster back to a snapshot: also when its etcd has lost its quorum for good
+    Restore(commands::etcd::restore::RestoreArgs),
 }
 
 /// What `generate` prints.

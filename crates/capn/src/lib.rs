@@ -25,6 +25,7 @@ pub mod cluster;
 pub mod commands;
 pub mod environment;
 pub mod error;
+pub mod etcd;
 pub mod exit;
 pub mod files;
 pub mod identity;

@@ -75,6 +75,11 @@ impl StateDir {
         self.path.join("clusters").join(format!("{cluster}.kubeconfig"))
     }
 
+    /// Snapshots of the etcd of workload clusters.
+    pub fn etcd_snapshots(&self) -> Utf8PathBuf {
+        self.path.join("etcd-snapshots")
+    }
+
     /// Identities whose keys were made here.
     pub fn identities(&self) -> Utf8PathBuf {
         self.path.join("identities")
@@ -90,7 +95,12 @@ impl StateDir {
     }
 }
 
-fn make_private_dir(path: &Utf8Path) -> Result<(), CommandError> {
+/// Makes a folder that only this user can look into; one that is there stays as it is.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub(crate) fn make_private_dir(path: &Utf8Path) -> Result<(), CommandError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

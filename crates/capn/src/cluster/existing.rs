@@ -10,6 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
 use crate::manifest::{ClusterRequest, REQUEST_ANNOTATION, SERVICES_ANNOTATION};
+use crate::watch::View;
 
 /// A cluster that the plane has.
 #[derive(Clone, Debug)]
@@ -133,6 +134,34 @@ pub async fn names(client: &Client, namespace: &str) -> Result<Vec<String>, Comm
     let list =
         clusters.list_metadata(&ListParams::default()).await.doing("cannot list clusters")?;
     Ok(list.items.iter().map(|cluster| cluster.name_any()).collect())
+}
+
+/// How the server of the cluster is reached: the Secret that `capn up` makes, else the one that the
+/// LXCCluster names.
+///
+/// # Errors
+///
+/// When the plane does not answer, or has no such Secret.
+pub async fn identity(
+    client: &Client,
+    namespace: &str,
+    existing: &Existing,
+    view: &View,
+) -> Result<Identity, CommandError> {
+    if let Some(identity) = &existing.identity {
+        return Ok(identity.clone());
+    }
+    let named = view.lxc_cluster.as_ref().map(|cluster| cluster.spec.secret_ref.name.clone());
+    let name = named.unwrap_or_default();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secret = match name.as_str() {
+        "" => None,
+        name => secrets.get_opt(name).await.doing(format!("cannot read the Secret `{name}`"))?,
+    };
+    secret.as_ref().and_then(identity_in).ok_or_else(|| {
+        CommandError::new(format!("no Secret says how the server is reached (`{name}`)"))
+            .hint("the LXCCluster names it in `spec.secretRef`")
+    })
 }
 
 /// The identity in a Secret, if it names a server.

@@ -11,7 +11,7 @@ mod services;
 pub(crate) mod workload;
 
 pub use apply::{Applied, apply, check, create_missing};
-pub use existing::{Existing, existing, find, identity_in, is_there, known, names};
+pub use existing::{Existing, existing, find, identity, identity_in, is_there, known, names};
 pub use made::{Made, NodeRow};
 pub use make::{make, manifests, prove_services};
 pub use remove::remove;

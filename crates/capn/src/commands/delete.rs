@@ -9,6 +9,7 @@ use super::{NamespaceArg, duration};
 use crate::Context;
 use crate::cluster;
 use crate::error::CommandError;
+use crate::etcd::Folder;
 use crate::exit::Exit;
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
@@ -45,6 +46,11 @@ pub(super) async fn run(context: &Context, args: DeleteArgs) -> Result<(), Comma
             cluster::remove(context, &client, &state, namespace, name, args.wait).await?;
         if was_there {
             context.ui.say(format!("cluster `{name}` is deleted, nothing of it is left"));
+            let folder = Folder::of(&state, namespace, name)?;
+            if !folder.list()?.is_empty() {
+                let path = folder.path();
+                context.ui.note(format!("but snapshots of its etcd, with its Secrets: {path}"));
+            }
         } else {
             let names = cluster::names(&client, namespace).await?;
             context.ui.say(format!(

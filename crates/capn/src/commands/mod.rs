@@ -7,6 +7,7 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod doctor;
+pub mod etcd;
 mod freshness;
 pub mod generate;
 pub mod get;
@@ -25,8 +26,8 @@ pub mod version;
 
 use crate::Context;
 use crate::cli::{
-    Command, CreateWhat, DeleteWhat, DescribeWhat, GenerateWhat, IdentityWhat, ImageWhat,
-    SimplestreamsWhat, UserWhat,
+    Command, CreateWhat, DeleteWhat, DescribeWhat, EtcdWhat, GenerateWhat, IdentityWhat, ImageWhat,
+    SimplestreamsWhat, SnapshotWhat, UserWhat,
 };
 use crate::error::CommandError;
 
@@ -44,6 +45,11 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
         Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
         Command::Scale(args) => scale::run(context, args).await,
         Command::Upgrade(args) => upgrade::run(context, args).await,
+        Command::Etcd(EtcdWhat::Snapshot(what)) => match what {
+            SnapshotWhat::Save(args) => etcd::save::run(context, args).await,
+            SnapshotWhat::List(args) => etcd::list::run(context, &args),
+            SnapshotWhat::Restore(args) => etcd::restore::run(context, args).await,
+        },
         Command::Pause(args) => pause::run(context, args, true).await,
         Command::Resume(args) => pause::run(context, args, false).await,
         Command::Delete(DeleteWhat::Cluster(args)) => delete::run(context, args).await,

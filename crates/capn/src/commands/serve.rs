@@ -3,13 +3,17 @@
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use capn_controller::guard;
 use capn_provider::metrics::{self, Format, Registry};
 use capn_provider::{LocalSockets, Metrics};
 use clap::Args;
 
+use super::duration;
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
+use crate::etcd::{self, Keeper, Policy};
 use crate::session::quotas::MACHINES;
 use crate::session::{Controllers, Serving};
 use crate::signal::Interrupt;
@@ -34,6 +38,13 @@ pub struct ServeArgs {
     /// Machines that a namespace may hold, for all but operators
     #[arg(long, value_name = "NUMBER", default_value_t = MACHINES)]
     pub machines_per_namespace: usize,
+    /// How often a snapshot of the etcd of each cluster is taken; 0 for never
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "24h")]
+    pub etcd_snapshots_every: Duration,
+    /// How many of these snapshots of a cluster are kept; others are never deleted
+    #[arg(long, value_name = "N", default_value_t = 7,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub etcd_snapshots_keep: u16,
     /// Leave LXCClusters and LXCMachines to a `capn manager`
     #[arg(long)]
     pub without_provider: bool,
@@ -66,8 +77,19 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<(), Comman
             }
         }
     };
+    let policy =
+        Policy { every: args.etcd_snapshots_every, keep: usize::from(args.etcd_snapshots_keep) };
+    let (keeper, client) = (Keeper::of(&state), serving.client("system:capn-etcd-snapshots"));
+    let snapshots = async {
+        if policy.every.is_zero() {
+            return pending().await;
+        }
+        let keep = || etcd::keep_snapshots(keeper.clone(), client.clone(), policy);
+        guard::kept("snapshots of etcd", keep).await;
+    };
     let result = tokio::select! {
         ended = serving.ended() => Err(ended),
+        () = snapshots => Err(CommandError::new("no snapshots of etcd are taken any more")),
         ended = metrics => ended.doing("the metrics are no longer served"),
         () = interrupt.wait() => {
             context.ui.say("stopping");

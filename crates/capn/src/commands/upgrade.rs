@@ -16,7 +16,7 @@ use crate::upgrade::{self, Aim};
 /// Options of `upgrade`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Example: `capn upgrade demo --kubernetes-version v1.37.2 --dry-run`. The node image comes first, then the control plane, one minor version at a time, then the workers. The same command again continues what was interrupted."
+    after_help = "Example: `capn upgrade demo --kubernetes-version v1.37.2 --dry-run`. The node image comes first, then a snapshot of etcd, then the control plane, one minor version at a time, then the workers. The same command again continues what was interrupted."
 )]
 pub struct UpgradeArgs {
     /// Name of the cluster
@@ -30,6 +30,9 @@ pub struct UpgradeArgs {
     /// Print what would be done, in which order, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Take a snapshot of etcd before the first machine changes [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub etcd_snapshot: Option<bool>,
     /// Folder with the programs of a version, to build its node image from; one for each version on the
     /// way [default: $CAPN_KUBERNETES_BINARIES, else /var/lib/capn/kubernetes]
     #[arg(long, value_name = "DIR")]
@@ -65,6 +68,7 @@ pub(super) async fn run(context: &Context, args: UpgradeArgs) -> Result<(), Comm
         binaries: &args.kubernetes_binaries,
         runtime: args.runtime_binaries.as_deref(),
         allow_removed_apis: args.allow_removed_apis,
+        etcd_snapshot: args.etcd_snapshot.unwrap_or(true),
         wait: args.wait,
     };
     match args.dry_run {

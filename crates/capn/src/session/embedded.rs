@@ -163,6 +163,11 @@ impl Embedded {
         self.plane.client()
     }
 
+    /// A client for a controller of this name.
+    pub(super) fn controller_client(&self, name: &str) -> Client {
+        self.plane.controller_client(name)
+    }
+
     /// Ready when the controllers are to stop.
     fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut stop = self.stop.subscribe();

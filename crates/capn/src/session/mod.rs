@@ -189,6 +189,11 @@ impl Serving {
         &self.url
     }
 
+    /// A client of the plane for a controller of this name.
+    pub fn client(&self, name: &str) -> Client {
+        self.embedded.controller_client(name)
+    }
+
     /// Waits until something ends although nobody asked it to.
     pub async fn ended(&mut self) -> CommandError {
         self.embedded.ended().await

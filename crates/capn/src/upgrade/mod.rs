@@ -22,13 +22,13 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
 use capn_provider::LocalSockets;
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
+use kube::Client;
 use tokio::time::Instant;
 
 use crate::Context;
 use crate::cluster::{self, Existing};
-use crate::error::{CommandError, Doing as _};
+use crate::error::CommandError;
+use crate::etcd::Keeper;
 use crate::identity::Identity;
 use crate::images;
 use crate::manifest::ClusterRequest;
@@ -73,6 +73,8 @@ pub struct Asked<'a> {
     pub runtime: Option<&'a Utf8Path>,
     /// Clients may use APIs that the version does not have.
     pub allow_removed_apis: bool,
+    /// Whether a snapshot of etcd is taken before the first machine changes.
+    pub etcd_snapshot: bool,
     /// How long to wait in all; none is as long as the machines may take.
     pub wait: Option<Duration>,
 }
@@ -122,7 +124,7 @@ pub async fn upgrade(context: &Context, asked: &Asked<'_>) -> Result<(), Command
     let client = session.client().clone();
     let work = async {
         let ready = find(context, &client, asked, PATIENCE).await?;
-        carry_out(&context.ui, &client, asked, &ready).await
+        carry_out(&context.ui, &client, asked, &ready, &Keeper::of(&state)).await
     };
     let result = tokio::select! {
         result = session.while_running(work) => result,
@@ -201,7 +203,7 @@ async fn look(
     let Asked { name, namespace, .. } = *asked;
     let existing = cluster::existing(client, namespace, name).await?;
     let view = watch::read(client, namespace, name).await;
-    let identity = identity(client, namespace, &existing, &view).await?;
+    let identity = cluster::identity(client, namespace, &existing, &view).await?;
     let server = identity.client()?;
     preflight::contact(&identity, &server).await?;
     let paths: BTreeMap<_, _> = folders
@@ -209,6 +211,7 @@ async fn look(
         .filter_map(|folder| Some((folder.version().parse().ok()?, folder.path().to_owned())))
         .collect();
     let mut seen = observe::observe(client, &server, &existing, &view, paths).await?;
+    seen.takes_snapshot &= asked.etcd_snapshot;
     let is_older = |target: &KubernetesVersion| {
         seen.control_plane.as_ref().is_some_and(|found| found.version < *target)
     };
@@ -250,30 +253,6 @@ async fn folders(
     Ok(folders)
 }
 
-/// How the server of the cluster is reached: the Secret that `capn up` makes, else the one that the
-/// LXCCluster names.
-async fn identity(
-    client: &Client,
-    namespace: &str,
-    existing: &Existing,
-    view: &View,
-) -> Result<Identity, CommandError> {
-    if let Some(identity) = &existing.identity {
-        return Ok(identity.clone());
-    }
-    let named = view.lxc_cluster.as_ref().map(|cluster| cluster.spec.secret_ref.name.clone());
-    let name = named.unwrap_or_default();
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let secret = match name.as_str() {
-        "" => None,
-        name => secrets.get_opt(name).await.doing(format!("cannot read the Secret `{name}`"))?,
-    };
-    secret.as_ref().and_then(cluster::identity_in).ok_or_else(|| {
-        CommandError::new(format!("no Secret says how the server is reached (`{name}`)"))
-            .hint("the LXCCluster names it in `spec.secretRef`")
-    })
-}
-
 /// The image servers of a cluster, as the provider has them.
 fn image_servers(view: &View) -> Vec<String> {
     let annotations = view.lxc_cluster.as_ref().and_then(|c| c.metadata.annotations.as_ref());
@@ -288,6 +267,7 @@ async fn carry_out(
     client: &Client,
     asked: &Asked<'_>,
     ready: &Ready,
+    keeper: &Keeper,
 ) -> Result<(), CommandError> {
     let plan = &ready.plan;
     let request = ready.existing.request.as_ref();
@@ -308,7 +288,7 @@ async fn carry_out(
     let factor = request.map_or(1, |request| request.timeouts.factor());
     let machines = u32::try_from(plan.replacements()).unwrap_or(u32::MAX).max(1);
     let wait = asked.wait.unwrap_or(WAIT.saturating_mul(factor).saturating_mul(machines));
-    let work = Work::new(ui, client, asked, ready, wait);
+    let work = Work::new(ui, client, asked, ready, keeper, wait);
     if !work.run().await? {
         return Ok(());
     }

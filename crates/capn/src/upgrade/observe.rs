@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt as _};
 use super::seen::{Group, Held, Member, Seen, TemplateImage};
 use crate::cluster::Existing;
 use crate::error::{CommandError, Doing as _};
+use crate::etcd::{Unfit, fitness};
 use crate::preflight::KubernetesVersion;
 use crate::watch::{View, complaint};
 
@@ -37,6 +38,8 @@ pub(super) async fn observe(
     if let Some(cluster) = &view.cluster {
         seen.cluster = cluster.name_any();
         seen.is_paused = cluster.spec.paused == Some(true);
+        seen.takes_snapshot =
+            fitness(cluster, view.control_plane.as_deref()) != Err(Unfit::External);
         seen.has_topology = cluster.spec.topology.is_some();
         seen.unavailable = unavailable(view);
     }

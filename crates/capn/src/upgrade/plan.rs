@@ -36,6 +36,8 @@ pub enum Step {
         /// Where it comes from.
         source: Source,
     },
+    /// A snapshot of etcd is taken: what a newer API server has written, an older one does not understand.
+    Snapshot,
     /// The machines of the control plane are replaced, one after the other.
     ControlPlane(Rollout),
     /// The machines of a MachineDeployment are replaced.
@@ -74,7 +76,7 @@ impl Plan {
     /// How many machines are replaced.
     pub fn replacements(&self) -> usize {
         let count = |step: &Step| match step {
-            Step::Image { .. } => 0,
+            Step::Image { .. } | Step::Snapshot => 0,
             Step::ControlPlane(rollout) | Step::Workers(rollout) => rollout.count,
         };
         self.steps.iter().map(count).sum()
@@ -142,6 +144,10 @@ pub fn plan(seen: &Seen, target: &KubernetesVersion) -> Result<Plan, Refusal> {
     let path = path(seen, &control_plane.version, target)?;
     let rollouts = rollouts(control_plane, &seen.deployments, &path, &mut plan);
     plan.steps = images(seen, &rollouts, groups());
+    // An upgrade that is continued took it before.
+    if seen.takes_snapshot && !path.is_empty() {
+        plan.steps.push(Step::Snapshot);
+    }
     plan.steps.extend(rollouts);
     Ok(plan)
 }

@@ -20,6 +20,8 @@ pub struct Seen {
     pub has_topology: bool,
     /// What keeps it from being Available; `None` if it is.
     pub unavailable: Option<String>,
+    /// A snapshot of its etcd is to be taken, and can be.
+    pub takes_snapshot: bool,
     /// Its control plane, if that is a KubeadmControlPlane.
     pub control_plane: Option<Group>,
     /// Its MachineDeployments, by name.

@@ -30,6 +30,7 @@ enum ShownStep<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<&'a str>,
     },
+    Snapshot {},
     #[serde(rename_all = "camelCase")]
     Rollout {
         kind: &'static str,
@@ -93,6 +94,12 @@ pub(super) fn table(plan: &Plan) -> Table {
                 };
                 (what, String::new(), version.to_string(), told(source))
             }
+            Step::Snapshot => (
+                "snapshot of etcd".to_owned(),
+                String::new(),
+                String::new(),
+                "`capn etcd snapshot restore` goes back to it".to_owned(),
+            ),
             Step::ControlPlane(rollout) => {
                 row("KubeadmControlPlane", rollout, "one after the other")
             }
@@ -137,6 +144,7 @@ pub(super) fn shown<'a>(cluster: &'a str, plan: &'a Plan) -> Shown<'a> {
             };
             ShownStep::Image { version: version.to_string(), source, name }
         }
+        Step::Snapshot => ShownStep::Snapshot {},
         Step::ControlPlane(rollout) => shown_rollout("KubeadmControlPlane", rollout),
         Step::Workers(rollout) => shown_rollout("MachineDeployment", rollout),
     });

@@ -9,6 +9,7 @@ use super::apply::Target;
 use super::plan::{Rollout, Source, Step};
 use super::{Aim, Asked, Ready};
 use crate::error::CommandError;
+use crate::etcd::{self, Keeper, Reason, Wanted};
 use crate::images::{self, Found, NodeImage};
 use crate::preflight::KubernetesVersion;
 use crate::ui::Ui;
@@ -20,6 +21,7 @@ pub(super) struct Work<'a> {
     client: &'a Client,
     asked: &'a Asked<'a>,
     ready: &'a Ready,
+    keeper: &'a Keeper,
     deadline: Deadline,
     is_waiting: bool,
 }
@@ -30,10 +32,11 @@ impl<'a> Work<'a> {
         client: &'a Client,
         asked: &'a Asked<'a>,
         ready: &'a Ready,
+        keeper: &'a Keeper,
         wait: Duration,
     ) -> Self {
         let (deadline, is_waiting) = (Deadline::after(wait), !wait.is_zero());
-        Self { ui, client, asked, ready, deadline, is_waiting }
+        Self { ui, client, asked, ready, keeper, deadline, is_waiting }
     }
 
     /// Does all steps, and says whether it has waited for them.
@@ -52,6 +55,10 @@ impl<'a> Work<'a> {
                     found.insert(version.clone(), self.image(version, source).await?);
                     continue;
                 }
+                Step::Snapshot => {
+                    self.snapshot().await?;
+                    continue;
+                }
                 Step::ControlPlane(rollout) => {
                     let image = found.get(&rollout.to);
                     target.control_plane(&rollout.object, &rollout.to, image).await?;
@@ -66,6 +73,20 @@ impl<'a> Work<'a> {
             self.wait(step).await?;
         }
         Ok(true)
+    }
+
+    /// Takes a snapshot of etcd, to which `capn etcd snapshot restore` goes back.
+    async fn snapshot(&self) -> Result<(), CommandError> {
+        let Asked { name, namespace, version, .. } = *self.asked;
+        let step = self.ui.step("snapshot of etcd");
+        let wanted = Wanted { namespace, cluster: name, reason: Reason::Upgrade, output: None };
+        let (path, record) = self.keeper.take(self.client, wanted).await.map_err(|error| {
+            error.while_doing("nothing has changed yet").hint(format!(
+                "without a snapshot there is no way back: `capn upgrade {name} --kubernetes-version {version} --etcd-snapshot=false`"
+            ))
+        })?;
+        step.done(format!("snapshot of etcd, {}: {path}", etcd::size(record.size_bytes)));
+        Ok(())
     }
 
     /// Makes sure of an image, which has to be of the version.
@@ -127,7 +148,7 @@ impl<'a> Work<'a> {
     /// Waits until the machines of a step are replaced.
     async fn wait(&self, step: &Step) -> Result<(), CommandError> {
         let (scope, Rollout { to, .. }) = match step {
-            Step::Image { .. } => return Ok(()),
+            Step::Image { .. } | Step::Snapshot => return Ok(()),
             Step::ControlPlane(rollout) => {
                 (Scope::Some { control_planes: true, deployment: None }, rollout)
             }

@@ -12,6 +12,8 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::show;
+use crate::etcd::Reason;
+use crate::etcd::testing::Etcd;
 use world::{NEW, OLD, World};
 
 /// Text of a kubelet patch that is for versions before 1.37 alone.
@@ -80,6 +82,43 @@ async fn the_plan_is_printed_for_people_and_for_programs() {
             rollout("MachineDeployment", "demo-md-0", &["worker-0"]),
         ] })
     );
+}
+
+#[tokio::test]
+async fn a_snapshot_of_etcd_comes_before_the_first_machine_and_once() {
+    let etcd = Etcd::default();
+    let world = World::new(1, 1).await.taking_snapshots(&etcd).await;
+    let plan = world.plan(Duration::ZERO).await.unwrap();
+    assert_snapshot!(show::table(&plan).render(false), @r"
+    STEP  WHAT                                    FROM     TO       HOW
+    1     image capn/kubeadm/v1.37.2              -        v1.37.2  is on the server
+    2     snapshot of etcd                        -        -        `capn etcd snapshot restore` goes back to it
+    3     KubeadmControlPlane/demo-control-plane  v1.36.1  v1.37.2  control-plane-0
+    4     MachineDeployment/demo-md-0             v1.36.1  v1.37.2  worker-0
+    ");
+    let shown = serde_json::to_value(show::shown("demo", &plan)).unwrap();
+    assert_eq!(shown["steps"][1], json!({ "action": "snapshot" }));
+    tokio::select! {
+        biased;
+        () = world.until_happened(1) => {}
+        done = world.upgrade() => panic!("it was through before it was ended: {done:?}"),
+    }
+    world.upgrade().await.unwrap();
+    assert!(world.told().contains("✓ snapshot of etcd, 0.5 KiB: "), "{}", world.told());
+    let kept = world.keeper.folder("default", "demo").unwrap().list().unwrap();
+    let reasons: Vec<_> = kept.iter().map(|kept| kept.record.as_ref().unwrap().reason).collect();
+    assert_eq!(reasons, [Reason::Upgrade], "not again when it is continued");
+}
+
+#[tokio::test]
+async fn without_the_snapshot_nothing_is_changed_and_the_way_out_is_told() {
+    let etcd = Etcd { is_broken: true, ..Etcd::default() };
+    let world = World::new(1, 1).await.taking_snapshots(&etcd).await;
+    let error = world.upgrade().await.unwrap_err();
+    assert!(error.to_string().contains("nothing has changed yet"), "{error}");
+    assert!(error.hint_texts().concat().contains("--etcd-snapshot=false"), "{error:?}");
+    assert_eq!(control_plane(&world).await.metadata.generation, Some(1));
+    assert!(world.happened().is_empty());
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ use super::super::plan::Plan;
 use super::super::{Aim, Asked, Ready, carry_out, plan_within};
 use crate::cluster::{create_missing, find};
 use crate::error::CommandError;
+use crate::etcd::Keeper;
+use crate::etcd::testing::{Etcd, make_authority};
 use crate::identity::Identity;
 use crate::manifest::request::testing::demo;
 use crate::manifest::{ClusterRequest, Cni, documents};
@@ -41,7 +43,7 @@ fn to_new() -> Aim {
 }
 
 /// The command line.
-fn asked(aim: &Aim) -> Asked<'_> {
+fn asked(aim: &Aim, etcd_snapshot: bool) -> Asked<'_> {
     Asked {
         name: "demo",
         namespace: NAMESPACE,
@@ -49,6 +51,7 @@ fn asked(aim: &Aim) -> Asked<'_> {
         binaries: &[],
         runtime: None,
         allow_removed_apis: true,
+        etcd_snapshot,
         wait: Some(Duration::from_secs(60)),
     }
 }
@@ -56,6 +59,8 @@ fn asked(aim: &Aim) -> Asked<'_> {
 /// A cluster of the old version, Available, and the images of both.
 pub(super) struct World {
     client: Client,
+    takes_snapshots: bool,
+    pub(super) keeper: Keeper,
     simulator: Simulator,
     happened: channel::Sender<Vec<String>>,
     told: Kept,
@@ -91,6 +96,8 @@ impl World {
         }
         let world = Self {
             client,
+            takes_snapshots: false,
+            keeper: Keeper::of(&state),
             simulator,
             happened: channel::Sender::default(),
             told: Kept::default(),
@@ -111,6 +118,16 @@ impl World {
             }
         }
         world
+    }
+
+    /// The same with a snapshot of this etcd.
+    pub(super) async fn taking_snapshots(mut self, etcd: &Etcd) -> Self {
+        make_authority(&self.client).await;
+        let initialized = json!({ "initialization": { "controlPlaneInitialized": true } });
+        self.status::<Cluster>("demo", initialized).await;
+        self.takes_snapshots = true;
+        self.keeper = self.keeper.with(etcd.workloads(&self.client));
+        self
     }
 
     /// Puts an image under the alias of a version.
@@ -210,7 +227,7 @@ impl World {
     }
 
     async fn ready(&self, aim: &Aim, patience: Duration) -> Result<Ready, CommandError> {
-        plan_within(&self.client, &asked(aim), (Vec::new(), None), patience).await
+        plan_within(&self.client, &asked(aim, self.takes_snapshots), (Vec::new(), None), patience).await
     }
 
     /// Says whether the cluster is Available.
@@ -232,10 +249,10 @@ impl World {
 
     async fn run(&self, aim: &Aim) -> Result<(), CommandError> {
         let ui = Ui::plain(std::io::sink(), self.told.clone());
-        let asked = asked(aim);
+        let asked = asked(aim, self.takes_snapshots);
         let ready = self.ready(aim, Duration::ZERO).await?;
         tokio::select! {
-            done = carry_out(&ui, &self.client, &asked, &ready) => done,
+            done = carry_out(&ui, &self.client, &asked, &ready, &self.keeper) => done,
             () = self.controllers() => unreachable!("they never end"),
         }
     }

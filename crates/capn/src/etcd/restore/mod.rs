@@ -1,0 +1,405 @@
+//! Bringing a cluster back to a snapshot.
+//!
+//! What there is is looked at, [chosen](plan) without I/O, [noted](note), and then carried out: the control
+//! plane stops on all its machines, one of them takes the data and becomes the only member of etcd, and
+//! the KubeadmControlPlane makes the others anew. Meanwhile the cluster is paused, so that nobody
+//! replaces what does not answer. Every step can be repeated, and the note says which come.
+
+mod after;
+mod check;
+mod member;
+mod node;
+mod note;
+mod plan;
+
+use std::time::Duration;
+
+use capi_api::{Cluster, Machine};
+use capn_api::LXCMachine;
+use capn_plan::{Owner, Ownership, Role};
+use capn_provider::LocalSockets;
+use jiff::Timestamp;
+use kube::{Client, ResourceExt as _};
+
+use super::take::{Keeper, Unfit, fitness};
+use super::{Folder, Kept, size};
+use crate::Context;
+use crate::cluster::{self, Existing};
+use crate::error::{CommandError, Doing as _};
+use crate::identity::Identity;
+use crate::preflight;
+use crate::session::{Need, Session};
+use crate::signal::Interrupt;
+use crate::state::StateDir;
+use crate::ui::Ui;
+use crate::watch::{self, Deadline, Objects, View};
+use node::Node;
+use note::{Note, Phase};
+use plan::{Candidate, Choice, Instance};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Name of the cluster.
+    pub name: &'a str,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// The snapshot: a file, a name in the state folder, or `latest`.
+    pub from: &'a str,
+    /// Nobody is asked.
+    pub yes: bool,
+    /// Doubts are passed over.
+    pub force: bool,
+    /// How long to wait in all.
+    pub wait: Duration,
+}
+
+/// Brings a cluster back to a snapshot, or continues to.
+///
+/// # Errors
+///
+/// When it is refused, with nothing changed, or a step fails: the same command continues from there.
+pub async fn restore(context: &Context, asked: &Asked<'_>) -> Result<(), CommandError> {
+    let state = StateDir::of(context)?;
+    let mut interrupt = Interrupt::listen()?;
+    let sockets = LocalSockets::default().and(asked.namespace);
+    let need = match state.database().exists() {
+        true => Need::Controllers(&sockets),
+        false => Need::Objects,
+    };
+    let mut session = Session::open(&state, need).await?;
+    let client = session.client().clone();
+    let work = run(context, &state, &client, asked);
+    let result = tokio::select! {
+        result = session.while_running(work) => result,
+        () = interrupt.wait() => Err(CommandError::interrupted("interrupted")
+            .hint("what was begun stays begun, and the cluster paused: the same command continues")),
+    };
+    let closed = session.close().await;
+    let act = format!("cannot restore the etcd of cluster `{}`", asked.name);
+    result.map_err(|error| error.while_doing(act)).and(closed)
+}
+
+async fn run(
+    context: &Context,
+    state: &StateDir,
+    client: &Client,
+    asked: &Asked<'_>,
+) -> Result<(), CommandError> {
+    let Asked { name, namespace, .. } = *asked;
+    let existing = cluster::existing(client, namespace, name).await?;
+    let view = watch::read(client, namespace, name).await;
+    let found = view.cluster.clone();
+    let cluster = found.as_deref().ok_or_else(|| CommandError::new("the cluster is gone"))?;
+    match fitness(cluster, view.control_plane.as_deref()) {
+        Ok(()) | Err(Unfit::Paused) => {}
+        Err(unfit) => return Err(CommandError::new(unfit.to_string())),
+    }
+    let identity = cluster::identity(client, namespace, &existing, &view).await?;
+    let server = identity.client()?;
+    preflight::contact(&identity, &server).await?;
+    let folder = Keeper::of(state).folder(namespace, name)?;
+    let uid = cluster.uid().unwrap_or_default();
+    let note = match Note::read(&folder, &uid)? {
+        Some(note) => {
+            context.ui.note(format!("continues to restore {}", note.snapshot));
+            note
+        }
+        None => {
+            let Some(note) = begin(context, &server, asked, &view, cluster, &folder).await? else {
+                return Ok(());
+            };
+            note
+        }
+    };
+    let work = Work {
+        ui: &context.ui,
+        client,
+        server: &server,
+        identity: &identity,
+        existing: &existing,
+        asked,
+        cluster,
+        folder: &folder,
+    };
+    work.run(note).await
+}
+
+/// Checks, chooses and asks; nothing is changed but that it is noted. `None` if it is not to be.
+async fn begin(
+    context: &Context,
+    server: &incus_client::Client,
+    asked: &Asked<'_>,
+    view: &View,
+    cluster: &Cluster,
+    folder: &Folder,
+) -> Result<Option<Note>, CommandError> {
+    let Asked { name, namespace, .. } = *asked;
+    let uid = cluster.uid().unwrap_or_default();
+    let kept = check::find(folder, asked.from, &uid)?;
+    let step = context.ui.step(format!("check {}", kept.path));
+    let path = kept.path.clone();
+    let reading = tokio::task::spawn_blocking(move || check::read(&path));
+    let content = reading.await.doing("cannot read the snapshot")??;
+    let version = view.control_plane.as_ref().map(|found| found.spec.version.as_str());
+    let subject =
+        check::Subject { namespace, name, uid: &uid, version: version.unwrap_or_default() };
+    check::verdict(&content, kept.record.as_ref(), subject, asked.force)?;
+    step.done(format!("{} is whole, {}", kept.path, size(content.size_bytes)));
+    let choice = plan::choose(name, &candidates(server, view, cluster).await?)?;
+    tell(&context.ui, name, &kept, &choice);
+    if !asked.yes {
+        match context.ui.ask("Do that?") {
+            Some(true) => {}
+            Some(false) => return Ok(None),
+            None => {
+                return Err(CommandError::usage(
+                    "it asks before it changes anything, and there is no terminal to ask on",
+                )
+                .hint(format!(
+                    "restore without asking: `capn etcd snapshot restore {name} --from {} --yes`",
+                    asked.from
+                )));
+            }
+        }
+    }
+    let Choice { machine, instance, others } = choice;
+    let note = Note {
+        id: Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string(),
+        uid,
+        snapshot: kept.path,
+        sha256: content.sha256,
+        machine,
+        instance,
+        others,
+        was_paused: cluster.spec.paused == Some(true),
+        phase: Phase::Data,
+    };
+    note.write(folder)?;
+    Ok(Some(note))
+}
+
+/// What will be done, and what it costs.
+fn tell(ui: &Ui, name: &str, kept: &Kept, choice: &Choice) {
+    let taken = kept.taken().strftime("%Y-%m-%d %H:%M:%SZ");
+    ui.say(format!(
+        "cluster `{name}` goes back to {taken}: what was written to its API since is lost, and it does not answer meanwhile"
+    ));
+    ui.say(format!("  `{}` takes the data, and its etcd becomes the only member", choice.instance));
+    if !choice.others.is_empty() {
+        ui.say(format!(
+            "  other control plane machines are replaced: {}",
+            choice.others.join(", ")
+        ));
+    }
+}
+
+/// What there is to see of the control plane machines.
+async fn candidates(
+    server: &incus_client::Client,
+    view: &View,
+    cluster: &Cluster,
+) -> Result<Vec<Candidate>, CommandError> {
+    let mut candidates = Vec::new();
+    for machine in view.machines.iter().filter(|machine| machine.is_control_plane()) {
+        let lxc_machine = view.lxc_machine(machine);
+        let name = machine.spec.infrastructure_ref.name.clone();
+        let instance = match lxc_machine {
+            None => Instance::Missing,
+            Some(lxc_machine) => look(server, machine, lxc_machine, cluster).await?,
+        };
+        candidates.push(Candidate {
+            machine: machine.name_any(),
+            name,
+            created: machine.creation_timestamp().map(|at| at.0).unwrap_or_default(),
+            is_leaving: machine.metadata.deletion_timestamp.is_some(),
+            instance,
+        });
+    }
+    Ok(candidates)
+}
+
+/// What there is to see of an instance.
+async fn look(
+    server: &incus_client::Client,
+    machine: &Machine,
+    lxc_machine: &LXCMachine,
+    cluster: &Cluster,
+) -> Result<Instance, CommandError> {
+    let name = lxc_machine.name_any();
+    let found =
+        server.instance(&name).await.doing(format!("cannot look at the instance `{name}`"))?;
+    let Some(found) = found else { return Ok(Instance::Missing) };
+    let role = if machine.is_control_plane() { Role::ControlPlane } else { Role::Worker };
+    let owner = Owner {
+        namespace: cluster.namespace().unwrap_or_default(),
+        uid: lxc_machine.uid().unwrap_or_default(),
+        cluster: cluster.name_any(),
+        machine: Some(machine.name_any()),
+        name: name.clone(),
+        role,
+    };
+    let is_vouched = lxc_machine.spec.provider_id.is_some();
+    if let Ownership::Foreign(whose) = owner.of(&found.value.config, is_vouched) {
+        return Ok(Instance::Foreign(whose));
+    }
+    if !found.value.is_running() {
+        return Ok(Instance::Stopped);
+    }
+    if role == Role::Worker {
+        return Ok(Instance::WithoutEtcd);
+    }
+    let node = Node { server, instance: &name, exec: None };
+    Ok(if node.is_true(node::HAS_ETCD).await? { Instance::Fit } else { Instance::WithoutEtcd })
+}
+
+/// What it takes to carry it out.
+struct Work<'a> {
+    ui: &'a Ui,
+    client: &'a Client,
+    server: &'a incus_client::Client,
+    identity: &'a Identity,
+    existing: &'a Existing,
+    asked: &'a Asked<'a>,
+    cluster: &'a Cluster,
+    folder: &'a Folder,
+}
+
+impl Work<'_> {
+    async fn run(&self, mut note: Note) -> Result<(), CommandError> {
+        let Asked { name, namespace, wait, .. } = *self.asked;
+        let deadline = Deadline::after(wait);
+        let exec = self.identity.exec_command();
+        let node = Node { server: self.server, instance: &note.instance, exec: exec.as_deref() };
+        if note.phase == Phase::Data {
+            after::pause(self.client, namespace, name, true).await?;
+            self.data(&note, &node).await?;
+            let step = self.ui.step("API server");
+            after::served(self.client, self.cluster).await?;
+            step.done("API server answers from the snapshot");
+            note.phase = Phase::Machines;
+            note.write(self.folder)?;
+        }
+        let node = Node { server: self.server, instance: &note.instance, exec: exec.as_deref() };
+        let workload = after::served(self.client, self.cluster).await?;
+        self.nodes(&note, &workload).await?;
+        after::replace(self.client, namespace, &note.others).await?;
+        if !note.was_paused {
+            after::pause(self.client, namespace, name, false).await?;
+            self.machines(&note, deadline).await?;
+        }
+        node.clean().await?;
+        Note::delete(self.folder)?;
+        self.ui.say(format!("cluster `{name}` is back at the snapshot {}", note.snapshot));
+        self.ui.say(format!(
+            "  the data of before is kept in `{}`: /var/lib/etcd.before-{}; delete it when you are sure",
+            note.instance, note.id
+        ));
+        if note.was_paused {
+            self.ui.note(format!(
+                "it is paused, as it was; `capn resume {name}` makes the other machines anew"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Stops the control plane everywhere, and starts it from the data on one machine.
+    async fn data(&self, note: &Note, node: &Node<'_>) -> Result<(), CommandError> {
+        let view = watch::read(self.client, self.asked.namespace, self.asked.name).await;
+        for one in candidates(self.server, &view, self.cluster).await? {
+            let is_chosen = one.name == note.instance;
+            match &one.instance {
+                Instance::Fit => {}
+                // It has nothing that runs, or nothing of ours.
+                _ if !is_chosen => continue,
+                other => {
+                    return Err(CommandError::new(format!("the instance `{}` {other}", one.name))
+                        .hint(format!(
+                            "start it, and repeat the command: `incus start {}`",
+                            one.name
+                        )));
+                }
+            }
+            let step = self.ui.step(format!("stop the control plane in `{}`", one.name));
+            let other = Node { server: self.server, instance: &one.name, exec: node.exec };
+            other.stop().await.map_err(|error| match is_chosen {
+                true => error,
+                false => error.hint(format!(
+                    "or stop the instance, which is replaced: `incus stop --force {}`",
+                    one.name
+                )),
+            })?;
+            step.done(format!("control plane in `{}` stopped", one.name));
+        }
+        let member = node.member().await?;
+        let step = self.ui.step(format!("restore the snapshot in `{}`", note.instance));
+        if !node.is_restored(note, &member).await? {
+            node.send(note).await?;
+            node.restore(note, &member).await?;
+        }
+        step.done(format!("snapshot restored in `{}`", note.instance));
+        node.start().await
+    }
+
+    /// Has kubelets look at the API anew, and forgets nodes that are no more.
+    async fn nodes(&self, note: &Note, workload: &Client) -> Result<(), CommandError> {
+        let view = watch::read(self.client, self.asked.namespace, self.asked.name).await;
+        let since = Timestamp::now();
+        let (mut staying, mut all) = (Vec::new(), Vec::new());
+        let step = self.ui.step("nodes");
+        for machine in &view.machines {
+            all.extend(machine.node_name().map(str::to_owned));
+            if note.others.contains(&machine.name_any()) {
+                continue;
+            }
+            let (Some(lxc_machine), Some(name)) = (view.lxc_machine(machine), machine.node_name())
+            else {
+                continue;
+            };
+            match look(self.server, machine, lxc_machine, self.cluster).await? {
+                Instance::Fit | Instance::WithoutEtcd => {}
+                Instance::Missing | Instance::Stopped | Instance::Foreign(_) => continue,
+            }
+            let instance = lxc_machine.name_any();
+            let node = Node { server: self.server, instance: &instance, exec: None };
+            node.restart_kubelet().await?;
+            staying.push(name.to_owned());
+        }
+        let gone = after::forget_nodes(workload, &all).await?;
+        after::heard_of(workload, &staying, since).await?;
+        let chosen = view.machines.iter().find(|machine| machine.name_any() == note.machine);
+        if let Some(name) = chosen.and_then(|machine| machine.node_name()) {
+            after::mark(workload, name).await?;
+        }
+        step.done(format!("nodes are Ready: {}", staying.join(", ")));
+        if !gone.is_empty() {
+            self.ui.note(format!("nodes that no machine has were deleted: {}", gone.join(", ")));
+        }
+        Ok(())
+    }
+
+    /// Waits for the machines that are made anew, and for what runs on them.
+    async fn machines(&self, note: &Note, deadline: Deadline) -> Result<(), CommandError> {
+        let Asked { name, namespace, .. } = *self.asked;
+        let mut objects = Objects::of(self.client, namespace, name);
+        let before = watch::read(self.client, namespace, name).await;
+        let known = watch::reached(&before, &watch::Asked::by(&before));
+        after::gone(&mut objects, &note.others, deadline).await?;
+        let mut objects = Objects::of(self.client, namespace, name);
+        watch::follow_wanted(self.ui, &mut objects, deadline, known).await?;
+        let mut objects = Objects::of(self.client, namespace, name);
+        let available = after::available(&mut objects, deadline).await;
+        available.map_err(|error| {
+            error.hint(format!(
+                "see why: `capn describe cluster {name}`; the same command goes on waiting"
+            ))
+        })?;
+        match &self.existing.request {
+            None => Ok(()),
+            Some(request) => {
+                cluster::prove_services(self.ui, self.client, request, self.identity, deadline)
+                    .await
+            }
+        }
+    }
+}
