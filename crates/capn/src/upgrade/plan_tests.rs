@@ -56,6 +56,7 @@ fn steps(plan: &Plan) -> Vec<String> {
             }
             Step::Image { version, source: Source::Download } => format!("get {version}"),
             Step::Image { source: Source::Named(name), .. } => format!("named {name}"),
+            Step::Snapshot => "snapshot".to_owned(),
             Step::ControlPlane(rollout) => told("control plane", rollout),
             Step::Workers(rollout) => told("workers", rollout),
         })

@@ -77,7 +77,8 @@ impl<'a> Work<'a> {
 
     /// Takes a snapshot of etcd, to which `capn etcd snapshot restore` goes back.
     async fn snapshot(&self) -> Result<(), CommandError> {
-        let Asked { name, namespace, version, .. } = *self.asked;
+        let Asked { name, namespace, .. } = *self.asked;
+        let version = &self.ready.plan.to;
         let step = self.ui.step("snapshot of etcd");
         let wanted = Wanted { namespace, cluster: name, reason: Reason::Upgrade, output: None };
         let (path, record) = self.keeper.take(self.client, wanted).await.map_err(|error| {

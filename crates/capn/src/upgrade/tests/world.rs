@@ -227,7 +227,8 @@ impl World {
     }
 
     async fn ready(&self, aim: &Aim, patience: Duration) -> Result<Ready, CommandError> {
-        plan_within(&self.client, &asked(aim, self.takes_snapshots), (Vec::new(), None), patience).await
+        plan_within(&self.client, &asked(aim, self.takes_snapshots), (Vec::new(), None), patience)
+            .await
     }
 
     /// Says whether the cluster is Available.
