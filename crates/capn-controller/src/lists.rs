@@ -4,7 +4,8 @@
 //! its own, for one list of a namespace at a time and with a pause as long as the reading took, so that
 //! neither probes nor the objects of others wait for it.
 
-use std::sync::LazyLock;
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::api::{ListParams, ObjectList, PartialObjectMeta};
@@ -22,6 +23,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// One large list of a namespace at a time.
 static LANES: LazyLock<Lanes<String>> = LazyLock::new(|| Lanes::new(1));
+static KNOWN: LazyLock<Known> = LazyLock::new(Known::default);
 /// Large lists of all namespaces that are read at the same time.
 static READERS: Semaphore = Semaphore::const_new(2);
 
@@ -55,16 +57,50 @@ where
     read(api, request).await
 }
 
+/// Lists that were large when they were read last, by namespace and path.
+#[derive(Default)]
+struct Known(Mutex<HashSet<(String, String)>>);
+
+impl Known {
+    /// A text of this many bytes takes its turn.
+    const LARGE: usize = 1 << 20;
+    /// Most that are known.
+    const MOST: usize = 10_000;
+
+    fn contains(&self, list: &(String, String)) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(list)
+    }
+
+    fn note(&self, list: (String, String), bytes: usize) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes <= Self::LARGE {
+            known.remove(&list);
+        } else if known.len() < Self::MOST {
+            known.insert(list);
+        }
+    }
+}
+
 async fn read<K, T>(api: &Api<K>, request: http::Request<Vec<u8>>) -> Result<T, Error>
 where
     K: Resource + Clone,
     T: DeserializeOwned + Send + 'static,
 {
+    let namespace = api.namespace().unwrap_or_default().to_owned();
+    let list = (namespace.clone(), request.uri().path().to_owned());
+    // One that was large is asked for in its turn, so that the text of one is in memory and not that of all who ask.
+    let mut place = match KNOWN.contains(&list) {
+        true => Some(LANES.enter(namespace.clone()).await),
+        false => None,
+    };
     let text = api.clone().into_client().request_text(request).await?;
+    KNOWN.note(list, text.len());
     if text.len() <= SMALL {
         return serde_json::from_str(&text).map_err(Error::SerdeError);
     }
-    let place = LANES.enter(api.namespace().unwrap_or_default().to_owned()).await;
+    if place.is_none() {
+        place = Some(LANES.enter(namespace).await);
+    }
     let reader = READERS.acquire().await;
     let began = Instant::now();
     let reading = tokio::task::spawn_blocking(move || serde_json::from_str(&text)).await;

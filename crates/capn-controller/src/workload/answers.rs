@@ -21,10 +21,20 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::PollSemaphore;
 use tower::{BoxError, Service};
 
+use super::weight::Weight;
+
 /// Longest answer, in bytes. Lists are asked for in pages.
 pub const LONGEST_ANSWER: usize = 4 << 20;
 /// Longest line of an answer that lasts, a watch or a log, or of metrics, in bytes: one event.
 pub const LONGEST_LINE: usize = 2 << 20;
+/// Most values of an answer, in [`Weight`]. A page of 50 nodes has 100,000 to 200,000.
+const HEAVIEST: usize = 600_000;
+/// Most objects of a list in one answer, whatever was asked for.
+const MOST_ITEMS: usize = 2_000;
+/// Most values of one event.
+const HEAVIEST_LINE: usize = 200_000;
+/// An answer with more values takes its turn as a long one does.
+const LIGHT: usize = 50_000;
 /// What API servers say of themselves, which can be longer than an answer.
 pub const METRICS: &str = "/metrics";
 /// Longest refusal that is looked at, in bytes.
@@ -71,13 +81,17 @@ impl<C: Connect + Clone + Send + Sync + 'static> Service<Request<Body>> for Guar
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let kind = Kind::of(request.uri(), self.silence);
+        let upgrades = request.headers().contains_key(header::UPGRADE);
         let sent = self.http.request(request);
         Box::pin(async move {
             let response = tokio::time::timeout(HEAD, sent)
                 .await
                 .map_err(|_| BoxError::from("the API server did not answer within 30 seconds"))??;
             match response.status() {
-                status if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS => {
+                status
+                    if status.is_success()
+                        || upgrades && status == StatusCode::SWITCHING_PROTOCOLS =>
+                {
                     Ok(response.map(|body| Answer::new(body, kind)))
                 }
                 // A redirect is a refusal here.
@@ -170,6 +184,8 @@ pub(super) struct Bounded {
     until: Option<Pin<Box<Sleep>>>,
     /// Bytes of it, or of its line.
     seen: usize,
+    /// Values of it, or of its line.
+    weight: Weight,
     turn: PollSemaphore,
     permit: Option<tokio::sync::OwnedSemaphorePermit>,
 }
@@ -186,6 +202,7 @@ impl Answer {
             kind,
             until: within.map(|within| Box::pin(tokio::time::sleep(within))),
             seen: 0,
+            weight: Weight::default(),
             turn: PollSemaphore::new(LARGE.clone()),
             permit: None,
         }))
@@ -204,6 +221,37 @@ impl Bounded {
         if self.seen > longest {
             return Err(format!("the API server's answer is longer than {longest} bytes").into());
         }
+        self.weigh(data, broken)
+    }
+
+    /// What is not JSON has no values: logs and metrics.
+    fn weigh(&mut self, data: &[u8], broken: Option<usize>) -> Result<(), BoxError> {
+        let heaviest = match self.kind {
+            Kind::Whole => HEAVIEST,
+            Kind::Watch(_) => HEAVIEST_LINE,
+            Kind::Log | Kind::Lines => return Ok(()),
+        };
+        let rest = match broken {
+            // Lines that ended within this piece are bounded by its size.
+            Some(at) => {
+                self.weight.add(data.get(..at).unwrap_or_default());
+                let ended = std::mem::take(&mut self.weight);
+                if ended.values > heaviest {
+                    return Err(too_heavy(heaviest));
+                }
+                data.get(at + 1..).unwrap_or_default()
+            }
+            None => data,
+        };
+        self.weight.add(rest);
+        if self.weight.values > heaviest {
+            return Err(too_heavy(heaviest));
+        }
+        if matches!(self.kind, Kind::Whole) && self.weight.items > MOST_ITEMS {
+            return Err(
+                format!("the API server's answer lists more than {MOST_ITEMS} objects").into()
+            );
+        }
         Ok(())
     }
 
@@ -221,7 +269,8 @@ impl Bounded {
             };
             return Poll::Ready(Some(Err(late.into())));
         }
-        if matches!(self.kind, Kind::Whole) && self.seen > SMALL && self.permit.is_none() {
+        let is_large = self.seen > SMALL || self.weight.values > LIGHT;
+        if matches!(self.kind, Kind::Whole) && is_large && self.permit.is_none() {
             self.permit = ready!(self.turn.poll_acquire(cx));
         }
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -239,6 +288,10 @@ impl Bounded {
         }
         Poll::Ready(Some(Ok(frame)))
     }
+}
+
+fn too_heavy(heaviest: usize) -> BoxError {
+    format!("the API server's answer has more than {heaviest} values").into()
 }
 
 impl http_body::Body for Answer {

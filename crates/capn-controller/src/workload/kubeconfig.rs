@@ -79,18 +79,65 @@ impl Access {
     /// Reads what the current context leads to.
     pub(super) fn read(text: &str, reach: Reach) -> Result<Self, KubeconfigError> {
         let all: Value = yaml::from_str(text, Bounds::FILE)?;
-        let current = text_of(&all["current-context"], "current-context")?;
-        let context = named(&all, "contexts", "context", current)?;
-        let cluster = named(&all, "clusters", "cluster", context.required("cluster")?)?;
-        let user = named(&all, "users", "user", context.required("user")?)?;
-        cluster.has_only(CLUSTER, CLUSTER_REFUSED)?;
-        user.has_only(USER, USER_REFUSED)?;
+        let (cluster, user) = entries(&all)?;
         Ok(Self {
             server: server(&cluster, reach)?,
             authority: authority(&cluster)?,
             auth: auth(&user)?,
         })
     }
+}
+
+/// The cluster and the user that the current context leads to, with nothing but what is taken.
+fn entries(all: &Value) -> Result<(Entry<'_>, Entry<'_>), KubeconfigError> {
+    let current = text_of(&all["current-context"], "current-context")?;
+    let context = named(all, "contexts", "context", current)?;
+    let cluster = named(all, "clusters", "cluster", context.required("cluster")?)?;
+    let user = named(all, "users", "user", context.required("user")?)?;
+    cluster.has_only(CLUSTER, CLUSTER_REFUSED)?;
+    user.has_only(USER, USER_REFUSED)?;
+    Ok((cluster, user))
+}
+
+/// A kubeconfig for kubectl with what the current context of `text` leads to, under the names `name`,
+/// `name-admin` and `name-admin@name`, and nothing else. Other entries of `text` were looked at by nobody, and their names
+/// may be those of other clusters of the reader.
+///
+/// # Errors
+///
+/// As for [`super::client`].
+pub fn rebuilt(text: &str, reach: Reach, name: &str) -> Result<Value, KubeconfigError> {
+    Access::read(text, reach)?;
+    let all: Value = yaml::from_str(text, Bounds::FILE)?;
+    let (cluster, user) = entries(&all)?;
+    let field = |entry: &Entry<'_>, field| -> Result<Option<String>, KubeconfigError> {
+        Ok(entry.text(field)?.map(|text| text.trim().to_owned()))
+    };
+    let kept = |entry: &Entry<'_>, fields: &[&'static str]| {
+        let mut kept = Map::new();
+        for key in fields {
+            if let Some(text) = field(entry, key)? {
+                kept.insert((*key).to_owned(), Value::String(text));
+            }
+        }
+        Ok::<_, KubeconfigError>(Value::Object(kept))
+    };
+    let (admin, context) = (format!("{name}-admin"), format!("{name}-admin@{name}"));
+    Ok(json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{
+            "name": name,
+            "cluster": kept(&cluster, &["certificate-authority-data", "server"])?,
+        }],
+        "users": [{
+            "name": &admin,
+            "user": kept(&user, &["client-certificate-data", "client-key-data", "token"])?,
+        }],
+        "contexts": [{ "name": &context, "context": { "cluster": name, "user": &admin } }],
+        "current-context": &context,
+        "preferences": {},
+    }))
 }
 
 /// An entry of a list, by its name.

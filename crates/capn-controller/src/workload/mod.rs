@@ -9,6 +9,7 @@ mod addresses;
 mod answers;
 mod kubeconfig;
 mod list;
+mod weight;
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use tower::ServiceBuilder;
 
 pub use self::addresses::Reach;
 pub use self::answers::{LONGEST_ANSWER, LONGEST_LINE, METRICS};
-pub use self::kubeconfig::KubeconfigError;
+pub use self::kubeconfig::{KubeconfigError, rebuilt};
 pub use self::list::list;
 use self::{
     addresses::Resolver,

@@ -69,6 +69,32 @@ async fn inline_certificates_keys_and_tokens_are_taken() {
 }
 
 #[tokio::test]
+async fn only_what_was_looked_at_is_handed_on() {
+    let (certificate, _) = certificate();
+    let text = kubeconfig("https://192.0.2.1:6443", &certificate, "", "");
+    let mut all: serde_json::Value =
+        capn_text::yaml::from_str(&text, capn_text::yaml::Bounds::FILE).unwrap();
+    let more = |list: &str, entry: serde_json::Value, all: &mut serde_json::Value| {
+        all[list].as_array_mut().unwrap().push(entry);
+    };
+    let evil = serde_json::json!({ "name": "production-admin", "user": { "exec": { "command": "/tmp/evil" } } });
+    more("users", evil, &mut all);
+    let evil = serde_json::json!({ "name": "production", "cluster": { "server": "https://evil.example" } });
+    more("clusters", evil, &mut all);
+    let rebuilt = rebuilt(&all.to_string(), Reach::ThisMachine, "team/demo").unwrap();
+    let text = rebuilt.to_string();
+    assert!(!text.contains("evil") && !text.contains("production"), "{text}");
+    assert!(client(&text, Reach::ThisMachine).is_ok(), "{text}");
+    let names = ["/clusters/0/name", "/users/0/name", "/contexts/0/name", "/current-context"];
+    let names = names.map(|at| rebuilt.pointer(at).and_then(|name| name.as_str()).unwrap());
+    let context = "team/demo-admin@team/demo";
+    assert_eq!(names, ["team/demo", "team/demo-admin", context, context]);
+    for list in ["clusters", "users", "contexts"] {
+        assert_eq!(rebuilt[list].as_array().map(Vec::len), Some(1), "{list}");
+    }
+}
+
+#[tokio::test]
 async fn what_runs_reads_or_trusts_something_is_refused_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let marker = folder.path().join("marker");
@@ -225,7 +251,10 @@ async fn an_answer_is_bounded() {
     let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine).unwrap());
     assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 10);
     assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 1000);
-    let said = list(http("200 OK", &list_of(5000))).await;
+    let name = "n".repeat(5 << 20);
+    let said =
+        list(http("200 OK", &format!(r#"{{"metadata":{{"continue":"{name}"}},"items":[]}}"#)))
+            .await;
     assert!(said.contains("longer than 4194304 bytes"), "{said}");
 }
 
@@ -243,6 +272,33 @@ async fn a_line_of_a_watch_is_bounded_and_a_watch_is_not() {
     let watched = nodes.watch(&WatchParams::default(), "0").await.unwrap();
     let events: Vec<_> = watched.collect().await;
     assert!(events.iter().all(Result::is_err) && !events.is_empty(), "{events:?}");
+}
+
+#[tokio::test]
+async fn small_values_are_bounded_as_what_they_become() {
+    let items = |count| format!(r#"{{"metadata":{{}},"items":[{}]}}"#, vec!["{}"; count].join(","));
+    let said = list(http("200 OK", &items(3000))).await;
+    assert!(said.contains("lists more than 2000 objects"), "{said}");
+    let conditions = vec!["{}"; 100_000].join(",");
+    let node = format!(r#"{{"metadata":{{"name":"n"}},"status":{{"conditions":[{conditions}]}}}}"#);
+    let said = list(http("200 OK", &format!(r#"{{"metadata":{{}},"items":[{node}]}}"#))).await;
+    assert!(said.contains("more than 600000 values"), "{said}");
+    // An event in whatever pieces it comes, and two of them in one piece.
+    let event = format!("{{\"type\":\"ADDED\",\"object\":{node}}}\n");
+    for lines in [event.clone(), format!("{event}{event}")] {
+        let text = server(vec![http("200 OK", &lines)]).await;
+        let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine).unwrap());
+        let watched = nodes.watch(&WatchParams::default(), "0").await.unwrap();
+        let events: Vec<_> = watched.collect().await;
+        assert!(events.iter().all(Result::is_err) && !events.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_nobody_asked_for_is_no_success() {
+    let answer = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n";
+    let said = list(answer.to_vec()).await;
+    assert!(!said.is_empty() && !said.contains("EOF while parsing"), "{said}");
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ use crate::Context;
 use crate::error::Failure;
 use crate::objects::{is_deleting, selector_text, selects};
 
+/// So many bindings are read one by one.
+const FEW: usize = 20;
+
 /// What a set looks at.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
@@ -64,8 +67,7 @@ pub(super) async fn observe(ctx: &Context, set: &ClusterResourceSet) -> Result<O
     if clusters.is_empty() {
         return Ok(Observed { clusters: Vec::new(), resources: Vec::new() });
     }
-    let mut bindings: BTreeMap<_, _> =
-        bindings(ctx, set).await?.into_iter().map(|found| (found.name_any(), found)).collect();
+    let mut bindings = bindings_of(ctx, set, &clusters).await?;
     let clusters = clusters
         .into_iter()
         .map(|cluster| Target { binding: bindings.remove(&cluster.name_any()), cluster })
@@ -96,6 +98,27 @@ async fn clusters(ctx: &Context, set: &ClusterResourceSet) -> Result<Vec<Cluster
     clusters.retain(|cluster| selects(selector, cluster.meta()) && !is_deleting(cluster.meta()));
     clusters.sort_by_key(kube::ResourceExt::name_any);
     Ok(clusters)
+}
+
+/// What has been applied to clusters, by their names: one by one where there are few, since those of all clusters
+/// of the namespace may be large.
+async fn bindings_of(
+    ctx: &Context,
+    set: &ClusterResourceSet,
+    clusters: &[Cluster],
+) -> Result<BTreeMap<String, ClusterResourceSetBinding>, Failure> {
+    let named = |found: ClusterResourceSetBinding| (found.name_any(), found);
+    if clusters.len() > FEW {
+        return Ok(bindings(ctx, set).await?.into_iter().map(named).collect());
+    }
+    let api: Api<ClusterResourceSetBinding> =
+        Api::namespaced(ctx.client.clone(), &set.namespace().unwrap_or_default());
+    let mut found = BTreeMap::new();
+    for cluster in clusters {
+        let binding = api.get_opt(&cluster.name_any()).await;
+        found.extend(binding.map_err(Failure::api("get a binding of", set))?.map(named));
+    }
+    Ok(found)
 }
 
 /// What has been applied in the namespace of a set.

@@ -20,6 +20,8 @@ use crate::workload::{self, answer};
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Objects in whose place in an error there is a number.
 const MAX_TOLD: usize = 5;
+/// API versions of which is kept what is served.
+const MAX_SERVED: usize = 8;
 /// Longest text of an API server that is told about an object, in bytes.
 const LONGEST: usize = 300;
 /// The namespace of objects that say none, as kubectl has it.
@@ -138,12 +140,17 @@ impl Session {
                 }
                 Err(error) => return Err(refusal(&error, true)),
             };
+            // A set may name a thousand API versions, each with an answer of its own.
+            if self.served.len() >= MAX_SERVED {
+                self.served.clear();
+            }
             self.served.insert(api_version.clone(), listed);
         }
         let listed = self.served.get(api_version).map(|listed| listed.resources.as_slice());
         let found = listed.unwrap_or_default().iter().find(|resource| {
             let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            resource.kind == manifest.kind && resource.name.chars().all(is_name)
+            let name = &resource.name;
+            resource.kind == manifest.kind && !name.is_empty() && name.chars().all(is_name)
         });
         let Some(found) = found else {
             return Err(Refusal::Refused(format!("the cluster has no such kind in {api_version}")));

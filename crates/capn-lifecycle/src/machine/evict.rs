@@ -1,12 +1,14 @@
 //! Asks a workload cluster to empty a node. What stands in the way is told, and holds up nothing else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use capi_api::Machine;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::apply::{ANSWER_WITHIN, ask, workload};
 use super::observe::Observed;
@@ -19,6 +21,10 @@ use crate::workload::{self as cluster, answer};
 /// The longest reason that is told, in bytes, and how many different ones.
 const LONGEST: usize = 300;
 const MAX_REASONS: usize = 5;
+/// How long one pass of a drain may take: what else it looks at, the time that a drain may take in all among it, comes
+/// between two passes.
+const PASS: Duration = Duration::from_secs(20);
+const SLOW: &str = "the API server is slow to take evictions";
 /// Cause by which an API server says that a namespace is being deleted.
 const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
 
@@ -85,7 +91,15 @@ pub(super) async fn evict(
         Err(error) => return Obstacles::node(&chain(&error)),
     };
     let mut obstacles = Obstacles::default();
-    for pod in pods {
+    let end = Instant::now() + PASS;
+    for pod in turned(pods) {
+        if ctx.stop.is_cancelled() {
+            break;
+        }
+        if Instant::now() >= end {
+            obstacles.node = Some(SLOW.to_owned());
+            break;
+        }
         match evict_one(&client, pod).await {
             Ok(()) => {}
             Err(error) => match refusal(&error) {
@@ -99,6 +113,14 @@ pub(super) async fn evict(
         }
     }
     obstacles
+}
+
+/// The same pods, beginning with another one each second: those at the end have their turn too, where one pass does
+/// not come to all of them.
+fn turned(pods: &[Evict]) -> impl Iterator<Item = &Evict> {
+    let now = usize::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+    let (end, begin) = pods.split_at(now.checked_rem(pods.len()).unwrap_or_default());
+    begin.iter().chain(end)
 }
 
 async fn evict_one(client: &Client, pod: &Evict) -> Result<(), cluster::Error> {
@@ -123,7 +145,11 @@ async fn evict_one(client: &Client, pod: &Evict) -> Result<(), cluster::Error> {
 /// was not the API server that answered.
 fn refusal(error: &cluster::Error) -> Option<String> {
     let cluster::Error::Request { source, .. } = error else { return None };
-    let kube::Error::Api(status) = source.as_ref() else { return None };
+    let status = match source.as_ref() {
+        kube::Error::Api(status) => status,
+        kube::Error::BuildRequest(_) => return Some("its name cannot be asked for".to_owned()),
+        _ => return None,
+    };
     let causes = status.details.iter().flat_map(|details| &details.causes);
     if causes.clone().any(|cause| cause.reason == NAMESPACE_TERMINATING) {
         return Some("its namespace is being deleted".to_owned());

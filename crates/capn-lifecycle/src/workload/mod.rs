@@ -5,6 +5,7 @@
 //! last.
 
 pub mod etcd;
+mod forward;
 pub mod serving;
 
 use std::collections::HashMap;

@@ -17,6 +17,8 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::forward::Forwarder;
+
 /// How long the port-forward and the handshake may take.
 const WITHIN: Duration = Duration::from_secs(5);
 const NAMESPACE: &str = "kube-system";
@@ -96,8 +98,10 @@ async fn look(client: &Client, pod: &str, port: u16) -> Result<Timestamp, Error>
     let mut forwarder = pods
         .portforward(pod, &[port])
         .await
+        .map(Forwarder)
         .map_err(|source| Error::Forward { pod: pod.to_owned(), source: Box::new(source) })?;
     let stream = forwarder
+        .0
         .take_stream(port)
         .ok_or_else(|| failed(std::io::ErrorKind::NotConnected.into()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -110,7 +114,7 @@ async fn look(client: &Client, pod: &str, port: u16) -> Result<Timestamp, Error>
         .with_no_client_auth();
     let name = ServerName::try_from(NAME).map_err(|error| other(&error))?;
     let shaken = TlsConnector::from(Arc::new(tls)).connect(name, stream).await;
-    forwarder.abort();
+    drop(forwarder);
     // The certificate comes first: whether the rest succeeds makes no difference.
     let end = *shown.end.lock().unwrap_or_else(PoisonError::into_inner);
     match (end, shaken) {

@@ -46,11 +46,19 @@ pub async fn kubeconfig(
         let act = format!("the Secret `{name}` has characters that are not printed");
         return Err(CommandError::new(act).hint(advice));
     }
-    if let Err(error) = workload::client(&text, Reach::ThisMachine) {
-        let act = format!("the Secret `{name}` is not used");
-        return Err(CommandError::caused(act, error).hint(advice));
+    // Only what was looked at is handed on, under names that say whose it is: two namespaces may each have a
+    // cluster of this name, and kubectl has one list for all.
+    let shown = match namespace {
+        "default" => cluster.to_owned(),
+        namespace => format!("{namespace}/{cluster}"),
+    };
+    match workload::rebuilt(&text, Reach::ThisMachine, &shown) {
+        Ok(rebuilt) => crate::manifest::value_to_yaml(&rebuilt),
+        Err(error) => {
+            let act = format!("the Secret `{name}` is not used");
+            Err(CommandError::caused(act, error).hint(advice))
+        }
     }
-    Ok(text)
 }
 
 /// Asks the workload cluster for its nodes.

@@ -61,6 +61,13 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<(), Comman
         }
     };
     let machines = args.machines_per_namespace;
+    if state.pki().exists() && !state.database().exists() {
+        context.ui.note(format!(
+            "{} is gone, and {} is there: an empty plane is made. If the database was moved, stop this, put it back and start again",
+            state.database(),
+            state.pki()
+        ));
+    }
     let mut serving = Serving::start(&state, args.listen, &args.hosts, work, machines).await?;
     let kubeconfig = state.plane_kubeconfig();
     context.ui.say(format!("serving {} for {}", serving.url(), state.path()));

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::{Change, Event, History, Key, Object, lock::Lock, state::State};
+use super::{Change, Event, History, Key, Object, files::Files, lock::Lock, state::State};
 use crate::{
     Error,
     private::{self, Refused},
@@ -44,7 +44,19 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 /// The connection, and the lock that makes it the only one that writes.
 pub(super) struct Database {
     connection: Connection,
+    files: Files,
     _lock: Option<Lock>,
+}
+
+/// Why a write is not acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// SQLite does not take it.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// What was written would be gone with the process.
+    #[error("{} was deleted or replaced while the plane has it open; stop the plane, put the file back, start it again", .0.display())]
+    Replaced(PathBuf),
 }
 
 impl Database {
@@ -73,7 +85,16 @@ impl Database {
                 .map_err(opening)?;
         }
         let state = load(&connection, history, &name)?;
-        Ok((Self { connection, _lock: lock }, state))
+        let files = path.as_deref().map(Files::beside).unwrap_or_default();
+        Ok((Self { connection, files, _lock: lock }, state))
+    }
+
+    /// Whether what is written stays: asked after each commit, before anything is acknowledged.
+    pub(super) fn check_files(&mut self) -> Result<(), Refusal> {
+        match self.files.replaced() {
+            Some(path) => Err(Refusal::Replaced(path.to_owned())),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>, rusqlite::Error> {

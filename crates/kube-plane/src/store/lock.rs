@@ -54,7 +54,7 @@ impl Lock {
     }
 }
 
-fn lock_path(database: &Path) -> PathBuf {
+pub(super) fn lock_path(database: &Path) -> PathBuf {
     database.with_extension("lock")
 }
 

@@ -5,6 +5,7 @@
 //! write is always: check, commit, update memory, tell watchers, acknowledge.
 
 mod database;
+mod files;
 pub(crate) mod gate;
 mod lock;
 mod object;

@@ -68,6 +68,26 @@ async fn a_second_opener_is_told_who_holds_the_plane() {
 }
 
 #[tokio::test]
+async fn nothing_is_acknowledged_that_a_deleted_or_replaced_file_takes() {
+    for name in ["plane.db", "plane.db-wal", "plane.lock"] {
+        for is_replaced in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = open(Some(&dir.path().join("plane.db")), History::default()).unwrap();
+            let revision = put(&store, "a", None, 0).await.unwrap();
+            let (file, aside) = (dir.path().join(name), dir.path().join("aside"));
+            std::fs::rename(&file, &aside).unwrap();
+            if is_replaced {
+                std::fs::copy(&aside, &file).unwrap();
+            }
+            let error = put(&store, "a", Some(revision), 1).await.unwrap_err();
+            let WriteError::Database(said) = error else { panic!("{name}: {error:?}") };
+            assert!(said.contains(name) && said.contains("deleted or replaced"), "{said}");
+            assert_eq!(store.revision(), revision, "nobody sees it");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_newer_file_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("plane.db");

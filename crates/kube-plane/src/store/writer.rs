@@ -112,7 +112,7 @@ impl Writer {
         batch: Vec<(Write, Reply)>,
     ) -> Result<
         (Vec<Arc<Event>>, Vec<(Reply, Result<Arc<Object>, WriteError>)>),
-        (rusqlite::Error, Vec<Reply>),
+        (database::Refusal, Vec<Reply>),
     > {
         let shared = Arc::clone(&self.shared);
         let mut pending = Pending::default();
@@ -128,7 +128,8 @@ impl Writer {
             for event in &pending.events {
                 database::append(&transaction, event)?;
             }
-            transaction.commit()
+            transaction.commit()?;
+            self.database.check_files()
         })();
         match committed {
             Ok(()) => Ok((pending.events, results)),

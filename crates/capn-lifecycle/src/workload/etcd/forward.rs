@@ -9,7 +9,6 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::Portforwarder;
 use kube::{Api, Client};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -18,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::super::forward::Forwarder;
 use super::Error;
 use crate::pki::{ClientIdentity, PemPair, client_certificate};
 
@@ -28,15 +28,16 @@ const NAMESPACE: &str = "kube-system";
 const NAME: &str = "localhost";
 /// etcd looks at nothing but the authority.
 const CLIENT: ClientIdentity<'static> = ClientIdentity { user: "capn", group: "capn" };
-/// Longest answer, in bytes. A list of members has some thousand.
-const LONGEST_ANSWER: usize = 1 << 20;
+/// Longest answer, in bytes. A list of members has some thousand, and each byte may become many in memory.
+const LONGEST_ANSWER: usize = 64 << 10;
 /// The certificate is for one connection.
 const VALID: SignedDuration = SignedDuration::from_hours(1);
 
 /// A connection to a member, as long as the forwarder lives.
 pub(super) struct Connected {
     pub(super) stream: TlsStream<Box<dyn Duplex>>,
-    pub(super) forwarder: Portforwarder,
+    /// Keeps the connection.
+    pub(super) forwarder: Forwarder,
     pub(super) pod: String,
 }
 
@@ -56,9 +57,11 @@ pub(super) async fn connect(
     let mut forwarder = pods
         .portforward(&pod, &[PORT])
         .await
+        .map(Forwarder)
         .map_err(|source| Error::Forward { pod: pod.clone(), source: Box::new(source) })?;
     let broken = |source| Error::Connection { pod: pod.clone(), source };
     let stream = forwarder
+        .0
         .take_stream(PORT)
         .ok_or_else(|| broken(std::io::ErrorKind::NotConnected.into()))?;
     let name = ServerName::try_from(NAME).map_err(|error| broken(std::io::Error::other(error)))?;
@@ -113,7 +116,7 @@ pub(super) async fn call(
             });
         }
     };
-    forwarder.abort();
+    drop(forwarder);
     if !is_success {
         return Err(Error::Refused { path, message: message(&bytes) });
     }

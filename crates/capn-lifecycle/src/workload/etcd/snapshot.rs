@@ -119,7 +119,7 @@ impl Etcd {
                         .await
                         .map_err(|_| Error::Silent)??;
                 let taken = receive(stream, &pod, receiver).await;
-                forwarder.abort();
+                drop(forwarder);
                 taken
             }
             Way::Other(answerer) => {
