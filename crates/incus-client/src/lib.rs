@@ -76,7 +76,8 @@ pub use client::{Client, ClientBuilder};
 pub use error::{Call, Error, Result};
 pub use events::{EventItem, EventStream};
 pub use exec::{
-    ExecControlHandle, ExecInput, ExecOutput, ExecReader, ExecRequest, ExecStream, Tunnel,
+    ExecControlHandle, ExecEnd, ExecEnded, ExecInput, ExecOutput, ExecReader, ExecRequest,
+    ExecSignals, ExecStream, ExecTerminal, TerminalSize, TerminalStream, Tunnel,
 };
 pub use files::{FileOptions, PulledFile};
 pub use images::{ImageFiles, ImageUpload, ImportedImage, UploadProgress};

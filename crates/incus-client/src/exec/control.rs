@@ -7,33 +7,39 @@ use futures::SinkExt;
 use incus_api::ExecControl;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::TerminalSize;
 use crate::error::{Call, Error, Result};
 use crate::operations::Operation;
 use crate::websocket::Socket;
 
 /// The control connection of a running command. Dropping it kills the command.
+#[derive(Debug)]
 pub struct ExecControlHandle {
-    instance: String,
-    program: String,
-    operation: Operation,
+    signals: ExecSignals,
+    end: ExecEnd,
+}
+
+/// Signals to a running command. Dropping it kills the command.
+pub struct ExecSignals {
+    operation: String,
     socket: Socket,
 }
 
-/// How a command ended.
-pub(crate) struct Ended {
-    pub(crate) exit_code: i32,
-    /// Why the server could not run it (program not found, not executable).
-    pub(crate) error: String,
+/// The end of a running command.
+#[derive(Debug)]
+pub struct ExecEnd {
+    instance: String,
+    program: String,
+    operation: Operation,
 }
 
-impl fmt::Debug for ExecControlHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExecControlHandle")
-            .field("instance", &self.instance)
-            .field("program", &self.program)
-            .field("operation", &self.operation)
-            .finish_non_exhaustive()
-    }
+/// How a command ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecEnded {
+    /// As [`ExecOutput::exit_code`](super::ExecOutput::exit_code).
+    pub exit_code: i32,
+    /// Why the server could not run it (program not found, not executable); else empty.
+    pub error: String,
 }
 
 impl ExecControlHandle {
@@ -43,30 +49,30 @@ impl ExecControlHandle {
         operation: Operation,
         socket: Socket,
     ) -> Self {
-        Self { instance, program, operation, socket }
+        let signals = ExecSignals { operation: operation.id().to_owned(), socket };
+        Self { signals, end: ExecEnd { instance, program, operation } }
     }
 
     pub(crate) fn instance(&self) -> &str {
-        &self.instance
+        &self.end.instance
     }
 
     pub(crate) fn program(&self) -> &str {
-        &self.program
+        &self.end.program
     }
 
-    /// Sends a signal, by its Linux number, to the command (not to its children).
+    /// As [`ExecSignals::signal`].
     ///
     /// # Errors
     /// When the connection is broken; the command is then being killed.
     pub async fn signal(&mut self, signal: i32) -> Result<()> {
-        let path = format!("/1.0/operations/{}/websocket", self.operation.id());
-        let call = Call::new("GET", path);
-        let text = serde_json::to_string(&ExecControl::Signal { signal })
-            .map_err(|source| Error::BuildRequest { call: call.clone(), source: source.into() })?;
-        self.socket
-            .send(Message::Text(text.into()))
-            .await
-            .map_err(|source| Error::WebSocket { call, source: Box::new(source) })
+        self.signals.signal(signal).await
+    }
+
+    /// Takes it apart, for a command that is sent signals while its end is awaited.
+    #[must_use]
+    pub fn split(self) -> (ExecSignals, ExecEnd) {
+        (self.signals, self.end)
     }
 
     /// Waits for the command to end and gives its exit code; 127 is a program that is not there,
@@ -85,8 +91,58 @@ impl ExecControlHandle {
     pub(crate) fn ended(
         &self,
         deadline: Duration,
-    ) -> impl Future<Output = Result<Ended>> + Send + use<'_> {
-        ended(&self.operation, &self.instance, &self.program, deadline)
+    ) -> impl Future<Output = Result<ExecEnded>> + Send + use<'_> {
+        ended(&self.end.operation, &self.end.instance, &self.end.program, deadline)
+    }
+}
+
+impl fmt::Debug for ExecSignals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecSignals").field("operation", &self.operation).finish_non_exhaustive()
+    }
+}
+
+impl ExecSignals {
+    /// Sends a signal, by its Linux number, to the command (not to its children).
+    ///
+    /// # Errors
+    /// When the connection is broken; the command is then being killed.
+    pub async fn signal(&mut self, signal: i32) -> Result<()> {
+        self.send(&ExecControl::Signal { signal }).await
+    }
+
+    /// Tells the command's terminal its new size.
+    ///
+    /// # Errors
+    /// As [`ExecSignals::signal`].
+    pub async fn resize(&mut self, size: TerminalSize) -> Result<()> {
+        let TerminalSize { columns, rows } = size;
+        let args = [("width", columns), ("height", rows)];
+        let args = args.map(|(name, cells)| (name.to_owned(), cells.to_string())).into();
+        self.send(&ExecControl::WindowResize { args }).await
+    }
+
+    async fn send(&mut self, control: &ExecControl) -> Result<()> {
+        let call = Call::new("GET", format!("/1.0/operations/{}/websocket", self.operation));
+        let text = serde_json::to_string(control)
+            .map_err(|source| Error::BuildRequest { call: call.clone(), source: source.into() })?;
+        self.socket
+            .send(Message::Text(text.into()))
+            .await
+            .map_err(|source| Error::WebSocket { call, source: Box::new(source) })
+    }
+}
+
+impl ExecEnd {
+    /// Waits for the command to end.
+    ///
+    /// # Errors
+    /// [`Error::ExecDeadline`] when it did not end in time.
+    ///
+    /// # Cancellation
+    /// Safe: the command goes on.
+    pub async fn wait(&self, deadline: Duration) -> Result<ExecEnded> {
+        ended(&self.operation, &self.instance, &self.program, deadline).await
     }
 }
 
@@ -96,7 +152,7 @@ pub(crate) async fn ended(
     instance: &str,
     program: &str,
     deadline: Duration,
-) -> Result<Ended> {
+) -> Result<ExecEnded> {
     let mut code = None;
     let result = operation
         .wait_with(deadline, |operation| {
@@ -106,10 +162,10 @@ pub(crate) async fn ended(
     let exit_code = code.and_then(|code| i32::try_from(code).ok()).filter(|code| *code >= 0);
     let (instance, command) = (instance.to_owned(), program.to_owned());
     match (result, exit_code) {
-        (Ok(_), Some(exit_code)) => Ok(Ended { exit_code, error: String::new() }),
+        (Ok(_), Some(exit_code)) => Ok(ExecEnded { exit_code, error: String::new() }),
         (Ok(_), None) => Err(Error::ExecNoExitCode { instance, command }),
         (Err(Error::OperationFailed { message, .. }), Some(exit_code)) => {
-            Ok(Ended { exit_code, error: message })
+            Ok(ExecEnded { exit_code, error: message })
         }
         (Err(Error::OperationDeadline { after, .. }), _) => {
             Err(Error::ExecDeadline { instance, command, after })

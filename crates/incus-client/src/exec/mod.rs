@@ -8,12 +8,14 @@ mod control;
 mod output;
 mod request;
 mod stdio;
+mod terminal;
 mod tunnel;
 
-pub use control::ExecControlHandle;
+pub use control::{ExecControlHandle, ExecEnd, ExecEnded, ExecSignals};
 pub use output::ExecOutput;
 pub use request::ExecRequest;
 pub use stdio::{ExecInput, ExecReader};
+pub use terminal::{ExecTerminal, TerminalSize, TerminalStream};
 pub use tunnel::Tunnel;
 
 use std::time::Duration;
@@ -80,7 +82,7 @@ impl Client {
         })
     }
 
-    async fn exec_socket(
+    pub(super) async fn exec_socket(
         &self,
         operation: &str,
         secret: &str,

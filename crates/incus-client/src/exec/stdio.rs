@@ -60,25 +60,50 @@ impl AsyncRead for ExecReader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            if !self.rest.is_empty() {
-                let n = self.rest.len().min(buf.remaining());
-                buf.put_slice(&self.rest[..n]);
-                self.rest.advance(n);
-                return Poll::Ready(Ok(()));
-            }
-            if self.ended {
-                return Poll::Ready(Ok(()));
-            }
-            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-                Some(Ok(Message::Binary(bytes))) => self.rest = bytes,
-                Some(Ok(Message::Text(_) | Message::Close(_))) => self.ended = true,
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(to_io(error))),
-                None => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            }
+        let Self { socket, rest, ended } = &mut *self;
+        poll_output(socket, rest, ended, cx, buf)
+    }
+}
+
+/// Reads what a command writes into a socket.
+pub(super) fn poll_output(
+    socket: &mut Socket,
+    rest: &mut Bytes,
+    ended: &mut bool,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    loop {
+        if !rest.is_empty() {
+            let n = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..n]);
+            rest.advance(n);
+            return Poll::Ready(Ok(()));
+        }
+        if *ended {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(Pin::new(&mut *socket).poll_next(cx)) {
+            Some(Ok(Message::Binary(bytes))) => *rest = bytes,
+            Some(Ok(Message::Text(_) | Message::Close(_))) => *ended = true,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(to_io(error))),
+            None => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
         }
     }
+}
+
+/// Writes some of what a command reads into a socket.
+pub(super) fn poll_input(
+    socket: &mut Socket,
+    cx: &mut Context<'_>,
+    buf: &[u8],
+) -> Poll<io::Result<usize>> {
+    ready!(Pin::new(&mut *socket).poll_ready(cx)).map_err(to_io)?;
+    let chunk = &buf[..buf.len().min(CHUNK)];
+    let message = Message::Binary(Bytes::copy_from_slice(chunk));
+    Pin::new(socket).start_send(message).map_err(to_io)?;
+    Poll::Ready(Ok(chunk.len()))
 }
 
 impl ExecInput {
@@ -111,11 +136,7 @@ impl AsyncWrite for ExecInput {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         self.poll_alive(cx)?;
-        ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(to_io)?;
-        let chunk = &buf[..buf.len().min(CHUNK)];
-        let message = Message::Binary(Bytes::copy_from_slice(chunk));
-        Pin::new(&mut self.socket).start_send(message).map_err(to_io)?;
-        Poll::Ready(Ok(chunk.len()))
+        poll_input(&mut self.socket, cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -137,7 +158,7 @@ impl AsyncWrite for ExecInput {
     }
 }
 
-fn to_io(error: WsError) -> io::Error {
+pub(super) fn to_io(error: WsError) -> io::Error {
     match error {
         WsError::Io(error) => error,
         WsError::ConnectionClosed | WsError::AlreadyClosed => io::ErrorKind::BrokenPipe.into(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use incus_client::api::InstanceAction;
-use incus_client::{Error, ExecRequest};
+use incus_client::{Error, ExecRequest, ExecTerminal, TerminalSize, TerminalStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{MINUTE, in_project, running, wait_for};
@@ -163,4 +163,48 @@ async fn a_signal_reaches_the_command() {
         assert_eq!(stream.control.wait(MINUTE).await.unwrap(), 5);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_command_on_a_terminal_has_its_size_and_ends_when_it_is_closed() {
+    let test = "a_command_on_a_terminal_has_its_size_and_ends_when_it_is_closed";
+    in_project(test, |_, client| async move {
+        let Some(name) = running(test, &client).await else { return };
+        let size = TerminalSize { columns: 101, rows: 33 };
+        // Asked again for each line that it reads, until it is told to end.
+        let script = "while read line && [ \"$line\" != end ]; do busybox stty size; done; exit 5";
+        let request = ExecRequest::shell(script).env("TERM", "xterm");
+        let ExecTerminal { mut stream, control } =
+            client.exec_terminal(&name, &request, size).await.unwrap();
+        let (mut signals, end) = control.split();
+        asked_until(&mut stream, "33 101").await;
+        signals.resize(TerminalSize { columns: 122, rows: 44 }).await.unwrap();
+        // The size is told on another connection than what is typed.
+        asked_until(&mut stream, "44 122").await;
+        stream.write_all(b"end\n").await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        // The server waits for this end.
+        drop(stream);
+        let ended = end.wait(MINUTE).await.unwrap();
+        assert_eq!((ended.exit_code, ended.error.as_str()), (5, ""));
+    })
+    .await;
+}
+
+/// Types lines until the command has written a text.
+async fn asked_until(stream: &mut TerminalStream, text: &str) {
+    let mut seen = String::new();
+    let asking = async {
+        while !seen.contains(text) {
+            stream.write_all(b"a\n").await.unwrap();
+            let mut buffer = [0; 4096];
+            let n = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(n, 0, "ended with {seen:?}");
+            seen.push_str(&String::from_utf8_lossy(&buffer[..n]));
+        }
+    };
+    if tokio::time::timeout(MINUTE, asking).await.is_err() {
+        panic!("no {text:?} within a minute: {seen:?}");
+    }
 }
