@@ -11,6 +11,8 @@ fi
 . tests/health/lib.sh
 # shellcheck source=tests/addons/lib.sh
 . tests/addons/lib.sh
+# shellcheck source=tests/machines/lib.sh
+. tests/machines/lib.sh
 cluster=capn-t-kube
 up_kube() {
   # shellcheck disable=SC2046 # no flag or one
@@ -152,6 +154,14 @@ serves() {
   return $status
 }
 check 'kubectl and capn work against capn serve' serves
+check 'an application answers from each node' machines_app
+check 'commands run in machines, with streams, bytes and exit codes passed on' machines_exec
+check 'journals are shown and followed' machines_logs
+check 'a bundle has logs and objects, and no secret' machines_bundle
+check 'a cluster is stopped, and every command says so' machines_stopped
+check 'nobody starts what is stopped' health_serve machines_left_alone
+check 'it is started, and the application answers again' machines_started
+check 'capn up starts what was stopped by hand' machines_up
 check 'a ClusterResourceSet is applied, and again when it changes' health_serve addons_applied
 check 'taints of machines reach nodes, and leave them' health_serve addons_taints
 even() { ! capn scale "$cluster" --control-planes 2; }

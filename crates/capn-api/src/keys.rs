@@ -20,6 +20,10 @@ pub const ORPHAN_INSTANCES_ANNOTATION: &str = "capn.cluster.x-k8s.io/orphan-inst
 /// Annotation of an LXCCluster or LXCMachine: what happens to a provisioned instance that
 /// stopped, `restart` (the default) or `report`.
 pub const STOPPED_POLICY_ANNOTATION: &str = "capn.cluster.x-k8s.io/when-stopped";
+/// Annotation of a Cluster that `capn stop` stopped, which is paused as long: `paused` when it was paused
+/// before and `capn start` leaves it so, else `running`. While that is under way followed by `stopping` or
+/// `starting`.
+pub const STOPPED_ANNOTATION: &str = "capn.cluster.x-k8s.io/stopped";
 /// Annotation of an LXCMachine that is being deleted: the load balancer sends no client to it any
 /// more. Written by the reconciler of LXCClusters.
 pub const DRAINED_ANNOTATION: &str = "capn.cluster.x-k8s.io/drained";

@@ -13,7 +13,7 @@ use crate::commands;
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 what was asked holds, 1 it does not, 2 wrong usage, 130 interrupted."
+    after_help = "Exit codes: 0 what was asked holds, 1 it does not, 2 wrong usage, 130 interrupted; of `exec` that of the command."
 )]
 pub struct Cli {
     /// Options of every command.
@@ -60,6 +60,14 @@ pub enum Command {
     /// Take snapshots of the etcd of a cluster, and go back to one
     #[command(subcommand)]
     Etcd(EtcdWhat),
+    /// Stop the instances of a cluster, with everything in them kept
+    Stop(commands::stop::StopArgs),
+    /// Start the instances of a cluster, and wait until it is as it was
+    Start(commands::start::StartArgs),
+    /// Show the journals of machines, or write what helps to find out what is wrong into a file
+    Logs(commands::logs::LogsArgs),
+    /// Run a command in a machine
+    Exec(commands::exec::ExecArgs),
     /// Pause a cluster: its nodes keep running, and nothing else changes
     Pause(commands::pause::PauseArgs),
     /// Resume a paused cluster
@@ -108,6 +116,9 @@ pub enum CreateWhat {
 pub enum DescribeWhat {
     /// Show a cluster as a tree with conditions and the cause
     Cluster(commands::describe::DescribeArgs),
+    /// A name without a kind.
+    #[command(external_subcommand)]
+    Other(Vec<String>),
 }
 
 /// What `delete` deletes.
@@ -115,6 +126,9 @@ pub enum DescribeWhat {
 pub enum DeleteWhat {
     /// Delete a cluster with everything it has on the server
     Cluster(commands::delete::DeleteArgs),
+    /// A name without a kind.
+    #[command(external_subcommand)]
+    Other(Vec<String>),
 }
 
 /// What can be done with the etcd of a cluster.

@@ -152,6 +152,11 @@ impl Environment {
         self.get("NO_COLOR").is_some() || self.is_dumb_terminal()
     }
 
+    /// The kind of the user's terminal.
+    pub fn terminal(&self) -> Option<&str> {
+        self.get("TERM")
+    }
+
     /// Whether the terminal can only append lines.
     pub fn is_dumb_terminal(&self) -> bool {
         self.get("TERM") == Some("dumb")

@@ -6,6 +6,9 @@
 //! | [`commands`] | one file a command: what it does, and how its outcome is printed |
 //! | [`cluster`] | making, finding and removing a cluster |
 //! | [`upgrade`] | replacing the machines of a cluster by those of another version of Kubernetes |
+//! | [`power`] | stopping and starting the instances of a cluster |
+//! | [`bundle`] | a file for whoever helps to find out what is wrong |
+//! | [`inside`] | commands in machines, through the server's API |
 //! | [`manifest`] | what a cluster is asked to be, and the manifests of that |
 //! | [`template`] | manifests from templates and their variables |
 //! | [`preflight`] | what can be known to be wrong before anything is made |
@@ -20,6 +23,7 @@
 //!
 //! Nothing else in the workspace reads the environment or prints.
 
+pub mod bundle;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
@@ -30,10 +34,12 @@ pub mod exit;
 pub mod files;
 pub mod identity;
 pub mod images;
+pub mod inside;
 pub mod logging;
 pub mod management;
 pub mod manifest;
 pub mod output;
+pub mod power;
 pub mod preflight;
 pub mod session;
 pub mod state;
@@ -127,7 +133,7 @@ pub fn run(
     let logs = logging::start(&ui, logging::Look::of(&cli));
     let context = Context { environment, ui: ui.clone(), global: cli.global, program, logs };
     match block_on(commands::run(&context, cli.command)) {
-        Ok(()) => Exit::Done,
+        Ok(exit) => exit,
         Err(error) => {
             ui.error(&error);
             error.exit()
@@ -152,7 +158,9 @@ fn parse_failed(
     }
 }
 
-fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+fn block_on(
+    command: impl Future<Output = Result<Exit, CommandError>>,
+) -> Result<Exit, CommandError> {
     // Two providers are compiled in by nobody, but rustls still wants to be told which.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider is installed already");

@@ -28,10 +28,19 @@ impl Interrupt {
     ///
     /// Safe: a request that comes later is still seen by the next call.
     pub(crate) async fn wait(&mut self) {
+        self.wait_kind().await;
+    }
+
+    /// As [`Interrupt::wait`], with how it was asked.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Interrupt::wait`].
+    pub(crate) async fn wait_kind(&mut self) -> SignalKind {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.hangup.recv() => SignalKind::hangup(),
         }
     }
 }

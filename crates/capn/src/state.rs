@@ -143,6 +143,27 @@ pub fn write_private(path: &Utf8Path, content: &str) -> Result<(), CommandError>
     written.doing(doing())
 }
 
+/// Writes a file that is not there yet and that only this user can read: the whole of it, or none.
+///
+/// # Errors
+///
+/// When there is something of that name, or it cannot be written.
+pub fn write_new_private(path: &Utf8Path, content: &[u8]) -> Result<(), CommandError> {
+    use std::io::Write as _;
+
+    let folder = path.parent().filter(|folder| !folder.as_str().is_empty());
+    let written = (|| {
+        let mut file = tempfile::Builder::new()
+            .prefix(".capn-")
+            .tempfile_in(folder.unwrap_or(Utf8Path::new(".")))?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path)?;
+        std::io::Result::Ok(())
+    })();
+    written.doing(format!("cannot write {path}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -162,6 +183,17 @@ mod tests {
             assert!(error.to_string().contains("a link that another user made"), "{error}");
             assert_eq!(std::fs::read_to_string(&real).unwrap(), "old");
         }
+    }
+
+    #[test]
+    fn a_new_private_file_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Utf8Path::from_path(folder.path()).unwrap().join("new");
+        write_new_private(&file, b"first").unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write_new_private(&file, b"second").is_err());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "first");
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
 use crate::manifest::{ClusterRequest, REQUEST_ANNOTATION, SERVICES_ANNOTATION};
+use crate::power::Stopped;
 use crate::watch::View;
 
 /// A cluster that the plane has.
@@ -22,6 +23,10 @@ pub struct Existing {
     pub identity: Option<Identity>,
     /// Whether it is being deleted.
     pub is_leaving: bool,
+    /// Whether nothing is done about it (`spec.paused`).
+    pub is_paused: bool,
+    /// What `capn stop` recorded, if the cluster is stopped.
+    pub stopped: Option<Stopped>,
     /// Whether Services were seen to answer from its nodes.
     pub services_answered: bool,
 }
@@ -72,6 +77,8 @@ pub async fn find(
         request,
         identity: secret.as_ref().and_then(identity_in),
         is_leaving: cluster.metadata.deletion_timestamp.is_some(),
+        is_paused: cluster.spec.paused == Some(true),
+        stopped: Stopped::of(&cluster),
         services_answered: cluster.annotations().contains_key(SERVICES_ANNOTATION),
     }))
 }

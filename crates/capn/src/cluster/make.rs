@@ -17,12 +17,13 @@ use crate::identity::Identity;
 use crate::images::{self, Needs};
 use crate::manifest::request::{Network, root_device};
 use crate::manifest::{Bootstrap, ClusterRequest, Cni, Document, LoadBalancer};
+use crate::power;
 use crate::preflight;
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::{StateDir, write_private};
 use crate::ui::Ui;
-use crate::watch::{self, Asked, Deadline, Objects, Readiness, Scope, Verdict};
+use crate::watch::{self, Asked, Deadline, Objects, Readiness, Scope, Verdict, View};
 
 /// How long is waited for a cluster, as long as `--timeouts` does not make it longer.
 const WAIT: Duration = Duration::from_secs(15 * 60);
@@ -106,12 +107,19 @@ impl Work<'_> {
         let scope = scope(&prepared.request);
         let wait = self.wait.unwrap_or(WAIT * prepared.request.timeouts.factor());
         let deadline = Deadline::after(wait);
-        let unproven = !wait.is_zero() && services::are_due(&prepared.request, existing.as_ref());
+        let mut unproven =
+            !wait.is_zero() && services::are_due(&prepared.request, existing.as_ref());
         let mut known = HashSet::new();
-        if existing.is_some() {
+        if let Some(existing) = &existing {
             self.known.store(true, Ordering::Relaxed);
-            let view = scope.narrow(watch::read(&self.client, namespace, self.name).await);
-            if watch::verdict(&view, &asked) == Verdict::Holds {
+            let whole = watch::read(&self.client, namespace, self.name).await;
+            let mut was_down = false;
+            if !wait.is_zero() {
+                was_down = self.bring_up(existing, &prepared, &whole, deadline).await?;
+                unproven |= was_down && services::are_due(&prepared.request, None);
+            }
+            let view = scope.narrow(whole);
+            if watch::verdict(&view, &asked) == Verdict::Holds && !was_down {
                 if !unproven {
                     let ui = &self.context.ui;
                     ui.say(format!("cluster `{}` is as asked: nothing to do", self.name));
@@ -161,6 +169,35 @@ impl Work<'_> {
             watch::settle(&self.context.ui, &mut objects, view, deadline).await;
         }
         Ok(made)
+    }
+
+    /// Starts what does not run of a cluster that is there, whoever stopped it.
+    async fn bring_up(
+        &self,
+        existing: &Existing,
+        prepared: &Prepared,
+        view: &View,
+        deadline: Deadline,
+    ) -> Result<bool, CommandError> {
+        let ClusterRequest { namespace, name, .. } = &prepared.request;
+        let (existing, view) = (existing.clone(), view.clone());
+        let identity = prepared.identity.clone();
+        let subject = power::Subject::of(namespace, name, existing, view, identity).await?;
+        if subject.existing.is_paused && subject.existing.stopped.is_none() {
+            let rests = power::plan::start(&subject.instances().await?).into_iter().flatten();
+            let rests: Vec<String> = rests.map(|step| step.instance).collect();
+            if rests.is_empty() {
+                return Ok(false);
+            }
+            return Err(CommandError::new(format!(
+                "it is paused, and these instances do not run: {}",
+                rests.join(", ")
+            ))
+            .hint(format!(
+                "resume it: `capn resume {name}`; or start it paused: `capn start {name}`"
+            )));
+        }
+        power::bring_up(&self.context.ui, &self.client, &subject, deadline).await
     }
 
     async fn check_server(

@@ -19,6 +19,7 @@ use super::existing::identity_in;
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
+use crate::power::{self, Stopped};
 use crate::state::StateDir;
 use crate::watch::{self, Deadline, Objects};
 
@@ -41,12 +42,18 @@ pub async fn remove(
     let cluster = clusters.get_opt(name).await.doing(format!("cannot look up cluster `{name}`"))?;
     let identity = identity_of(client, namespace, name, cluster.as_ref()).await?;
     let mut found = cluster.is_some();
-    if cluster.as_ref().is_some_and(|cluster| cluster.spec.paused == Some(true)) {
+    let stopped = cluster.as_ref().and_then(Stopped::of);
+    let is_paused = cluster.as_ref().is_some_and(|cluster| cluster.spec.paused == Some(true));
+    if is_paused && stopped != Some(Stopped::Running) {
         return Err(CommandError::new("it is paused, so it is not deleted")
             .hint(format!("resume it first: `capn resume {name}`")));
     }
     if cluster.is_some() {
         delete_one(&clusters, name).await?;
+        if let Some(before) = stopped {
+            // Not before it is being deleted: nobody is to start its instances for that.
+            power::forget(client, namespace, name, before).await?;
+        }
     } else {
         found |= sweep_controlled(client, namespace, name).await?;
     }

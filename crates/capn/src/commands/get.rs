@@ -18,6 +18,7 @@ use super::image::{ServerArgs, list};
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::output::{self, Format, OutputArgs};
+use crate::power::Phase;
 use crate::session::{Need, Session};
 use crate::state::StateDir;
 use crate::ui::{Table, Ui};
@@ -84,7 +85,10 @@ enum Rows {
 struct ClusterRow {
     namespace: String,
     name: String,
+    /// That of the object, or that of [`Phase`].
     phase: String,
+    #[serde(skip)]
+    stopped: Option<Phase>,
     available: bool,
     control_planes: Count,
     workers: Count,
@@ -164,12 +168,18 @@ async fn read_machines(
         .iter()
         .map(|found| ((&found.metadata.namespace, found.metadata.name.as_ref()), found))
         .collect();
+    let stopped = stopped(session, namespace).await?;
     let mut rows: Vec<MachineRow> = machines
         .iter()
         .map(|machine| {
             let name = &machine.spec.infrastructure_ref.name;
             let lxc_machine = by_name.get(&(&machine.metadata.namespace, Some(name))).copied();
-            machine_row(machine, lxc_machine)
+            let row = machine_row(machine, lxc_machine);
+            match stopped.get(&(row.namespace.clone(), row.cluster.clone())) {
+                // What its objects say is of the time before.
+                Some(phase) => MachineRow { phase: phase.as_str().into(), ready: false, ..row },
+                None => row,
+            }
         })
         .collect();
     rows.sort_by(|a, b| {
@@ -179,6 +189,21 @@ async fn read_machines(
         key(a).cmp(&key(b))
     });
     Ok(rows)
+}
+
+/// The clusters that are stopped, by namespace and name.
+async fn stopped(
+    session: &Session,
+    namespace: Option<&str>,
+) -> Result<HashMap<(String, String), Phase>, CommandError> {
+    let clusters: Api<Cluster> = api(session, namespace);
+    // Of one that cannot be read the user is told elsewhere.
+    let list = watch::list(clusters, &ListParams::default()).await.doing("cannot list clusters")?.0;
+    let of = |cluster: &Cluster| {
+        let key = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+        Some((key, Phase::of(cluster)?))
+    };
+    Ok(list.iter().filter_map(of).collect())
 }
 
 /// Whether the bootstrap data of a machine failed, which a node that is Ready does not tell.
@@ -275,15 +300,16 @@ fn cluster_row(cluster: &Cluster, namespace: String, machines: &[&MachineRow]) -
         .iter()
         .find(|machine| machine.role == "control-plane")
         .and_then(|m| m.kubernetes_version.clone());
+    let stopped = Phase::of(cluster);
     ClusterRow {
-        phase: status
-            .and_then(|status| status.phase)
-            .map_or("Pending", |phase| phase.as_str())
-            .to_owned(),
-        available: conditions::is_true(
-            status.and_then(|status| status.conditions.as_ref()),
-            AVAILABLE,
-        ),
+        phase: match stopped {
+            Some(phase) => phase.as_str(),
+            None => status.and_then(|s| s.phase).map_or("Pending", |phase| phase.as_str()),
+        }
+        .to_owned(),
+        stopped,
+        available: stopped.is_none()
+            && conditions::is_true(status.and_then(|status| status.conditions.as_ref()), AVAILABLE),
         control_planes: of("control-plane"),
         workers: of("worker"),
         kubernetes_version: version,
@@ -335,7 +361,15 @@ fn print(context: &Context, rows: &Rows, format: Format) -> Result<(), CommandEr
             ui.say("no machines");
             Ok(())
         }
-        (Format::Table | Format::Wide, rows) => ui.table(&table(rows, format, Timestamp::now())),
+        (Format::Table | Format::Wide, rows) => {
+            ui.table(&table(rows, format, Timestamp::now()))?;
+            if let Rows::Clusters(rows) = rows {
+                for (name, phase) in rows.iter().filter_map(|row| Some((&row.name, row.stopped?))) {
+                    ui.note(format!("cluster `{name}` {}", phase.advice(name)));
+                }
+            }
+            Ok(())
+        }
     }
 }
 

@@ -8,17 +8,22 @@ pub mod delete;
 pub mod describe;
 pub mod doctor;
 pub mod etcd;
+pub mod exec;
 mod freshness;
 pub mod generate;
 pub mod get;
 pub mod identity;
 pub mod image;
 pub mod kubeconfig;
+pub mod logs;
 pub mod manager;
+mod meant;
 pub mod pause;
 pub mod scale;
 pub mod serve;
 pub mod simplestreams;
+pub mod start;
+pub mod stop;
 pub mod up;
 pub mod upgrade;
 pub mod user;
@@ -30,18 +35,21 @@ use crate::cli::{
     SimplestreamsWhat, SnapshotWhat, UserWhat,
 };
 use crate::error::CommandError;
+use crate::exit::Exit;
 
-/// Runs a command.
+/// Runs a command, and says how it ended: with [`Exit::Done`], but for a command in a machine.
 ///
 /// # Errors
 ///
 /// When what was asked for does not hold at the end.
-pub async fn run(context: &Context, command: Command) -> Result<(), CommandError> {
-    match command {
+pub async fn run(context: &Context, command: Command) -> Result<Exit, CommandError> {
+    let ended = match command {
+        Command::Exec(args) => return exec::run(context, args).await,
         Command::Up(args) => up::run(context, args).await,
         Command::Create(CreateWhat::Cluster(args)) => create::run(context, args).await,
         Command::Get(args) => get::run(context, args).await,
         Command::Describe(DescribeWhat::Cluster(args)) => describe::run(context, args).await,
+        Command::Describe(DescribeWhat::Other(words)) => meant::describe(context, words).await,
         Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
         Command::Scale(args) => scale::run(context, args).await,
         Command::Upgrade(args) => upgrade::run(context, args).await,
@@ -50,9 +58,13 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
             SnapshotWhat::List(args) => etcd::list::run(context, &args),
             SnapshotWhat::Restore(args) => etcd::restore::run(context, args).await,
         },
+        Command::Stop(args) => stop::run(context, args).await,
+        Command::Start(args) => start::run(context, args).await,
+        Command::Logs(args) => logs::run(context, args).await,
         Command::Pause(args) => pause::run(context, args, true).await,
         Command::Resume(args) => pause::run(context, args, false).await,
         Command::Delete(DeleteWhat::Cluster(args)) => delete::run(context, args).await,
+        Command::Delete(DeleteWhat::Other(words)) => meant::delete(context, words).await,
         Command::Generate(GenerateWhat::Cluster(args)) => generate::run(context, *args).await,
         Command::Generate(GenerateWhat::Provider(args)) => generate::provide(context, &args),
         Command::Apply(args) => apply::run(context, args).await,
@@ -81,7 +93,8 @@ pub async fn run(context: &Context, command: Command) -> Result<(), CommandError
         Command::Doctor(args) => doctor::run(context, args).await,
         Command::Version(args) => version::run(context, args),
         Command::Completion(args) => completion::run(context, &args),
-    }
+    };
+    ended.map(|()| Exit::Done)
 }
 
 /// Where objects are, and how long to wait: options of commands that work on a cluster.

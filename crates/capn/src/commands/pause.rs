@@ -54,7 +54,11 @@ async fn set(
     name: &str,
     paused: bool,
 ) -> Result<bool, CommandError> {
-    cluster::existing(client, namespace, name).await?;
+    let existing = cluster::existing(client, namespace, name).await?;
+    if existing.stopped.is_some() {
+        let act = format!("cluster `{name}` is stopped, and nothing is done about it as long");
+        return Err(CommandError::new(act).hint(format!("start it: `capn start {name}`")));
+    }
     let clusters: Api<Cluster> = Api::namespaced(client.clone(), namespace);
     let doing = || format!("cannot change the Cluster `{name}`");
     let before = clusters.get(name).await.doing(doing())?;

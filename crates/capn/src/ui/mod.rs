@@ -94,6 +94,28 @@ impl Ui {
         }
     }
 
+    /// Writes to stdout what a command of the user's wrote, as it is.
+    ///
+    /// # Errors
+    ///
+    /// When stdout cannot be written to, a closed pipe among it.
+    pub fn bytes(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut out = lock(&self.inner.out);
+        out.write_all(bytes)?;
+        out.flush()
+    }
+
+    /// Writes to stderr what a command of the user's wrote, as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ui::bytes`].
+    pub fn error_bytes(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut err = lock(&self.inner.err);
+        err.write_all(bytes)?;
+        err.flush()
+    }
+
     /// Writes a table to stdout.
     ///
     /// # Errors

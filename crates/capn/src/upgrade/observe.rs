@@ -40,6 +40,7 @@ pub(super) async fn observe(
         seen.is_paused = cluster.spec.paused == Some(true);
         seen.takes_snapshot =
             fitness(cluster, view.control_plane.as_deref()) != Err(Unfit::External);
+        seen.is_stopped = existing.stopped.is_some();
         seen.has_topology = cluster.spec.topology.is_some();
         seen.unavailable = unavailable(view);
     }

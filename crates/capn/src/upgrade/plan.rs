@@ -92,6 +92,9 @@ pub fn plan(seen: &Seen, target: &KubernetesVersion) -> Result<Plan, Refusal> {
     if seen.is_leaving {
         return Err(Refusal::Leaving);
     }
+    if seen.is_stopped {
+        return Err(Refusal::Stopped);
+    }
     if seen.has_topology {
         return Err(Refusal::Topology);
     }

@@ -206,6 +206,7 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
         (demo("v1.35.1", &["v1.34.9", "v1.37.2"]), "there is no node image of 1.36"),
         (with(|seen| seen.is_leaving = true), "is being deleted"),
         (with(|seen| seen.is_paused = true), "is paused"),
+        (with(|seen| seen.is_stopped = true), "is stopped"),
         (with(|seen| seen.has_topology = true), "ClusterClass"),
         (with(|seen| seen.control_plane = None), "no KubeadmControlPlane"),
         (with(|seen| seen.unavailable = Some("etcd is ill".into())), "not Available: etcd is ill"),

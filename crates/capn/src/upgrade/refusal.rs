@@ -42,6 +42,8 @@ pub enum Refusal {
     },
     /// Nothing of the cluster is reconciled.
     Paused,
+    /// None of its instances runs.
+    Stopped,
     /// The cluster is not Available.
     Unavailable {
         /// What the condition says.
@@ -103,6 +105,7 @@ impl fmt::Display for Refusal {
                 f.write_str(", and its API server may have stored what an older one does not understand")
             }
             Self::Paused => f.write_str("the cluster is paused, so no machine is replaced"),
+            Self::Stopped => f.write_str("the cluster is stopped"),
             Self::Unavailable { complaint } => {
                 write!(f, "the cluster is not Available: {complaint}")
             }
@@ -155,6 +158,7 @@ impl Refusal {
                 capn_controller::workload::METRICS,
                 removed::FLAG
             ),
+            Self::Stopped => format!("start it: `capn start {cluster}`"),
             Self::Unavailable { .. } => {
                 format!("mend that first: `capn describe cluster {cluster}` shows where it is")
             }

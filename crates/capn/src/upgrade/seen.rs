@@ -16,6 +16,8 @@ pub struct Seen {
     pub is_leaving: bool,
     /// Nothing of it is reconciled.
     pub is_paused: bool,
+    /// None of its instances runs.
+    pub is_stopped: bool,
     /// It is made from a ClusterClass, which says the version too.
     pub has_topology: bool,
     /// What keeps it from being Available; `None` if it is.

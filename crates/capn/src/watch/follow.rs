@@ -185,6 +185,12 @@ pub async fn follow_removal(
 /// Why waiting for a paused cluster is in vain.
 fn paused(view: &View) -> CommandError {
     let name = view.cluster.as_ref().map(|cluster| cluster.name_any()).unwrap_or_default();
+    if let Some(phase) = view.stopped() {
+        return CommandError::new(format!(
+            "cluster `{name}` is stopped, so nothing is made, changed or deleted"
+        ))
+        .hint(format!("it {}; the request is recorded", phase.advice(&name)));
+    }
     CommandError::new(format!("cluster `{name}` is paused, so nothing is made, changed or deleted"))
         .hint(format!("resume it: `capn resume {name}`; the request is recorded"))
 }

@@ -125,6 +125,10 @@ pub fn steps(view: &View, asked: &Asked) -> Vec<StepView> {
 
 /// Whether what was asked for holds.
 pub fn verdict(view: &View, asked: &Asked) -> Verdict {
+    if view.stopped().is_some() {
+        // What its objects say is of the time before.
+        return Verdict::Paused;
+    }
     if let Some((object, problem)) = stuck(view) {
         return Verdict::Never { object, problem };
     }

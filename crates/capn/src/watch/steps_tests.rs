@@ -333,3 +333,24 @@ fn a_paused_cluster_that_is_not_as_asked_will_not_be() {
     assert_eq!(verdict(&of(&[]), &ONE_EACH), Verdict::Paused);
     assert_eq!(verdict(&of(&[machine("b", false, ready("b"))]), &ONE_EACH), Verdict::Holds);
 }
+
+#[test]
+fn a_stopped_cluster_is_not_as_asked_whatever_its_objects_say() {
+    let all = || {
+        view(
+            &[machine("a", true, ready("a")), machine("b", false, ready("b"))],
+            &[lxc_machine("a", running()), lxc_machine("b", running())],
+        )
+    };
+    let cluster = |annotations: Value| {
+        object(json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+            "metadata": { "name": "demo", "annotations": annotations }, "spec": { "paused": true },
+        }))
+    };
+    let stopped = json!({ "capn.cluster.x-k8s.io/stopped": "running" });
+    for (annotations, expected) in [(json!({}), Verdict::Holds), (stopped, Verdict::Paused)] {
+        let view = View { cluster: Some(cluster(annotations)), ..all() };
+        assert_eq!(verdict(&view, &ONE_EACH), expected);
+    }
+}

@@ -7,6 +7,8 @@ use capn_api::{LXCCluster, LXCMachine};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
+use crate::power::Phase;
+
 /// What the plane has for one cluster.
 #[derive(Clone, Debug, Default)]
 pub struct View {
@@ -31,6 +33,11 @@ impl View {
         self.lxc_machines.sort_by_key(|object| object.name_any());
         self.machines.sort_by_key(|machine| (!machine.is_control_plane(), machine.name_any()));
         self
+    }
+
+    /// How far the cluster has come, if `capn stop` stopped it.
+    pub fn stopped(&self) -> Option<Phase> {
+        self.cluster.as_deref().and_then(Phase::of)
     }
 
     /// The infrastructure object of a machine.

@@ -261,3 +261,47 @@ fn a_paused_cluster_is_named_by_commands_that_would_wait_for_it() {
     let absent = home.capn(&["pause", "other"]);
     assert!(absent.err.contains("there is no cluster `other`"), "{absent}");
 }
+
+#[test]
+fn a_name_without_its_kind_is_understood() {
+    let home = Home::new();
+    assert_eq!(apply(&home, &manifests(&home, "demo")).exit, Exit::Done);
+    assert_snapshot!(home.capn(&["delete", "demo"]), @r"
+    ------- stderr -------
+    Error: `demo` is a cluster, and its kind is missing
+    Hint: did you mean `capn delete cluster demo`?
+    [exit: Usage]
+    ");
+    let described = home.capn(&["describe", "demo"]);
+    assert_eq!(described.exit, Exit::Done, "{described}");
+    assert!(described.out.contains("Cluster/demo"), "{described}");
+    assert_snapshot!(home.capn(&["describe", "dem"]), @r"
+    ------- stderr -------
+    Error: `dem` is no kind that `capn describe` knows, and there is no cluster of that name
+    Hint: `capn describe --help` lists the kinds, `capn get clusters` the clusters
+    [exit: Usage]
+    ");
+}
+
+#[test]
+fn machines_that_are_not_there_are_named_as_such() {
+    let home = Home::new();
+    assert_snapshot!(home.capn(&["exec", "a", "--", "true"]), @r"
+    ------- stderr -------
+    Error: there is no machine `a`
+    Hint: there are no machines
+    [exit: Failed]
+    ");
+    assert_snapshot!(home.capn(&["logs", "a"]), @r"
+    ------- stderr -------
+    Error: there is no machine `a`
+    Hint: there are no machines
+    Hint: or name a cluster: `capn get clusters` lists them
+    [exit: Failed]
+    ");
+    for command in ["stop", "start"] {
+        let ran = home.capn(&[command, "demo"]);
+        assert_eq!(ran.exit, Exit::Failed, "{ran}");
+        assert!(ran.err.contains("there is no cluster `demo`"), "{ran}");
+    }
+}

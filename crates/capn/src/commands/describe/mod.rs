@@ -1,6 +1,7 @@
 //! `capn describe cluster`
 
 mod prune;
+mod stopped;
 
 use capi_api::conditions as core;
 use clap::Args;
@@ -77,24 +78,44 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), Com
         freshness::note(&context.ui, written, &session);
     }
     session.close().await?;
-    let tree = tree(&view?);
+    let view = view?;
+    let stopped = view.stopped();
+    let tree = match stopped {
+        Some(phase) => stopped::tree(tree(&view), phase),
+        None => tree(&view),
+    };
     match args.output.format() {
         Format::Json => context.ui.data(&output::json(&tree)?),
         Format::Yaml => context.ui.data(&output::yaml(&tree)?),
         Format::Name => context.ui.data(&names(&tree)),
         Format::Table | Format::Wide => {
-            let tree = if args.all_conditions { tree } else { prune::paused_once(tree) };
+            let tree = match (args.all_conditions, stopped) {
+                (true, _) => tree,
+                (false, Some(_)) => stopped::quiet(tree),
+                (false, None) => prune::paused_once(tree),
+            };
             let mut text = String::new();
             let paint = |tone, text: &str| context.ui.paint_data(tone, text);
             render(&tree, "", "", args.all_conditions, &paint, &mut text);
             context.ui.data(&text)?;
-            if let Some((object, cause)) = prune::cause(&tree) {
+            if let Some(phase) = stopped {
+                let name = readable(&tree.name);
+                let advice = phase.advice(&name);
+                context.ui.data(&format!("\ncause: Cluster/{name} {advice}\n"))?;
+            } else if let Some((object, cause)) = prune::cause(&tree) {
                 let cause = readable(&cause);
                 context.ui.data(&format!("\ncause: {}: {cause}\n", readable(&object)))?;
             }
             Ok(())
         }
     }
+}
+
+/// The tree of a cluster as text, with all conditions.
+pub(crate) fn text(view: &View) -> String {
+    let mut text = String::new();
+    render(&tree(view), "", "", true, &|_, text| text.to_owned(), &mut text);
+    text
 }
 
 fn tree(view: &View) -> Node {
