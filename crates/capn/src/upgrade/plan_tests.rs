@@ -104,6 +104,19 @@ fn the_control_plane_goes_over_every_minor_version_and_workers_go_at_the_end() {
 }
 
 #[test]
+fn a_snapshot_comes_before_the_first_machine_and_not_when_the_control_plane_has_the_version() {
+    let has = |seen: &Seen| planned(seen, "v1.37.2").iter().any(|step| step == "snapshot");
+    let mut seen = demo("v1.36.1", &["v1.37.2"]);
+    assert!(!has(&seen), "it is not wanted, or its etcd is external");
+    seen.takes_snapshot = true;
+    assert_eq!(planned(&seen, "v1.37.2")[1], "snapshot");
+    seen.control_plane = Some(group("cp", "v1.37.2", &["v1.36.1"]));
+    assert!(!has(&seen), "its machines are being replaced");
+    seen.control_plane = Some(group("cp", "v1.37.2", &["v1.37.2"]));
+    assert!(!has(&seen), "only workers are left");
+}
+
+#[test]
 fn workers_that_would_be_too_old_go_before_the_control_plane() {
     let mut seen = demo("v1.36.1", &["v1.36.1", "v1.37.2"]);
     seen.deployments.push(group("old", "v1.33.2", &["v1.33.2"]));

@@ -7,7 +7,7 @@ use capn_lifecycle::workload::{self, Workloads};
 use capn_lifecycle::{Context, Options};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
@@ -105,6 +105,67 @@ fn is_ready(node: &Node) -> bool {
 fn is_new(lease: Option<&Lease>, since: Timestamp) -> bool {
     let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref());
     renewed.is_some_and(|at| at.0 >= since)
+}
+
+/// Waits until the static pods of a control plane node are Ready, and of containers that were started
+/// since: the data knows of earlier ones.
+///
+/// # Errors
+///
+/// When they are not within five minutes.
+pub(super) async fn pods_ready(
+    client: &Client,
+    node: &str,
+    since: Timestamp,
+) -> Result<(), CommandError> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
+    let params = ListParams::default().labels("tier=control-plane");
+    let end = Instant::now() + NODES;
+    loop {
+        let listing = capn_controller::workload::list(&pods, &params);
+        let problem = match tokio::time::timeout(ANSWER, listing).await {
+            Ok(Ok(found)) => {
+                let waits: Vec<String> = found
+                    .iter()
+                    .filter(|pod| {
+                        pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node)
+                    })
+                    .filter(|pod| !is_started(pod, since))
+                    .map(|pod| pod.name_any())
+                    .collect();
+                if waits.is_empty() && !found.is_empty() {
+                    return Ok(());
+                }
+                waits.join(", ")
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the API server does not answer".to_owned(),
+        };
+        if Instant::now() > end {
+            let act =
+                format!("pods of the control plane are not Ready within {} s", NODES.as_secs());
+            return Err(CommandError::caused(act, problem));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// All containers are ready, and none is older.
+fn is_started(pod: &Pod, since: Timestamp) -> bool {
+    // kube-vip and the like were not stopped.
+    const STOPPED: [&str; 4] =
+        ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    let is_ready = conditions
+        .is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"));
+    let containers = status.and_then(|status| status.container_statuses.as_ref());
+    let is_new = containers.into_iter().flatten().all(|container| {
+        let state = container.state.as_ref().and_then(|state| state.running.as_ref());
+        let started = state.and_then(|running| running.started_at.as_ref());
+        !STOPPED.contains(&container.name.as_str()) || started.is_some_and(|at| at.0 >= since)
+    });
+    is_ready && is_new
 }
 
 /// Deletes the nodes that the data knows and no machine has, and gives their names.
@@ -256,6 +317,25 @@ mod tests {
         assert!(is_gone(&node("b", Some("lxc:///b")), &machines));
         assert!(!is_gone(&node("b", Some("aws:///b")), &machines));
         assert!(!is_gone(&node("b", None), &machines));
+    }
+
+    #[test]
+    fn pods_that_the_data_calls_ready_are_not_those_that_run() {
+        let since: Timestamp = "2026-12-01T08:00:00Z".parse().unwrap();
+        let pod = |container: &str, at: &str, ready: &str| -> Pod {
+            serde_json::from_value(json!({ "metadata": {}, "status": {
+                "conditions": [{ "type": "Ready", "status": ready }],
+                "containerStatuses": [{ "name": container, "image": "", "imageID": "",
+                    "ready": true, "restartCount": 0, "state": { "running": { "startedAt": at } } }],
+            } }))
+            .unwrap()
+        };
+        let (before, after) = ("2026-12-01T07:59:59Z", "2026-12-01T08:00:00Z");
+        assert!(is_started(&pod("etcd", after, "True"), since));
+        assert!(!is_started(&pod("etcd", before, "True"), since));
+        assert!(!is_started(&pod("etcd", after, "False"), since));
+        assert!(is_started(&pod("kube-vip", before, "True"), since));
+        assert!(!is_started(&Pod::default(), since));
     }
 
     #[test]

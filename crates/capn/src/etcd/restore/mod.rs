@@ -174,6 +174,7 @@ async fn begin(
         others,
         was_paused: cluster.spec.paused == Some(true),
         phase: Phase::Data,
+        started: None,
     };
     note.write(folder)?;
     Ok(Some(note))
@@ -273,16 +274,16 @@ impl Work<'_> {
         let node = Node { server: self.server, instance: &note.instance, exec: exec.as_deref() };
         if note.phase == Phase::Data {
             after::pause(self.client, namespace, name, true).await?;
-            self.data(&note, &node).await?;
+            let started = self.data(&note, &node).await?;
             let step = self.ui.step("API server");
             after::served(self.client, self.cluster).await?;
             step.done("API server answers from the snapshot");
-            note.phase = Phase::Machines;
+            (note.phase, note.started) = (Phase::Machines, Some(started));
             note.write(self.folder)?;
         }
         let node = Node { server: self.server, instance: &note.instance, exec: exec.as_deref() };
         let workload = after::served(self.client, self.cluster).await?;
-        self.nodes(&note, &workload).await?;
+        self.nodes(&note, &node, &workload).await?;
         after::replace(self.client, namespace, &note.others).await?;
         if !note.was_paused {
             after::pause(self.client, namespace, name, false).await?;
@@ -304,7 +305,8 @@ impl Work<'_> {
     }
 
     /// Stops the control plane everywhere, and starts it from the data on one machine.
-    async fn data(&self, note: &Note, node: &Node<'_>) -> Result<(), CommandError> {
+    /// Gives the time of that.
+    async fn data(&self, note: &Note, node: &Node<'_>) -> Result<Timestamp, CommandError> {
         let view = watch::read(self.client, self.asked.namespace, self.asked.name).await;
         for one in candidates(self.server, &view, self.cluster).await? {
             let is_chosen = one.name == note.instance;
@@ -338,13 +340,20 @@ impl Work<'_> {
             node.restore(note, &member).await?;
         }
         step.done(format!("snapshot restored in `{}`", note.instance));
-        node.start().await
+        let started = node.now().await?;
+        node.start().await?;
+        Ok(started)
     }
 
     /// Has kubelets look at the API anew, and forgets nodes that are no more.
-    async fn nodes(&self, note: &Note, workload: &Client) -> Result<(), CommandError> {
+    async fn nodes(
+        &self,
+        note: &Note,
+        chosen: &Node<'_>,
+        workload: &Client,
+    ) -> Result<(), CommandError> {
         let view = watch::read(self.client, self.asked.namespace, self.asked.name).await;
-        let since = Timestamp::now();
+        let since = chosen.now().await?;
         let (mut staying, mut all) = (Vec::new(), Vec::new());
         let step = self.ui.step("nodes");
         for machine in &view.machines {
@@ -367,9 +376,10 @@ impl Work<'_> {
         }
         let gone = after::forget_nodes(workload, &all).await?;
         after::heard_of(workload, &staying, since).await?;
-        let chosen = view.machines.iter().find(|machine| machine.name_any() == note.machine);
-        if let Some(name) = chosen.and_then(|machine| machine.node_name()) {
+        let machine = view.machines.iter().find(|machine| machine.name_any() == note.machine);
+        if let Some(name) = machine.and_then(|machine| machine.node_name()) {
             after::mark(workload, name).await?;
+            after::pods_ready(workload, name, note.started.unwrap_or(since)).await?;
         }
         step.done(format!("nodes are Ready: {}", staying.join(", ")));
         if !gone.is_empty() {

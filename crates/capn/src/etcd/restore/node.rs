@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use incus_client::{Client, ExecRequest, ExecStream};
+use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
@@ -269,6 +270,19 @@ impl Node<'_> {
             return Ok(());
         }
         self.run("move the manifests back", request(MOVE_BACK).deadline(SHORT)).await
+    }
+
+    /// The time there, which other machines of the cluster have too.
+    ///
+    /// # Errors
+    ///
+    /// When it does not say.
+    pub(super) async fn now(&self) -> Result<Timestamp, CommandError> {
+        let out = self.server.exec(self.instance, request("date +%s").deadline(SHORT)).await;
+        let out = out.map_err(|error| self.failed("cannot ask for the time", error))?;
+        let seconds = out.stdout_text().trim().parse::<i64>();
+        let act = || format!("cannot understand the time in `{}`", self.instance);
+        Timestamp::from_second(seconds.doing(act())?).doing(act())
     }
 
     /// Restarts kubelet, which then makes the Node anew if that is gone.

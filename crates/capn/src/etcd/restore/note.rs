@@ -4,6 +4,7 @@
 //! this machine to send into a node.
 
 use camino::Utf8PathBuf;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CommandError, Doing as _};
@@ -38,6 +39,9 @@ pub(super) struct Note {
     /// The cluster was paused before.
     pub(super) was_paused: bool,
     pub(super) phase: Phase,
+    /// When the control plane was started from the data, by the clock of its node.
+    #[serde(default)]
+    pub(super) started: Option<Timestamp>,
 }
 
 impl Note {
@@ -111,6 +115,7 @@ mod tests {
             others: vec!["o".into()],
             was_paused: false,
             phase: Phase::Data,
+            started: Some(Timestamp::UNIX_EPOCH),
         };
         note.write(&folder).unwrap();
         assert_eq!(Note::read(&folder, "u").unwrap(), Some(note));
