@@ -249,7 +249,7 @@ impl Draft {
                 let time = record.taken.strftime("%Y%m%dT%H%M%SZ").to_string();
                 let name = |n: usize| match n {
                     0 => folder.join(format!("{time}{END}")),
-                    n => folder.join(format!("{time}-{n}{END}")),
+                    n => folder.join(format!("{time}_{n}{END}")),
                 };
                 let names = (0..SAME_SECOND).map(name).collect();
                 (folder, names)

@@ -42,7 +42,7 @@ fn a_snapshot_is_for_its_user_alone_and_named_by_its_time() {
     let second = write(&folder, &record(Reason::Upgrade, "2026-12-01T08:00:00Z"));
     write(&folder, &record(Reason::Schedule, "2026-12-02T08:00:00Z"));
     assert_eq!(first.file_name(), Some("20261201T080000Z.db"));
-    assert_eq!(second.file_name(), Some("20261201T080000Z-1.db"));
+    assert_eq!(second.file_name(), Some("20261201T080000Z_1.db"));
     assert_eq!((mode(&first), mode(&Record::path(&first))), (0o600, 0o600));
     assert_eq!(mode(folder.path()), 0o700);
     let listed = folder.list().unwrap();
