@@ -122,7 +122,10 @@ async fn run(
         cluster,
         folder: &folder,
     };
-    work.run(note).await
+    let done = work.run(note).await;
+    done.map_err(|error| {
+        error.hint("the cluster stays paused until it is done: the same command continues")
+    })
 }
 
 /// Checks, chooses and asks; nothing is changed but that it is noted. `None` if it is not to be.
