@@ -68,6 +68,8 @@ pub enum Command {
     Logs(commands::logs::LogsArgs),
     /// Run a command in a machine
     Exec(commands::exec::ExecArgs),
+    /// Replace lost and failed machines, start stopped ones, and bring etcd back from its last member
+    Repair(commands::repair::RepairArgs),
     /// Pause a cluster: its nodes keep running, and nothing else changes
     Pause(commands::pause::PauseArgs),
     /// Resume a paused cluster

@@ -41,6 +41,7 @@ pub mod manifest;
 pub mod output;
 pub mod power;
 pub mod preflight;
+pub mod repair;
 pub mod session;
 pub mod state;
 pub mod template;

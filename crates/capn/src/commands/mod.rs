@@ -19,6 +19,7 @@ pub mod logs;
 pub mod manager;
 mod meant;
 pub mod pause;
+pub mod repair;
 pub mod scale;
 pub mod serve;
 pub mod simplestreams;
@@ -61,6 +62,7 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit, CommandErr
         Command::Stop(args) => stop::run(context, args).await,
         Command::Start(args) => start::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
+        Command::Repair(args) => repair::run(context, args).await,
         Command::Pause(args) => pause::run(context, args, true).await,
         Command::Resume(args) => pause::run(context, args, false).await,
         Command::Delete(DeleteWhat::Cluster(args)) => delete::run(context, args).await,

@@ -1,16 +1,17 @@
 //! Shows steps until what was asked for holds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
-use super::steps::{Asked, State, StepView, Verdict, is_paused, steps, verdict};
+use super::shown::Shown;
+use super::steps::{Asked, State, Verdict, is_paused, steps, verdict};
 use super::{Objects, View};
 use super::{removal, rollout};
 use crate::error::CommandError;
-use crate::ui::{Step, Ui};
+use crate::ui::Ui;
 
 /// How long a wait may take, as the user gave it.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +130,7 @@ async fn until(
     asked: impl Fn(&View) -> Asked,
     rollouts: Rollouts<'_>,
 ) -> Result<View, CommandError> {
-    let mut shown = Shown { over: known, ..Shown::new(ui) };
+    let mut shown = Shown::beside(ui, known);
     loop {
         let view = next(objects, deadline, &shown).await?;
         let asked = asked(&view);
@@ -202,125 +203,6 @@ async fn next(
 ) -> Result<View, CommandError> {
     tokio::select! {
         view = objects.changed() => Ok(view),
-        () = tokio::time::sleep_until(deadline.at) => {
-            Err(match shown.missing() {
-                missing if missing.is_empty() => CommandError::new(format!("not done within {deadline}")),
-                missing => CommandError::caused(
-                    format!("not done within {deadline}"),
-                    format!("still under way: {}", missing.join("; ")),
-                ),
-            })
-        }
-    }
-}
-
-/// What is on the screen.
-struct Shown {
-    ui: Ui,
-    busy: HashMap<String, (Step, StepView)>,
-    over: HashSet<String>,
-    /// Failures that were told, by step.
-    told: HashSet<(String, String)>,
-    order: Vec<String>,
-}
-
-impl Shown {
-    fn new(ui: &Ui) -> Self {
-        Self {
-            ui: ui.clone(),
-            busy: HashMap::new(),
-            over: HashSet::new(),
-            told: HashSet::new(),
-            order: Vec::new(),
-        }
-    }
-
-    fn update(&mut self, steps: Vec<StepView>) {
-        let present: HashSet<String> = steps.iter().map(|step| step.key.clone()).collect();
-        for step in steps {
-            match &step.state {
-                State::Busy(waits) => {
-                    let waits = waits.clone();
-                    self.show(step, &waits);
-                }
-                State::Retrying(why) => {
-                    let why = why.clone();
-                    self.tell(&step, &why);
-                    self.show(step, &why);
-                }
-                State::Done => self.finish(&step),
-            }
-        }
-        // A machine that was replaced is no longer of interest.
-        self.busy.retain(|key, _| present.contains(key));
-    }
-
-    /// Ends every step that is no longer there.
-    fn keep_only(&mut self, steps: Vec<StepView>) {
-        self.end_gone(&steps, |_| true);
-        self.update(steps);
-    }
-
-    /// Ends steps that are no longer there, of those that are over when they are gone.
-    fn end_gone(&mut self, steps: &[StepView], is_meant: impl Fn(&str) -> bool) {
-        let present: HashSet<&str> = steps.iter().map(|step| step.key.as_str()).collect();
-        for key in self.order.clone() {
-            if is_meant(&key)
-                && !present.contains(key.as_str())
-                && let Some((step, view)) = self.busy.remove(&key)
-            {
-                step.done(view.done);
-            }
-        }
-    }
-
-    fn show(&mut self, step: StepView, waits: &str) {
-        let (shown, view) = self.busy.entry(step.key.clone()).or_insert_with(|| {
-            self.order.push(step.key.clone());
-            (self.ui.step(&step.doing), step.clone())
-        });
-        shown.detail(waits);
-        *view = step;
-    }
-
-    /// Says once what failed, in a pipe too: whoever waits should not have to guess.
-    fn tell(&mut self, step: &StepView, why: &str) {
-        if self.told.insert((step.key.clone(), why.to_owned())) {
-            self.ui.note(format!("{}: {why}; it is tried again", step.doing));
-        }
-    }
-
-    fn finish(&mut self, step: &StepView) {
-        if !self.over.insert(step.key.clone()) {
-            return;
-        }
-        match self.busy.remove(&step.key) {
-            Some((shown, _)) => shown.done(&step.done),
-            None => self.ui.step(&step.doing).done(&step.done),
-        }
-    }
-
-    fn fail(&mut self) {
-        for key in self.order.clone() {
-            if let Some((shown, view)) = self.busy.remove(&key)
-                && let State::Busy(waits) | State::Retrying(waits) = &view.state
-                && !waits.is_empty()
-            {
-                shown.failed(format!("{}: {waits}", view.doing));
-            }
-        }
-    }
-
-    fn missing(&self) -> Vec<String> {
-        self.order
-            .iter()
-            .filter_map(|key| self.busy.get(key))
-            .map(|(_, view)| match &view.state {
-                State::Busy(waits) | State::Retrying(waits) if !waits.is_empty() => {
-                    format!("{}: {waits}", view.doing)
-                }
-                _ => view.doing.clone(),
-            })
-            .collect()
+        () = tokio::time::sleep_until(deadline.at) => Err(shown.late(deadline)),
     }
 }

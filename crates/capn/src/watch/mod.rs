@@ -9,6 +9,7 @@ mod removal;
 mod rollout;
 mod scope;
 mod settle;
+mod shown;
 mod steps;
 mod view;
 
@@ -18,6 +19,7 @@ pub use follow::{
 pub use objects::{Objects, read};
 pub use scope::Scope;
 pub use settle::{is_available, settle};
+pub(crate) use shown::Shown;
 pub use steps::{Asked, Readiness, State, StepView, Verdict, steps, stuck, verdict};
 pub use view::View;
 pub(crate) use view::{address, complaint};

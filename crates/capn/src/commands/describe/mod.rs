@@ -104,7 +104,11 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), Com
                 context.ui.data(&format!("\ncause: Cluster/{name} {advice}\n"))?;
             } else if let Some((object, cause)) = prune::cause(&tree) {
                 let cause = readable(&cause);
-                context.ui.data(&format!("\ncause: {}: {cause}\n", readable(&object)))?;
+                let next = match prune::is_mended_by_repair(&tree) {
+                    true => format!("; `capn repair {}` mends it", args.name),
+                    false => String::new(),
+                };
+                context.ui.data(&format!("\ncause: {}: {cause}{next}\n", readable(&object)))?;
             }
             Ok(())
         }
@@ -383,6 +387,21 @@ mod tests {
         assert_eq!(cause(vec![shown("Ready", "True", "Ready", "")]), None);
         let rolling = shown("RollingOut", "True", "RollingOut", "one machine");
         assert_eq!(cause(vec![rolling]), None);
+    }
+
+    #[test]
+    fn repair_is_named_where_it_helps() {
+        let of = |kind: &str, reason: &str, message: &str| {
+            let bad = vec![shown(kind, "False", reason, message)];
+            prune::is_mended_by_repair(&leaf("LXCMachine", "a", "False", bad))
+        };
+        assert!(of("InstanceProvisioned", "InstanceDeleted", "instance a is gone"));
+        assert!(of("NodeReady", "NodeNotReady", "kubelet stopped posting node status"));
+        assert!(!of("NodeReady", "NodeNotReady", "waiting for the node"));
+        assert!(!of("InstanceProvisioned", "InstanceProvisioningFailed", "no space left"));
+        let paused = shown("Paused", "True", "Paused", "it is paused");
+        let gone = shown("InstanceProvisioned", "False", "InstanceDeleted", "gone");
+        assert!(!prune::is_mended_by_repair(&leaf("LXCMachine", "a", "False", vec![paused, gone])));
     }
 
     #[test]

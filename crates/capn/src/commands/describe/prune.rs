@@ -1,6 +1,7 @@
 //! Which conditions are worth a line: those that say something that no other line says. Pure.
 
 use capi_api::conditions as core;
+use capn_api::conditions::reasons;
 
 use super::{Node, Shown};
 
@@ -21,6 +22,14 @@ const SUMMARIES: &[&str] = &[
     "WorkerMachinesReady",
     "WorkerMachinesUpToDate",
     "WorkersAvailable",
+];
+
+/// Reasons against which `capn repair` helps.
+const MENDED: &[&str] = &[
+    reasons::INSTANCE_DELETED,
+    reasons::INSTANCE_STOPPED,
+    reasons::BOOTSTRAP_FAILED,
+    "CannotBeRemediated",
 ];
 
 /// A line: conditions of one object with the same status and message.
@@ -50,6 +59,14 @@ impl Line {
             true => format!("{kinds}={status} {reason}"),
             false => format!("{kinds}={status} {reason}: {message}"),
         }
+    }
+
+    /// A machine is lost, stopped or broken.
+    fn is_mended_by_repair(&self) -> bool {
+        let is_broken_node =
+            |kind: &String| [core::NODE_READY, core::NODE_HEALTHY].contains(&kind.as_str());
+        MENDED.contains(&self.reason.as_str())
+            || (!self.waits() && self.kinds.iter().any(is_broken_node))
     }
 
     /// Something else has to happen first.
@@ -110,6 +127,17 @@ fn below(node: &Node) -> Vec<Line> {
 /// Why the cluster is not as it should be, and the object that says so: what failed, else what is
 /// unknown, else what is awaited; of several, what the deepest object says that comes first.
 pub(super) fn cause(root: &Node) -> Option<(String, String)> {
+    cause_line(root).map(|(object, line)| (object, line.message))
+}
+
+/// Whether `capn repair` is what helps against the cause.
+pub(super) fn is_mended_by_repair(root: &Node) -> bool {
+    let is_paused =
+        root.conditions.iter().any(|shown| shown.kind == core::PAUSED && !shown.is_good());
+    !is_paused && cause_line(root).is_some_and(|(_, line)| line.is_mended_by_repair())
+}
+
+fn cause_line(root: &Node) -> Option<(String, Line)> {
     let mut all = Vec::new();
     collect(root, &mut all);
     let is_broken = |line: &Line| line.status == "False" && !line.waits();
@@ -118,7 +146,7 @@ pub(super) fn cause(root: &Node) -> Option<(String, String)> {
         .or_else(|| pick(&|line| line.status == "Unknown" && !line.waits()))
         .or_else(|| pick(&|line| line.status == "Unknown"))
         .or_else(|| pick(&|line| line.status == "False"))?;
-    Some((found.0.clone(), found.1.message.clone()))
+    Some(found.clone())
 }
 
 /// Lines with their objects, the deepest first.

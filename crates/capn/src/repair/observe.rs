@@ -1,0 +1,297 @@
+//! Reads what a repair is planned from: objects, instances, nodes, and etcd from inside. Only reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use capi_api::{Machine, conditions, refs};
+use capn_api::conditions::{BOOTSTRAP_SUCCEEDED, INSTANCE_PROVISIONED, reasons};
+use capn_api::{Isolation, LXCMachine, LoadBalancerKind, keys, provider_id};
+use capn_controller::workload;
+use capn_plan::life::{self, Life};
+use capn_plan::{InstanceName, Owner, Ownership, Role, isolation};
+use futures::StreamExt as _;
+use incus_client::api::{InstanceFilter, InstanceFull};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt as _};
+
+use super::etcd;
+use super::seen::{Balancer, Is, Member, NodeSeen, Seen};
+use crate::cluster;
+use crate::error::{CommandError, Doing as _};
+use crate::watch::{self, Asked, Verdict, View, complaint, is_available};
+
+/// How long the API server of the cluster may take to tell of its nodes. A dead one does not answer.
+const NODES: Duration = Duration::from_secs(8);
+/// Nodes that are asked at once.
+const AT_ONCE: usize = 8;
+/// Workers that are asked at most in one look: those that are not well.
+const WORKERS: usize = 50;
+
+/// What stays the same while the command runs.
+pub(super) struct Place<'a> {
+    pub(super) client: &'a Client,
+    pub(super) server: &'a incus_client::Client,
+    pub(super) namespace: &'a str,
+    pub(super) cluster: &'a str,
+    pub(super) began: Timestamp,
+    pub(super) startup: SignedDuration,
+}
+
+/// Looks at everything once.
+///
+/// # Errors
+///
+/// When the server does not answer: without it nobody can say what is lost.
+pub(super) async fn observe(place: &Place<'_>, view: &View) -> Result<Seen, CommandError> {
+    let instances = instances(place, view).await?;
+    let nodes = nodes(place).await;
+    let mut seen = Seen {
+        is_available: is_available(view)
+            && watch::verdict(view, &Asked::by(view)) == Verdict::Holds,
+        has_etcd: has_etcd(view),
+        is_silent: nodes.is_none() && is_initialized(view),
+        balancer: balancer(place, view, &instances),
+        began: place.began,
+        now: Timestamp::now(),
+        startup: place.startup,
+        ..Seen::default()
+    };
+    if let Some(cluster) = &view.cluster {
+        seen.is_leaving = cluster.metadata.deletion_timestamp.is_some();
+        seen.is_paused = cluster.spec.paused == Some(true);
+    }
+    for machine in &view.machines {
+        seen.machines.push(member(place, view, machine, &instances, nodes.as_ref()));
+    }
+    let known: BTreeSet<&str> = seen.machines.iter().map(|found| found.instance.as_str()).collect();
+    let is_stranger = |found: &&InstanceFull| {
+        let role = found.config.get(keys::INSTANCE_CLUSTER_ROLE).map(String::as_str);
+        role == Some(Role::ControlPlane.as_str()) && !known.contains(found.name.as_str())
+    };
+    seen.strangers =
+        instances.values().filter(is_stranger).map(|found| found.name.clone()).collect();
+    look_inside(place, &mut seen).await;
+    Ok(seen)
+}
+
+/// The instances that say that they are of the cluster, and those with the name of one that is not among
+/// them, by name.
+async fn instances(
+    place: &Place<'_>,
+    view: &View,
+) -> Result<BTreeMap<String, InstanceFull>, CommandError> {
+    let doing = "cannot list the instances of the server";
+    let ours = InstanceFilter::new()
+        .config(keys::INSTANCE_CLUSTER_NAME, place.cluster)
+        .config(keys::INSTANCE_CLUSTER_NAMESPACE, place.namespace);
+    // Their records alone: the server would ask each instance for its state.
+    let full = |instance| InstanceFull { instance, ..InstanceFull::default() };
+    let found = place.server.instances(&ours).await.doing(doing)?;
+    let mut found: BTreeMap<String, InstanceFull> =
+        found.into_iter().map(|found| (found.name.clone(), full(found))).collect();
+    let balancer = InstanceName::load_balancer(place.cluster, place.namespace).ok();
+    let machines = view.lxc_machines.iter().map(|machine| machine.instance_name().to_owned());
+    let names = machines.chain(balancer.map(|name| name.as_str().to_owned()));
+    for name in names.collect::<BTreeSet<_>>() {
+        if found.contains_key(&name) {
+            continue;
+        }
+        if let Some(other) = place.server.instance(&name).await.doing(doing)? {
+            found.insert(name, full(other.value));
+        }
+    }
+    Ok(found)
+}
+
+/// The nodes by name; `None` when the API server does not answer.
+async fn nodes(place: &Place<'_>) -> Option<BTreeMap<String, Node>> {
+    let kubeconfig =
+        cluster::kubeconfig(place.client, place.namespace, place.cluster).await.ok()?;
+    let client = workload::client(&kubeconfig, workload::Reach::ThisMachine).ok()?;
+    let api: Api<Node> = Api::all(client);
+    let params = ListParams::default();
+    let listed = tokio::time::timeout(NODES, workload::list(&api, &params)).await;
+    match listed {
+        Ok(Ok(nodes)) => Some(nodes.into_iter().map(|node| (node.name_any(), node)).collect()),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "the cluster does not tell of its nodes");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// The cluster has had an API server.
+fn is_initialized(view: &View) -> bool {
+    view.cluster.as_ref().is_some_and(|cluster| {
+        !cluster.is_without_bootstrap() && cluster.control_plane_initialized()
+    })
+}
+
+/// The control plane has an etcd of its own, which was initialized.
+fn has_etcd(view: &View) -> bool {
+    view.control_plane.as_ref().is_some_and(|found| {
+        let spec = found.spec.kubeadm_config_spec.as_ref();
+        let cluster = spec.and_then(|spec| spec.cluster_configuration.as_ref());
+        let etcd = cluster.and_then(|cluster| cluster.etcd.as_ref());
+        let progress = found.status.as_ref().and_then(|status| status.initialization.as_ref());
+        etcd.is_none_or(|etcd| etcd.external.is_none())
+            && progress.and_then(|progress| progress.control_plane_initialized) == Some(true)
+    })
+}
+
+fn balancer(
+    place: &Place<'_>,
+    view: &View,
+    instances: &BTreeMap<String, InstanceFull>,
+) -> Option<Balancer> {
+    let cluster = view.lxc_cluster.as_ref()?;
+    let is_made = cluster.status.as_ref()?.initialization.as_ref()?.provisioned == Some(true);
+    let kind = cluster.spec.load_balancer.kind();
+    let is_instance =
+        matches!(kind, None | Some(LoadBalancerKind::Lxc(_) | LoadBalancerKind::Oci(_)));
+    if !is_made || !is_instance {
+        return None;
+    }
+    let name = InstanceName::load_balancer(place.cluster, place.namespace).ok()?;
+    let owner = Owner {
+        namespace: place.namespace.to_owned(),
+        name: cluster.name_any(),
+        uid: cluster.uid().unwrap_or_default(),
+        cluster: place.cluster.to_owned(),
+        machine: None,
+        role: Role::LoadBalancer,
+    };
+    // It holds nothing of the nodes, whatever ids it has.
+    let promised = match cluster.spec.effective_isolation() {
+        Isolation::Privileged => Isolation::Privileged,
+        Isolation::Shared | Isolation::Isolated => Isolation::Shared,
+    };
+    let is = is(instances.get(name.as_str()), &owner, true, promised);
+    Some(Balancer { instance: name.as_str().to_owned(), is })
+}
+
+fn is(found: Option<&InstanceFull>, owner: &Owner, vouched: bool, promised: Isolation) -> Is {
+    let Some(instance) = found else { return Is::Gone };
+    if let Ownership::Foreign(whose) = owner.of(&instance.config, vouched) {
+        return Is::Foreign(whose);
+    }
+    let life = life::of(instance);
+    if life == Life::Running {
+        return Is::Running;
+    }
+    let breaches = isolation::breaches_of_instance(promised, instance);
+    if !breaches.is_empty() {
+        return Is::Excluded(isolation::message(promised, &breaches));
+    }
+    match life {
+        Life::Running => Is::Running,
+        Life::Stopped => Is::Stopped,
+        Life::Frozen => Is::Frozen,
+        // What never ran holds nothing; the controllers make it, or wait with it.
+        Life::Fresh | Life::Unfinished if !vouched => Is::Gone,
+        Life::Changing | Life::Fresh | Life::Unfinished => Is::Changing,
+        Life::Broken => Is::Broken(instance.status.clone()),
+    }
+}
+
+fn member(
+    place: &Place<'_>,
+    view: &View,
+    machine: &Machine,
+    instances: &BTreeMap<String, InstanceFull>,
+    nodes: Option<&BTreeMap<String, Node>>,
+) -> Member {
+    let name = machine.name_any();
+    let lxc_machine = view.lxc_machine(machine);
+    let instance = lxc_machine.map_or(name.as_str(), LXCMachine::instance_name).to_owned();
+    let was_made = lxc_machine.is_some_and(|found| {
+        found.spec.provider_id.as_deref() == Some(provider_id(&instance).as_str())
+    });
+    let owner = Owner {
+        namespace: place.namespace.to_owned(),
+        name: lxc_machine.map(|found| found.name_any()).unwrap_or_default(),
+        uid: lxc_machine.and_then(|found| found.uid()).unwrap_or_default(),
+        cluster: place.cluster.to_owned(),
+        machine: Some(name.clone()),
+        role: if machine.is_control_plane() { Role::ControlPlane } else { Role::Worker },
+    };
+    let promised = view
+        .lxc_cluster
+        .as_ref()
+        .map_or(Isolation::Privileged, |cluster| cluster.spec.effective_isolation());
+    let policy = lxc_machine.and_then(|found| {
+        found.annotations().get(keys::STOPPED_POLICY_ANNOTATION).map(String::as_str)
+    });
+    let maker = refs::controller(&machine.metadata).map(|owner| owner.kind.as_str());
+    let list = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let leaving = machine.metadata.deletion_timestamp.as_ref().map(|_| {
+        let deleting = conditions::get(list, conditions::DELETING).map(complaint);
+        deleting.unwrap_or_else(|| "it has only just begun".to_owned())
+    });
+    Member {
+        // Another provider's is there as far as anybody here can tell.
+        is: match lxc_machine {
+            Some(_) => is(instances.get(&instance), &owner, was_made, promised),
+            None => Is::Changing,
+        },
+        is_control_plane: machine.is_control_plane(),
+        leaving,
+        created: machine.creation_timestamp().map(|time| time.0).unwrap_or_default(),
+        was_made,
+        has_maker: matches!(maker, Some("KubeadmControlPlane" | "MachineSet")),
+        is_left_stopped: policy == Some("report"),
+        failed: lxc_machine.and_then(failed),
+        node: node(machine, nodes),
+        inside: None,
+        instance,
+        name,
+    }
+}
+
+/// Why an instance will not become a node, if its conditions say so for good.
+fn failed(machine: &LXCMachine) -> Option<String> {
+    let list = machine.status.as_ref().map(|status| &status.conditions);
+    let of =
+        |kind, reason: &str| conditions::get(list, kind).filter(|found| found.reason == reason);
+    of(BOOTSTRAP_SUCCEEDED, reasons::BOOTSTRAP_FAILED)
+        .or_else(|| of(INSTANCE_PROVISIONED, reasons::INSTANCE_PROVISIONING_ABORTED))
+        .map(complaint)
+}
+
+fn node(machine: &Machine, nodes: Option<&BTreeMap<String, Node>>) -> NodeSeen {
+    let Some(nodes) = nodes else { return NodeSeen::Unknown };
+    let name = machine.node_name().map_or_else(|| machine.name_any(), str::to_owned);
+    let Some(node) = nodes.get(&name) else { return NodeSeen::Absent };
+    let list = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = list.and_then(|list| list.iter().find(|found| found.type_ == "Ready"));
+    match ready {
+        Some(ready) if ready.status == "True" => NodeSeen::Ready,
+        other => NodeSeen::NotReady {
+            since: other
+                .and_then(|ready| ready.last_transition_time.as_ref())
+                .or(node.metadata.creation_timestamp.as_ref())
+                .map_or_else(Timestamp::now, |time| time.0),
+            message: other.and_then(|ready| ready.message.clone()).unwrap_or_default(),
+        },
+    }
+}
+
+/// Asks root in each control plane, and in workers whose nodes are not well.
+async fn look_inside(place: &Place<'_>, seen: &mut Seen) {
+    let wants = |found: &&mut Member| {
+        found.is == Is::Running && (found.is_control_plane || is_unwell(&found.node))
+    };
+    let asked = seen.machines.iter_mut().filter(wants).take(WORKERS);
+    let asked = asked.map(async |member| match etcd::look(place.server, &member.instance).await {
+        Ok(inside) => member.inside = Some(inside),
+        Err(error) => tracing::debug!(%error, "a node is not looked into"),
+    });
+    futures::stream::iter(asked).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
+fn is_unwell(node: &NodeSeen) -> bool {
+    matches!(node, NodeSeen::NotReady { .. })
+}
