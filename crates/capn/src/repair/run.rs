@@ -97,11 +97,14 @@ impl Run<'_> {
     }
 
     fn tell(&self, plan: &Plan) {
-        self.ui.say(show::summary(self.place.cluster, plan));
+        if !plan.works.is_empty() || plan.waits.is_some() {
+            self.ui.say(show::summary(self.place.cluster, plan));
+        }
         for work in &plan.works {
             self.ui.note(work.line());
         }
-        for obstacle in &plan.obstacles {
+        // Where nothing is done they are the error.
+        for obstacle in plan.obstacles.iter().filter(|_| plan.has_due()) {
             self.ui.note(format!("{obstacle}; {}", obstacle.hint(self.place.cluster)));
         }
     }

@@ -5,6 +5,7 @@
 mod identity;
 mod manifests;
 mod reference;
+mod repair;
 mod session;
 mod streams;
 mod templates;

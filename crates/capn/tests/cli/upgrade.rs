@@ -7,13 +7,13 @@ use insta::assert_snapshot;
 use crate::{Home, Ran};
 
 /// A home with a recorded cluster `demo` of v1.36.1 whose server answers.
-struct World {
-    home: Home,
+pub(crate) struct World {
+    pub(crate) home: Home,
     _server: (tokio::runtime::Runtime, Simulator, Listening),
 }
 
 impl World {
-    fn new(options: &[&str]) -> Self {
+    pub(crate) fn new(options: &[&str]) -> Self {
         let home = Home::new();
         let socket = home.path().join("socket");
         let runtime = tokio::runtime::Runtime::new().unwrap();
