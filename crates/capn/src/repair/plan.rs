@@ -140,7 +140,7 @@ pub fn plan(seen: &Seen) -> Plan {
     let mut plan = Plan::default();
     plan.balancer(seen);
     for member in &seen.machines {
-        plan.instance(member);
+        plan.instance(seen, member);
     }
     let quorum = quorum(seen);
     let is_well = matches!(quorum, Quorum::Holds | Quorum::NotOurs);
@@ -187,7 +187,7 @@ impl Plan {
     }
 
     /// What is wrong with the instance itself, where it is there.
-    fn instance(&mut self, member: &Member) {
+    fn instance(&mut self, seen: &Seen, member: &Member) {
         if member.leaving.is_some() {
             return;
         }
@@ -207,7 +207,10 @@ impl Plan {
             }
             Is::Stopped => self.add(object, STOPPED, Remedy::AwaitStart, true),
             Is::Frozen => self.add(object, FROZEN, Remedy::Thaw { instance }, true),
-            Is::Changing if member.was_made => self.add(object, CHANGING, Remedy::AwaitStart, true),
+            // One that is being made is no problem.
+            Is::Changing if member.was_made && member.created < seen.began => {
+                self.add(object, CHANGING, Remedy::AwaitStart, true)
+            }
             Is::Changing => {}
             other => self.obstacles.extend(obstacle(other, instance)),
         }

@@ -22,6 +22,9 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(40);
 /// Beginning of the keys of works, which are over when they are no longer planned.
 const WORK: &str = "repair/";
 
+/// Key of the last step.
+const AVAILABLE: &str = "repair/available";
+
 /// A repair.
 pub(super) struct Run<'a> {
     pub(super) ui: &'a Ui,
@@ -52,7 +55,10 @@ impl Run<'_> {
                 self.tell(&plan);
             }
             let found = steps(&view, &plan);
-            shown.end_gone(&found, |key| key.starts_with(WORK));
+            let is_available = watch::is_available(&view);
+            shown.end_gone(&found, |key| {
+                key.starts_with(WORK) && (key != AVAILABLE || is_available)
+            });
             shown.update(found);
             if !plan.has_due() && !plan.obstacles.is_empty() {
                 shown.fail();
@@ -157,13 +163,15 @@ fn steps(view: &View, plan: &Plan) -> Vec<StepView> {
     // What a machine that goes waits for is no news.
     let asked = Asked::by(view);
     found.extend(watch::steps(view, &asked).into_iter().filter(|step| !is_worked_on(step)));
+    // It may say so still, of the time before.
     if let Some(cluster) = &view.cluster
+        && !plan.has_due()
         && !watch::is_available(view)
     {
         let list = cluster.status.as_ref().and_then(|status| status.conditions.as_ref());
         let said = capi_api::conditions::get(list, capi_api::conditions::AVAILABLE);
         found.push(StepView {
-            key: format!("{WORK}available"),
+            key: AVAILABLE.to_owned(),
             doing: format!("cluster `{}`", cluster.name_any()),
             done: format!("cluster `{}` is Available", cluster.name_any()),
             state: State::Busy(said.map(complaint).unwrap_or_default()),

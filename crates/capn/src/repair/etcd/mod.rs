@@ -33,11 +33,11 @@ pub const FOLDER: &str = "/var/lib/capn-repair";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Inside {
-    /// kubelet is active.
+    /// kubelet is active, or the node still boots.
     pub kubelet: bool,
     /// Seconds that it has been.
     pub kubelet_seconds: u32,
-    /// containerd is active.
+    /// containerd is active, or the node still boots.
     pub containerd: bool,
     /// Its etcd.
     #[serde(flatten)]

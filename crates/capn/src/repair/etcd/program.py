@@ -108,6 +108,12 @@ def is_active(unit):
     return subprocess.run(["systemctl", "is-active", "-q", unit]).returncode == 0
 
 
+def is_booting():
+    """Units that do not run may be about to."""
+    said = subprocess.run(["systemctl", "is-system-running"], capture_output=True, text=True).stdout
+    return said.strip() in ("initializing", "starting")
+
+
 def active_seconds(unit):
     """How long a unit has been active; 0 when it is not."""
     show = ["systemctl", "show", "-p", "ActiveEnterTimestampMonotonic", "--value", unit]
@@ -120,10 +126,11 @@ def active_seconds(unit):
 def look():
     known = flags()
     running = processes()
+    booting = is_booting()
     return {
-        "kubelet": is_active("kubelet.service"),
+        "kubelet": booting or is_active("kubelet.service"),
         "kubeletSeconds": active_seconds("kubelet.service"),
-        "containerd": is_active("containerd.service"),
+        "containerd": booting or is_active("containerd.service"),
         "live": read(LIVE),
         "aside": read(ASIDE),
         "copied": os.path.isdir(COPY),
