@@ -78,7 +78,7 @@ pub fn next(etcd: &Etcd) -> Next {
         };
     }
     match (members, etcd.copied) {
-        _ if etcd.forced => Next::Wait("kubelet to start etcd by its own manifest"),
+        _ if etcd.forced => Next::Do(Act::PutBack),
         _ if etcd.aside.is_none() => Next::Do(Act::SetAside),
         // Its data says that it is alone: what was forced is done.
         (Some(1), _) => Next::Wait("etcd to have a leader"),
@@ -141,11 +141,7 @@ mod tests {
             ("the data is copied", &copied, Next::Do(Act::Force)),
             ("it starts", &starting, Next::Wait("etcd to be a cluster of one")),
             ("it is alone", &alone, Next::Do(Act::PutBack)),
-            (
-                "it is started once more",
-                &put_back,
-                Next::Wait("kubelet to start etcd by its own manifest"),
-            ),
+            ("the forced one has not ended yet", &put_back, Next::Do(Act::PutBack)),
             ("it is not there for a moment", &between, Next::Wait("etcd to answer")),
             ("it is well", &over, Next::Over),
         ] {

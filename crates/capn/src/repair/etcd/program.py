@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -25,7 +26,8 @@ COPY = FOLDER + "/data"
 STAGED = "/etc/kubernetes/.etcd.capn-repair"
 # Most bytes of a manifest and of an answer.
 LONGEST = 65536
-# Seconds for kubelet to end etcd, whose own grace is 30.
+# Seconds for kubelet to end etcd, whose own grace is 30, and for etcd to end in all.
+PATIENCE = 45
 END = 90
 
 
@@ -91,8 +93,8 @@ def members(known):
 
 
 def processes():
-    """The command lines of etcd's processes."""
-    found = []
+    """The command lines of etcd's processes, by id."""
+    found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -100,8 +102,34 @@ def processes():
         except OSError:
             continue
         if os.path.basename(words[0]) == "etcd":
-            found.append(words)
+            found[int(pid)] = words
     return found
+
+
+def forced():
+    """Those that were told to begin a new cluster."""
+    return {
+        pid: words
+        for pid, words in processes().items()
+        if any(word.startswith("--force-new-cluster") for word in words)
+    }
+
+
+def end(which):
+    """Waits until processes have ended. kubelet ends what is not in its manifests; one that has begun anew
+    since does not know of them, and without an API server leaves them."""
+    began = time.monotonic()
+    while which():
+        waited = time.monotonic() - began
+        if waited > END:
+            fail(f"etcd has not ended within {END} s")
+        if waited > PATIENCE:
+            for pid in which():
+                try:
+                    os.kill(pid, signal.SIGTERM)
+                except ProcessLookupError:
+                    pass
+        time.sleep(1)
 
 
 def is_active(unit):
@@ -135,7 +163,7 @@ def look():
         "aside": read(ASIDE),
         "copied": os.path.isdir(COPY),
         "runs": len(running) > 0,
-        "forced": any(word.startswith("--force-new-cluster") for words in running for word in words),
+        "forced": len(forced()) > 0,
         "healthy": health(known) if running else None,
         "members": members(known) if running else None,
     }
@@ -182,11 +210,7 @@ def stop():
         shutil.rmtree(COPY, ignore_errors=True)
     if os.path.exists(LIVE):
         os.unlink(LIVE)
-    end = time.monotonic() + END
-    while processes():
-        if time.monotonic() > end:
-            fail(f"kubelet has not ended etcd within {END} s")
-        time.sleep(0.5)
+    end(processes)
 
 
 def copy():
@@ -221,13 +245,14 @@ def force():
 
 
 def back():
-    """Puts the manifest back as it was. kubelet begins anew, so that nothing waits for its pauses
-    between restarts."""
+    """Puts the manifest back as it was. When what was forced has ended, kubelet begins anew, so that
+    nothing waits for its pauses between restarts; not before, since then it would leave that running."""
     text = read(ASIDE)
     if text is None:
         fail("the manifest is not kept")
     if read(LIVE) != text:
         put(LIVE, text, ASIDE)
+    end(forced)
     subprocess.run(["systemctl", "restart", "kubelet.service"], check=True)
 
 
