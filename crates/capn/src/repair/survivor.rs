@@ -51,6 +51,8 @@ async fn go(
             }
             Next::Do(act) => {
                 drop(waiting.take());
+                // A copy from before etcd ran by its own manifest again is not kept.
+                *is_copied &= act != Act::Stop || seen.live != seen.aside;
                 let step = ui.step(format!("{} in {instance}", act.doing()));
                 etcd::carry_out(server, instance, act, &given(act, &seen, instance)?).await?;
                 step.done(told(act, instance));
