@@ -37,7 +37,7 @@ pub(super) const RECHECK: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     /// The DaemonSet, if there is one.
-    pub(super) set: Option<DaemonSet>,
+    pub(super) set: Option<Box<DaemonSet>>,
     /// Its pods on nodes of the control plane that have the new version.
     pub(super) pods: Vec<Pod>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Seen {
 impl Seen {
     /// Pods are not replaced before the rollout is over.
     pub(super) fn is_held(&self) -> bool {
-        self.set.as_ref().is_some_and(is_held)
+        self.set.as_deref().is_some_and(is_held)
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) fn change(
     version: &str,
     is_older_left: bool,
 ) -> Option<Change> {
-    let set = seen.set.as_ref()?;
+    let set = seen.set.as_deref()?;
     let is = image(set)?;
     let wanted = with_tag(is, version)?;
     let changed = if is == wanted {
@@ -138,7 +138,7 @@ pub(super) async fn read(
     let sets: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
     let act = "read the DaemonSet kube-system/kube-proxy";
     let set = answer(act, REQUEST_TIMEOUT, sets.get_opt(KUBE_PROXY)).await?;
-    let mut seen = Seen { set, pods: Vec::new() };
+    let mut seen = Seen { set: set.map(Box::new), pods: Vec::new() };
     // Without a new node there is nothing to hold, and without a mark nothing to put back.
     if change(&seen, nodes, version, true).is_none() && !seen.is_held() {
         return Ok(seen);

@@ -171,12 +171,16 @@ fn kube_proxy_follows_nodes_that_have_one_image_each() {
         ),
     ];
     for (what, set, pods, nodes, is_older_left, wanted) in cases {
-        assert_eq!(said(&Seen { set, pods }, &nodes, is_older_left), wanted, "{what}");
+        assert_eq!(
+            said(&Seen { set: set.map(Box::new), pods }, &nodes, is_older_left),
+            wanted,
+            "{what}"
+        );
     }
     // An image that is named by its digest is the user's.
     let mut own = set(OLD, rolls, false);
     let pod = own.spec.template.spec.as_mut().unwrap();
     pod.containers[0].image = Some("registry.k8s.io/kube-proxy@sha256:00".into());
-    let seen = Seen { set: Some(own), pods: Vec::new() };
+    let seen = Seen { set: Some(Box::new(own)), pods: Vec::new() };
     assert_eq!(said(&seen, &[node(NEW, &[NEW])], true), "nothing");
 }
