@@ -31,7 +31,9 @@ fn only_a_whole_snapshot_of_this_cluster_is_taken_and_force_passes_over_doubts_a
         change(&mut record);
         Some(record)
     };
-    let table: [(&str, Content, Option<Record>, bool, bool, &str); 8] = [
+    // What, the file, its record, whether it is taken, whether it is with force, and what is said.
+    type Case = (&'static str, Content, Option<Record>, bool, bool, &'static str);
+    let table: [Case; 8] = [
         ("fine", content(), of(|_| ()), true, true, ""),
         ("cut", Content { is_whole: false, ..content() }, of(|_| ()), false, false, "is damaged"),
         (

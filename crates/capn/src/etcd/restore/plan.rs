@@ -109,7 +109,9 @@ mod tests {
     fn the_oldest_that_runs_takes_the_data_and_all_others_are_replaced() {
         let leaving = Candidate { is_leaving: true, ..one("l", 1, Instance::Fit) };
         let foreign = || Instance::Foreign("another".into());
-        let table: [(&[Candidate], Option<(&str, &[&str])>, &str); 7] = [
+        // The machines, the one that is chosen with the others, and else the hint.
+        type Case<'a> = (&'a [Candidate], Option<(&'a str, &'a [&'a str])>, &'a str);
+        let table: [Case<'_>; 7] = [
             (&[one("a", 5, Instance::Fit)], Some(("a", &[])), ""),
             (&[one("a", 5, Instance::Fit), one("b", 3, Instance::Fit)], Some(("b", &["a"])), ""),
             (
