@@ -209,7 +209,7 @@ impl Plan {
             Is::Frozen => self.add(object, FROZEN, Remedy::Thaw { instance }, true),
             // One that is being made is no problem.
             Is::Changing if member.was_made && member.created < seen.began => {
-                self.add(object, CHANGING, Remedy::AwaitStart, true)
+                self.add(object, CHANGING, Remedy::AwaitStart, true);
             }
             Is::Changing => {}
             other => self.obstacles.extend(obstacle(other, instance)),

@@ -104,7 +104,8 @@ fn each_problem_has_its_remedy() {
         seen.machines.iter_mut().filter(|member| member.name == name).for_each(change);
         lines(&seen)
     };
-    let cases: [(&str, &dyn Fn(&mut Member), &str); 10] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut Member), &'a str);
+    let cases: [Case<'_>; 10] = [
         ("w", &|m| m.is = Is::Gone, "worker w: its instance is gone from the server: replaced"),
         (
             "a",
@@ -132,7 +133,7 @@ fn each_problem_has_its_remedy() {
             "w",
             &|m| {
                 m.node = NodeSeen::Absent;
-                m.failed = Some("kubeadm failed".into())
+                m.failed = Some("kubeadm failed".into());
             },
             "worker w: kubeadm failed: replaced",
         ),
@@ -145,7 +146,7 @@ fn each_problem_has_its_remedy() {
             "w",
             &|m| {
                 m.is = Is::Gone;
-                m.has_maker = false
+                m.has_maker = false;
             },
             "! Machine w: its instance is gone from the server, and neither a MachineSet nor a KubeadmControlPlane makes another",
         ),
