@@ -142,6 +142,28 @@ impl Folder {
     }
 }
 
+/// What the snapshots of a namespace take on disk, in bytes, also those of clusters that are gone.
+///
+/// # Errors
+///
+/// When its folders cannot be read, or the name cannot be that of a namespace.
+pub(super) fn used(state: &StateDir, namespace: &str) -> Result<u64, CommandError> {
+    // Checks the name, too.
+    let of_namespace = Folder::of(state, namespace, "a")?;
+    let Some(folder) = of_namespace.path.parent() else { return Ok(0) };
+    let mut sum: u64 = 0;
+    for cluster in names(folder)?.into_iter().map(|cluster| folder.join(cluster)) {
+        if !cluster.is_dir() {
+            continue;
+        }
+        for name in names(&cluster)? {
+            let found = cluster.join(&name).symlink_metadata();
+            sum = sum.saturating_add(found.map(|found| found.len()).unwrap_or_default());
+        }
+    }
+    Ok(sum)
+}
+
 /// Names in a folder; none if it is not there.
 fn names(folder: &Utf8Path) -> Result<Vec<String>, CommandError> {
     let doing = || format!("cannot read the folder {folder}");

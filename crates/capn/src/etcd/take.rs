@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt as _};
 
 use super::record::{Reason, Record};
-use super::store::{Draft, Folder};
+use super::store::{Draft, Folder, used};
 use crate::error::{CommandError, Doing as _};
 use crate::state::StateDir;
 use crate::watch::{self, View};
@@ -118,6 +118,15 @@ impl Keeper {
     /// When the names cannot be those of a cluster.
     pub fn folder(&self, namespace: &str, cluster: &str) -> Result<Folder, CommandError> {
         Folder::of(&self.state, namespace, cluster)
+    }
+
+    /// What the snapshots of a namespace take on disk, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// When its folders cannot be read.
+    pub fn used(&self, namespace: &str) -> Result<u64, CommandError> {
+        used(&self.state, namespace)
     }
 
     /// Takes a snapshot of a cluster that the plane has, and gives the file with what is known of it.

@@ -3,6 +3,7 @@
 mod plan;
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use capi_api::{Cluster, KubeadmControlPlane, labels};
 use capn_controller::lists;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
+use tokio::time::Instant;
 
 use super::record::Reason;
 use super::take::{Keeper, Wanted, fitness};
@@ -22,6 +24,10 @@ pub use plan::Policy;
 
 /// The reason of Events of failures.
 const FAILED: &str = "EtcdSnapshotFailed";
+/// How long the snapshots of a namespace may take in one pass.
+const LANE: Duration = Duration::from_secs(30 * 60);
+/// What the snapshots of a namespace may take before the schedule takes no more, in bytes.
+const MOST_OF_NAMESPACE: u64 = 8 << 30;
 /// The reason of Events of snapshots.
 const TAKEN: &str = "EtcdSnapshotTaken";
 
@@ -50,11 +56,7 @@ struct Schedule {
 
 impl Schedule {
     /// Looks, does what is due, and says how long there is nothing to do.
-    async fn pass(
-        &self,
-        policy: Policy,
-        failed: &mut HashMap<Key, Timestamp>,
-    ) -> std::time::Duration {
+    async fn pass(&self, policy: Policy, failed: &mut HashMap<Key, Timestamp>) -> Duration {
         let (clusters, control_planes) = match self.objects().await {
             Ok(objects) => objects,
             Err(error) => {
@@ -73,7 +75,7 @@ impl Schedule {
                 Err(error) => tracing::warn!(namespace, name, %error, "an old snapshot stays"),
             }
         }
-        // One after the other in a namespace: a tenant's cluster that is slow holds up its own alone.
+        // One after the other in a namespace, and not for ever: the next pass waits for the slowest.
         let mut lanes: BTreeMap<&str, Vec<&Cluster>> = BTreeMap::new();
         for cluster in clusters.iter().filter(|cluster| take.contains(&key_of(cluster))) {
             lanes
@@ -83,9 +85,21 @@ impl Schedule {
         }
         let work = lanes.into_values().map(|lane| async move {
             let mut failures = Vec::new();
+            let end = Instant::now() + LANE;
             for cluster in lane {
-                if !self.take(cluster).await {
-                    failures.push(key_of(cluster));
+                match tokio::time::timeout_at(end, self.take(cluster)).await {
+                    Ok(true) => {}
+                    Ok(false) => failures.push(key_of(cluster)),
+                    Err(_) => {
+                        failures.push(key_of(cluster));
+                        let (namespace, name) = key_of(cluster);
+                        tracing::warn!(
+                            namespace,
+                            name,
+                            "the snapshots of the namespace take too long"
+                        );
+                        break;
+                    }
                 }
             }
             failures
@@ -94,7 +108,7 @@ impl Schedule {
         failed.retain(|key, _| !take.contains(key));
         failed.extend(failures.into_iter().map(|key| (key, Timestamp::now())));
         // What was taken may have one go that is more than are kept.
-        if take.is_empty() { pause } else { std::time::Duration::from_secs(1) }
+        if take.is_empty() { pause } else { Duration::from_secs(1) }
     }
 
     async fn objects(&self) -> Result<(Vec<Cluster>, ControlPlanes), CommandError> {
@@ -148,7 +162,11 @@ impl Schedule {
             reason: Reason::Schedule,
             output: None,
         };
-        let (is_taken, note) = match self.keeper.take(&self.client, wanted).await {
+        let taken = async {
+            within(self.keeper.used(&namespace)?, &namespace)?;
+            self.keeper.take(&self.client, wanted).await
+        };
+        let (is_taken, note) = match taken.await {
             Ok((path, record)) => {
                 let file = path.file_name().unwrap_or_default();
                 (true, format!("{file}, {}", super::size(record.size_bytes)))
@@ -174,6 +192,18 @@ impl Schedule {
         }
         is_taken
     }
+}
+
+/// Whether a namespace may have one more: who may write Clusters in it decides how many there are and how large.
+fn within(used: u64, namespace: &str) -> Result<(), CommandError> {
+    if used < MOST_OF_NAMESPACE {
+        return Ok(());
+    }
+    Err(CommandError::new(format!(
+        "the snapshots of namespace `{namespace}` take {}, and the schedule takes none from {} on; delete some that are not needed",
+        super::size(used),
+        super::size(MOST_OF_NAMESPACE)
+    )))
 }
 
 /// Control planes by cluster.

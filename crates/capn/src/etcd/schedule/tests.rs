@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use k8s_openapi::api::events::v1::Event as Told;
 
 use super::*;
@@ -66,5 +64,20 @@ async fn a_failure_is_an_event_and_is_not_tried_again_at_once() {
     schedule.pass(policy, &mut failed).await;
     assert_eq!(events(&schedule.client).await, [FAILED]);
     assert_eq!(schedule.keeper.folder("default", "demo").unwrap().list().unwrap().len(), 0);
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_has_so_much_and_no_more() {
+    let (_held, session, schedule) = world(&Etcd::default()).await;
+    assert_eq!(schedule.keeper.used("default").unwrap(), 0);
+    schedule.pass(ALWAYS, &mut HashMap::new()).await;
+    let used = schedule.keeper.used("default").unwrap();
+    assert!(used > 0);
+    assert_eq!(schedule.keeper.used("other").unwrap(), 0);
+    assert!(schedule.keeper.used("../default").is_err());
+    assert!(within(used, "default").is_ok());
+    let said = within(MOST_OF_NAMESPACE, "default").unwrap_err().to_string();
+    assert!(said.contains("namespace `default` take 8.0 GiB"), "{said}");
     session.close().await.unwrap();
 }
