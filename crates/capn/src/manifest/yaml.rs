@@ -25,7 +25,10 @@ pub fn to_yaml(documents: &[Document]) -> Result<String, CommandError> {
 ///
 /// As [`to_yaml`].
 pub(crate) fn value_to_yaml(value: &Value) -> Result<String, CommandError> {
-    let mut text = serde_saphyr::to_string(value).doing("cannot write YAML")?;
+    // A long line, a key or a selector, stays one: people search for it, and scripts read it.
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+    let mut text =
+        serde_saphyr::to_string_with_options(value, options).doing("cannot write YAML")?;
     if !text.ends_with('\n') {
         text.push('\n');
     }
