@@ -71,9 +71,19 @@ async fn a_leader_renews_and_ends_when_another_took_the_lead() {
         "it was not renewed"
     );
     let api: Api<Lease> = Api::namespaced(client.clone(), "default");
-    let mut lease = api.get("controller-leader-election-capn").await.unwrap();
-    lease.spec.as_mut().unwrap().holder_identity = Some("thief".to_owned());
-    api.replace("controller-leader-election-capn", &PostParams::default(), &lease).await.unwrap();
+    // A renewal that was on its way when it was dropped may come in between.
+    let stolen = async {
+        loop {
+            let mut lease = api.get("controller-leader-election-capn").await.unwrap();
+            lease.spec.as_mut().unwrap().holder_identity = Some("thief".to_owned());
+            let params = PostParams::default();
+            match api.replace("controller-leader-election-capn", &params, &lease).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                done => break done.unwrap(),
+            }
+        }
+    };
+    within("the lease to be stolen", stolen).await;
     let lost = within("the loss to be seen", first.keep()).await;
     assert_eq!(lost.to_string(), "first leads no more: thief leads now");
 }

@@ -30,6 +30,10 @@ pub mod upgrade;
 pub mod user;
 pub mod version;
 
+use std::future::ready;
+
+use futures::future::LocalBoxFuture;
+
 use crate::Context;
 use crate::cli::{
     Command, CreateWhat, DeleteWhat, DescribeWhat, EtcdWhat, GenerateWhat, IdentityWhat, ImageWhat,
@@ -44,59 +48,72 @@ use crate::exit::Exit;
 ///
 /// When what was asked for does not hold at the end.
 pub async fn run(context: &Context, command: Command) -> Result<Exit, CommandError> {
-    let ended = match command {
-        Command::Exec(args) => return exec::run(context, args).await,
-        Command::Up(args) => up::run(context, args).await,
-        Command::Create(CreateWhat::Cluster(args)) => create::run(context, args).await,
-        Command::Get(args) => get::run(context, args).await,
-        Command::Describe(DescribeWhat::Cluster(args)) => describe::run(context, args).await,
-        Command::Describe(DescribeWhat::Other(words)) => meant::describe(context, words).await,
-        Command::Kubeconfig(args) => kubeconfig::run(context, args).await,
-        Command::Scale(args) => scale::run(context, args).await,
-        Command::Upgrade(args) => upgrade::run(context, args).await,
+    if let Command::Exec(args) = command {
+        return exec::run(context, args).await;
+    }
+    running(context, command).await.map(|()| Exit::Done)
+}
+
+/// The work of a command. Not an async function: the frame of one that has all commands in it would lie below each
+/// of them, and is hundreds of kilobytes without optimisation.
+fn running(context: &Context, command: Command) -> LocalBoxFuture<'_, Result<(), CommandError>> {
+    match command {
+        // Has an exit code of its own.
+        Command::Exec(_) => Box::pin(ready(Ok(()))),
+        Command::Up(args) => Box::pin(up::run(context, args)),
+        Command::Create(CreateWhat::Cluster(args)) => Box::pin(create::run(context, args)),
+        Command::Get(args) => Box::pin(get::run(context, args)),
+        Command::Describe(DescribeWhat::Cluster(args)) => Box::pin(describe::run(context, args)),
+        Command::Describe(DescribeWhat::Other(words)) => Box::pin(meant::describe(context, words)),
+        Command::Kubeconfig(args) => Box::pin(kubeconfig::run(context, args)),
+        Command::Scale(args) => Box::pin(scale::run(context, args)),
+        Command::Upgrade(args) => Box::pin(upgrade::run(context, args)),
         Command::Etcd(EtcdWhat::Snapshot(what)) => match what {
-            SnapshotWhat::Save(args) => etcd::save::run(context, args).await,
-            SnapshotWhat::List(args) => etcd::list::run(context, &args),
-            SnapshotWhat::Restore(args) => etcd::restore::run(context, args).await,
+            SnapshotWhat::Save(args) => Box::pin(etcd::save::run(context, args)),
+            SnapshotWhat::List(args) => Box::pin(ready(etcd::list::run(context, &args))),
+            SnapshotWhat::Restore(args) => Box::pin(etcd::restore::run(context, args)),
         },
-        Command::Stop(args) => stop::run(context, args).await,
-        Command::Start(args) => start::run(context, args).await,
-        Command::Logs(args) => logs::run(context, args).await,
-        Command::Repair(args) => repair::run(context, args).await,
-        Command::Pause(args) => pause::run(context, args, true).await,
-        Command::Resume(args) => pause::run(context, args, false).await,
-        Command::Delete(DeleteWhat::Cluster(args)) => delete::run(context, args).await,
-        Command::Delete(DeleteWhat::Other(words)) => meant::delete(context, words).await,
-        Command::Generate(GenerateWhat::Cluster(args)) => generate::run(context, *args).await,
-        Command::Generate(GenerateWhat::Provider(args)) => generate::provide(context, &args),
-        Command::Apply(args) => apply::run(context, args).await,
-        Command::Serve(args) => serve::run(context, args).await,
-        Command::Manager(args) => manager::run(context, *args).await,
-        Command::Image(ImageWhat::Build(args)) => image::build::run(context, args).await,
-        Command::Image(ImageWhat::Import(args)) => image::import::run(context, args).await,
-        Command::Image(ImageWhat::List(args)) => image::list::run(context, args).await,
-        Command::Image(ImageWhat::Publish(args)) => image::publish::run(context, args).await,
+        Command::Stop(args) => Box::pin(stop::run(context, args)),
+        Command::Start(args) => Box::pin(start::run(context, args)),
+        Command::Logs(args) => Box::pin(logs::run(context, args)),
+        Command::Repair(args) => Box::pin(repair::run(context, args)),
+        Command::Pause(args) => Box::pin(pause::run(context, args, true)),
+        Command::Resume(args) => Box::pin(pause::run(context, args, false)),
+        Command::Delete(DeleteWhat::Cluster(args)) => Box::pin(delete::run(context, args)),
+        Command::Delete(DeleteWhat::Other(words)) => Box::pin(meant::delete(context, words)),
+        Command::Generate(GenerateWhat::Cluster(args)) => Box::pin(generate::run(context, *args)),
+        Command::Generate(GenerateWhat::Provider(args)) => {
+            Box::pin(ready(generate::provide(context, &args)))
+        }
+        Command::Apply(args) => Box::pin(apply::run(context, args)),
+        Command::Serve(args) => Box::pin(serve::run(context, args)),
+        Command::Manager(args) => Box::pin(manager::run(context, *args)),
+        Command::Image(ImageWhat::Build(args)) => Box::pin(image::build::run(context, args)),
+        Command::Image(ImageWhat::Import(args)) => Box::pin(image::import::run(context, args)),
+        Command::Image(ImageWhat::List(args)) => Box::pin(image::list::run(context, args)),
+        Command::Image(ImageWhat::Publish(args)) => Box::pin(image::publish::run(context, args)),
         Command::Simplestreams(SimplestreamsWhat::Show(args)) => {
-            simplestreams::show::run(context, args).await
+            Box::pin(simplestreams::show::run(context, args))
         }
         Command::Simplestreams(SimplestreamsWhat::Import(args)) => {
-            simplestreams::import::run(context, args).await
+            Box::pin(simplestreams::import::run(context, args))
         }
         Command::Simplestreams(SimplestreamsWhat::Verify(args)) => {
-            simplestreams::verify::run(context, args).await
+            Box::pin(simplestreams::verify::run(context, args))
         }
         Command::Identity(IdentityWhat::Create(args)) => {
-            identity::create::run(context, *args).await
+            Box::pin(identity::create::run(context, *args))
         }
-        Command::Identity(IdentityWhat::Delete(args)) => identity::delete::run(context, args).await,
-        Command::User(UserWhat::Create(args)) => user::create::run(context, *args).await,
-        Command::User(UserWhat::List(args)) => user::list::run(context, args).await,
-        Command::User(UserWhat::Delete(args)) => user::delete::run(context, args).await,
-        Command::Doctor(args) => doctor::run(context, args).await,
-        Command::Version(args) => version::run(context, args),
-        Command::Completion(args) => completion::run(context, &args),
-    };
-    ended.map(|()| Exit::Done)
+        Command::Identity(IdentityWhat::Delete(args)) => {
+            Box::pin(identity::delete::run(context, args))
+        }
+        Command::User(UserWhat::Create(args)) => Box::pin(user::create::run(context, *args)),
+        Command::User(UserWhat::List(args)) => Box::pin(user::list::run(context, args)),
+        Command::User(UserWhat::Delete(args)) => Box::pin(user::delete::run(context, args)),
+        Command::Doctor(args) => Box::pin(doctor::run(context, args)),
+        Command::Version(args) => Box::pin(ready(version::run(context, args))),
+        Command::Completion(args) => Box::pin(ready(completion::run(context, &args))),
+    }
 }
 
 /// Where objects are, and how long to wait: options of commands that work on a cluster.

@@ -123,8 +123,8 @@ pub async fn upgrade(context: &Context, asked: &Asked<'_>) -> Result<(), Command
     let mut session = Session::open(&state, need).await?;
     let client = session.client().clone();
     let work = async {
-        let ready = find(context, &client, asked, PATIENCE).await?;
-        carry_out(&context.ui, &client, asked, &ready, &Keeper::of(&state)).await
+        let ready = Box::pin(find(context, &client, asked, PATIENCE)).await?;
+        Box::pin(carry_out(&context.ui, &client, asked, &ready, &Keeper::of(&state))).await
     };
     let result = tokio::select! {
         result = session.while_running(work) => result,
