@@ -126,9 +126,9 @@ async fn check(
     let count = refused.len();
     let Some(first) = refused.into_iter().next() else { return Ok(()) };
     Err(first.while_doing(format!(
-        "nothing is applied: {count} of {} manifests {}",
+        "nothing was applied: {count} of {} manifests {}",
         documents.len(),
-        if count == 1 { "is refused" } else { "are refused, the first of them is this" }
+        if count == 1 { "was refused" } else { "were refused; the first error" }
     )))
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use capn_provider::LocalSockets;
 use clap::Args;
+use kube::Client;
 
 use super::{NamespaceArg, duration};
 use crate::Context;
@@ -11,8 +11,7 @@ use crate::cluster;
 use crate::error::CommandError;
 use crate::etcd::Folder;
 use crate::exit::Exit;
-use crate::session::{Need, Session};
-use crate::signal::Interrupt;
+use crate::session;
 use crate::state::StateDir;
 
 /// Options of `delete cluster`.
@@ -32,16 +31,8 @@ pub(super) async fn run(context: &Context, args: DeleteArgs) -> Result<(), Comma
     let name = args.name.as_str();
     let namespace = args.namespace.namespace.as_str();
     let state = StateDir::of(context)?;
-    let mut interrupt = Interrupt::listen()?;
-    // Without a store there is nothing to delete, and none should be made to find that out.
-    let sockets = LocalSockets::default().and(namespace);
-    let need = match state.database().exists() {
-        true => Need::Controllers(&sockets),
-        false => Need::Objects,
-    };
-    let mut session = Session::open(&state, need).await?;
-    let client = session.client().clone();
-    let work = async {
+    // Without a store there is nothing to delete, and none is made to find that out.
+    let work = async |client: Client| {
         let was_there =
             cluster::remove(context, &client, &state, namespace, name, args.wait).await?;
         if was_there {
@@ -60,12 +51,8 @@ pub(super) async fn run(context: &Context, args: DeleteArgs) -> Result<(), Comma
         }
         Ok(())
     };
-    let result = tokio::select! {
-        result = session.while_running(work) => result,
-        () = interrupt.wait() => Err(CommandError::interrupted("interrupted")),
-    };
-    let closed = session.close().await;
-    result.map_err(|error| continuation(error, name)).and(closed)
+    let done = session::on_cluster(&state, namespace, false, "", work).await;
+    done.map_err(|error| continuation(error, name))
 }
 
 fn continuation(error: CommandError, name: &str) -> CommandError {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use capi_api::{KubeadmControlPlane, MachineDeployment};
-use capn_provider::LocalSockets;
 use clap::Args;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
@@ -16,8 +15,7 @@ use crate::cluster;
 use crate::error::{CommandError, Doing as _};
 use crate::manifest::ClusterRequest;
 use crate::preflight;
-use crate::session::{Need, Session};
-use crate::signal::Interrupt;
+use crate::session;
 use crate::state::StateDir;
 use crate::watch::{self, Asked, Deadline, Objects, Scope};
 
@@ -57,15 +55,7 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
         preflight::control_planes(wanted)?;
     }
     let state = StateDir::of(context)?;
-    let mut interrupt = Interrupt::listen()?;
-    let sockets = LocalSockets::default().and(&namespace);
-    let need = match state.database().exists() {
-        true => Need::Controllers(&sockets),
-        false => Need::Objects,
-    };
-    let mut session = Session::open(&state, need).await?;
-    let client = session.client().clone();
-    let work = async {
+    let work = async |client: Client| {
         let existing = cluster::existing(&client, &namespace, &name).await?;
         let recorded = existing.request.as_ref();
         let deployment =
@@ -124,13 +114,10 @@ pub(super) async fn run(context: &Context, args: ScaleArgs) -> Result<(), Comman
         }
         Ok(())
     };
-    let result = tokio::select! {
-        result = session.while_running(work) => result,
-        () = interrupt.wait() => Err(CommandError::interrupted("interrupted")
-            .hint("the number is recorded: the same command continues")),
-    };
-    let closed = session.close().await;
-    result.map_err(|error| error.while_doing(format!("cannot scale cluster `{name}`"))).and(closed)
+    let hint = "the number is recorded: the same command continues";
+    session::on_cluster(&state, &namespace, false, hint, work)
+        .await
+        .map_err(|error| error.while_doing(format!("cannot scale cluster `{name}`")))
 }
 
 fn count(n: usize, one: &str) -> String {

@@ -63,7 +63,7 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<(), Comman
     let machines = args.machines_per_namespace;
     if state.pki().exists() && !state.database().exists() {
         context.ui.note(format!(
-            "{} is gone, and {} is there: an empty plane is made. If the database was moved, stop this, put it back and start again",
+            "{} is missing, but {} exists: capn starts with an empty plane. If the database was moved, stop capn, put it back and start again",
             state.database(),
             state.pki()
         ));

@@ -200,7 +200,7 @@ fn local(environment: &Environment, project: Option<&str>) -> Result<Identity, C
     }
     if let Some((variable, socket)) = environment.named_sockets().first() {
         return Err(CommandError::new(format!(
-            "{variable} leads to {socket}, and there is no socket"
+            "{variable} leads to {socket}, which does not exist"
         ))
         .hint(format!(
             "correct it, or unset {variable}: capn then looks for Incus and LXD itself"

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use capn_provider::LocalSockets;
 use kube::Client;
 use tokio::time::Instant;
 
@@ -13,8 +12,7 @@ use super::{Asked, act, plan, show};
 use crate::Context;
 use crate::cluster;
 use crate::error::CommandError;
-use crate::session::{Need, Session};
-use crate::signal::Interrupt;
+use crate::session;
 use crate::state::StateDir;
 use crate::ui::Ui;
 use crate::watch::{self, Deadline, Objects};
@@ -36,23 +34,11 @@ pub(crate) async fn start(
     wait: Option<Duration>,
 ) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
-    let mut interrupt = Interrupt::listen()?;
-    let sockets = LocalSockets::default().and(asked.namespace);
-    let need = match state.database().exists() && !asked.dry_run {
-        true => Need::Controllers(&sockets),
-        false => Need::Objects,
-    };
-    let mut session = Session::open(&state, need).await?;
-    let client = session.client().clone();
-    let result = tokio::select! {
-        result = session.while_running(run(&context.ui, &client, asked, wait)) => result,
-        () = interrupt.wait() => Err(CommandError::interrupted("interrupted")
-            .hint("what is started stays so: the same command goes on")),
-    };
-    let closed = session.close().await;
-    result
+    let hint = "what is started stays so: the same command goes on";
+    let work = async |client: Client| run(&context.ui, &client, asked, wait).await;
+    session::on_cluster(&state, asked.namespace, asked.dry_run, hint, work)
+        .await
         .map_err(|error| error.while_doing(format!("cannot start cluster `{}`", asked.name)))
-        .and(closed)
 }
 
 async fn run(

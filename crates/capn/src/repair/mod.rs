@@ -21,7 +21,6 @@ mod survivor;
 
 use std::time::Duration;
 
-use capn_provider::LocalSockets;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 
@@ -30,8 +29,7 @@ use crate::cluster;
 use crate::error::CommandError;
 use crate::output::Format;
 use crate::preflight;
-use crate::session::{Need, Session};
-use crate::signal::Interrupt;
+use crate::session::{self, Need, Session};
 use crate::state::StateDir;
 use crate::watch::{self, Deadline};
 use observe::{Place, observe};
@@ -99,15 +97,8 @@ pub async fn show(
 /// continues from there.
 pub async fn repair(context: &Context, asked: &Asked<'_>) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
-    let mut interrupt = Interrupt::listen()?;
-    let sockets = LocalSockets::default().and(asked.namespace);
-    let need = match state.database().exists() {
-        true => Need::Controllers(&sockets),
-        false => Need::Objects,
-    };
-    let mut session = Session::open(&state, need).await?;
-    let client = session.client().clone();
-    let work = async {
+    let hint = "what is mended stays mended: the same command continues";
+    let work = async |client: Client| {
         let ready = ready(&client, asked).await?;
         let run = Run {
             ui: &context.ui,
@@ -117,15 +108,9 @@ pub async fn repair(context: &Context, asked: &Asked<'_>) -> Result<(), CommandE
         };
         run.run().await
     };
-    let result = tokio::select! {
-        result = session.while_running(work) => result,
-        () = interrupt.wait() => Err(CommandError::interrupted("interrupted")
-            .hint("what is mended stays mended: the same command continues")),
-    };
-    let closed = session.close().await;
-    result
+    session::on_cluster(&state, asked.namespace, false, hint, work)
+        .await
         .map_err(|error| error.while_doing(format!("cannot repair cluster `{}`", asked.name)))
-        .and(closed)
 }
 
 async fn ready(client: &Client, asked: &Asked<'_>) -> Result<Ready, CommandError> {

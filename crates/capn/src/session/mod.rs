@@ -6,6 +6,7 @@ pub mod quotas;
 pub mod roles;
 mod served;
 mod share;
+mod work;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::state::StateDir;
 pub use embedded::{OpenError, definitions, open_plane};
 pub use served::url;
 pub use share::Holder;
+pub use work::on_cluster;
 
 use embedded::Embedded;
 use share::Door;

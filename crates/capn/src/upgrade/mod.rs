@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
-use capn_provider::LocalSockets;
 use kube::Client;
 use tokio::time::Instant;
 
@@ -34,8 +33,7 @@ use crate::images;
 use crate::manifest::ClusterRequest;
 use crate::output::Format;
 use crate::preflight::{self, KubernetesVersion};
-use crate::session::{Need, Session};
-use crate::signal::Interrupt;
+use crate::session::{self, Need, Session};
 use crate::state::StateDir;
 use crate::ui::Ui;
 use crate::watch::{self, Deadline, Objects, View};
@@ -114,25 +112,13 @@ pub async fn show(
 /// done stays: the same command continues from there.
 pub async fn upgrade(context: &Context, asked: &Asked<'_>) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
-    let mut interrupt = Interrupt::listen()?;
-    let sockets = LocalSockets::default().and(asked.namespace);
-    let need = match state.database().exists() {
-        true => Need::Controllers(&sockets),
-        false => Need::Objects,
-    };
-    let mut session = Session::open(&state, need).await?;
-    let client = session.client().clone();
-    let work = async {
+    let hint = "machines that are replaced stay replaced: the same command continues";
+    let work = async |client: Client| {
         let ready = Box::pin(find(context, &client, asked, PATIENCE)).await?;
         Box::pin(carry_out(&context.ui, &client, asked, &ready, &Keeper::of(&state))).await
     };
-    let result = tokio::select! {
-        result = session.while_running(work) => result,
-        () = interrupt.wait() => Err(CommandError::interrupted("interrupted")
-            .hint("machines that are replaced stay replaced: the same command continues")),
-    };
-    let closed = session.close().await;
-    result.map_err(|error| refused(asked, error)).and(closed)
+    let done = session::on_cluster(&state, asked.namespace, false, hint, work).await;
+    done.map_err(|error| refused(asked, error))
 }
 
 fn refused(asked: &Asked<'_>, error: CommandError) -> CommandError {

@@ -237,7 +237,7 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
             with(|seen| {
                 seen.removed_apis = vec![used("old", 37), used("older", 36), used("new", 38)];
             }),
-            "APIs that v1.37.2 does not have: old.example.org v1beta1 (gone in 1.37)",
+            "APIs that v1.37.2 does not have: old.example.org v1beta1 (removed in 1.37)",
         ),
     ];
     for (seen, told) in cases {

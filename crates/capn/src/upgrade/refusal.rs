@@ -154,7 +154,7 @@ impl Refusal {
             ),
             Self::Paused => format!("resume it: `capn resume {cluster}`"),
             Self::RemovedApis { .. } => format!(
-                "move them to a newer version of the API (the API server counts requests since it started: `kubectl get --raw {}`), or upgrade all the same: {}",
+                "move them to a newer version of the API (the API server counts requests since it started: `kubectl get --raw {}`), or upgrade anyway: {}",
                 capn_controller::workload::METRICS,
                 removed::FLAG
             ),

@@ -46,7 +46,7 @@ impl fmt::Display for RemovedApi {
         if !self.group.is_empty() {
             write!(f, ".{}", self.group)?;
         }
-        write!(f, " {} (gone in 1.{})", self.version, self.minor)
+        write!(f, " {} (removed in 1.{})", self.version, self.minor)
     }
 }
 
@@ -102,11 +102,11 @@ mod tests {
         for (line, wanted) in [
             (
                 r#"group="flowcontrol.apiserver.k8s.io",removed_release="1.32",resource="flowschemas",subresource="",version="v1beta3""#,
-                Some("flowschemas.flowcontrol.apiserver.k8s.io v1beta3 (gone in 1.32)"),
+                Some("flowschemas.flowcontrol.apiserver.k8s.io v1beta3 (removed in 1.32)"),
             ),
             (
                 r#"group="",removed_release="1.40",resource="things",subresource="status",version="v1""#,
-                Some("things v1 (gone in 1.40)"),
+                Some("things v1 (removed in 1.40)"),
             ),
             // Deprecated, and there to stay.
             (

@@ -114,7 +114,7 @@ fn nothing_is_written_when_one_manifest_is_refused() {
         &home,
         &format!("{text}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: A}}\n"),
     );
-    assert!(ran.err.contains("nothing is applied: 2 of 11 manifests are refused"), "{ran}");
+    assert!(ran.err.contains("nothing was applied: 2 of 11 manifests were refused"), "{ran}");
     assert_eq!(ran.out, "", "{ran}");
     assert_eq!(home.capn(&["get", "clusters", "-o", "name"]).out, "");
 }

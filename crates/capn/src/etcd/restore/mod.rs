@@ -17,7 +17,6 @@ use std::time::Duration;
 use capi_api::{Cluster, Machine};
 use capn_api::LXCMachine;
 use capn_plan::{Owner, Ownership, Role};
-use capn_provider::LocalSockets;
 use jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
 
@@ -28,8 +27,7 @@ use crate::cluster::{self, Existing};
 use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
 use crate::preflight;
-use crate::session::{Need, Session};
-use crate::signal::Interrupt;
+use crate::session;
 use crate::state::StateDir;
 use crate::ui::Ui;
 use crate::watch::{self, Deadline, Objects, View};
@@ -61,23 +59,11 @@ pub struct Asked<'a> {
 /// When it is refused, with nothing changed, or a step fails: the same command continues from there.
 pub async fn restore(context: &Context, asked: &Asked<'_>) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
-    let mut interrupt = Interrupt::listen()?;
-    let sockets = LocalSockets::default().and(asked.namespace);
-    let need = match state.database().exists() {
-        true => Need::Controllers(&sockets),
-        false => Need::Objects,
-    };
-    let mut session = Session::open(&state, need).await?;
-    let client = session.client().clone();
-    let work = run(context, &state, &client, asked);
-    let result = tokio::select! {
-        result = session.while_running(work) => result,
-        () = interrupt.wait() => Err(CommandError::interrupted("interrupted")
-            .hint("what was begun stays begun, and the cluster paused: the same command continues")),
-    };
-    let closed = session.close().await;
+    let hint = "what was begun stays begun, and the cluster paused: the same command continues";
+    let work = async |client: Client| run(context, &state, &client, asked).await;
     let act = format!("cannot restore the etcd of cluster `{}`", asked.name);
-    result.map_err(|error| error.while_doing(act)).and(closed)
+    let done = session::on_cluster(&state, asked.namespace, false, hint, work).await;
+    done.map_err(|error| error.while_doing(act))
 }
 
 async fn run(
